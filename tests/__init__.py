@@ -1,0 +1,1 @@
+"""The tests, one folder per layer: unit, journal, simulation, streams, processes, docs."""
