@@ -1,0 +1,1 @@
+"""The slice log and everything durable beside it. Enter through `thespian_dc.journal.api`."""

@@ -1,0 +1,236 @@
+"""Every error a user can meet, split by room and by who must act.
+
+Law: all constructor arguments stand in `args`, because errors cross processes; `str()` says what happened,
+where, and what to do next. `retryable` tells a caller whether the same call may succeed later;
+`grpc_status` is the name of the status it travels under.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ThespianDcError(Exception):
+    """The root: catch this to catch all that this package raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+    grpc_status: ClassVar[str] = "INTERNAL"
+
+
+# --- settings: the operator must act; raised before any actor exists ---
+
+
+class SettingsError(ThespianDcError):
+    """A setting is wrong. The message names the field and what it should be."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+# --- codec ---
+
+
+class CodecError(ThespianDcError):
+    """A payload could not be turned into bytes or back."""
+
+    grpc_status = "DATA_LOSS"
+
+
+# --- journal ---
+
+
+class JournalError(ThespianDcError):
+    """The journal refused or failed."""
+
+
+class JournalUrlError(JournalError):
+    """The URL that names the journal cannot be understood."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return (
+            f"journal URL {self.url!r}: {self.reason}; use sqlite:///path, "
+            "cassandra://host[,host]:port/keyspace or memory:"
+        )
+
+
+class JournalUnavailableError(JournalError):
+    """The journal did not answer, or answered that it cannot serve now. The same call may succeed later."""
+
+    retryable = True
+    grpc_status = "UNAVAILABLE"
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"journal {self.where} is not available: {self.reason}; it will be tried again"
+
+
+class SchemaError(JournalError):
+    """The journal's schema is missing, older or newer than this version needs."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, where: str, found: int, wanted: int) -> None:
+        super().__init__(where, found, wanted)
+        self.where, self.found, self.wanted = where, found, wanted
+
+    def __str__(self) -> str:
+        state = "has no schema" if self.found == 0 else f"has schema {self.found}"
+        remedy = (
+            "upgrade thespian-dc" if self.found > self.wanted else
+            f"run: thespian-dc schema apply --journal {self.where}"
+        )
+        return f"journal {self.where} {state}, this version needs {self.wanted}; {remedy}"
+
+
+class SliceCountDiffersError(JournalError):
+    """The slice count of an entity type is fixed when the journal first sees the type."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, entity_type: str, recorded: int, wanted: int) -> None:
+        super().__init__(entity_type, recorded, wanted)
+        self.entity_type, self.recorded, self.wanted = entity_type, recorded, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"entity type {self.entity_type!r} has {self.recorded} slices in this journal, settings ask for "
+            f"{self.wanted}; set slices={self.recorded}: a slice count cannot change once events exist"
+        )
+
+
+class CorruptRecordError(JournalError):
+    """Stored bytes do not match their checksum. Names the entity (where still readable), slice and offset."""
+
+    grpc_status = "DATA_LOSS"
+
+    def __init__(self, entity_type: str, slice_: int, offset: int, entity_id: str, reason: str) -> None:
+        super().__init__(entity_type, slice_, offset, entity_id, reason)
+        self.entity_type, self.slice, self.offset = entity_type, slice_, offset
+        self.entity_id, self.reason = entity_id, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity_type}|{self.entity_id or '?'}: record at slice {self.slice} offset {self.offset} is "
+            f"damaged ({self.reason}); other entities are not affected; restore this journal or run thespian-dc verify"
+        )
+
+
+class GapError(JournalError):
+    """Records that must be contiguous are not: the journal lost something."""
+
+    grpc_status = "DATA_LOSS"
+
+    def __init__(self, where: str, expected: int, found: int) -> None:
+        super().__init__(where, expected, found)
+        self.where, self.expected, self.found = where, expected, found
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}; run thespian-dc verify"
+
+
+class TrimmedError(JournalError):
+    """Records below `trimmed_to` were deleted behind snapshots."""
+
+    grpc_status = "OUT_OF_RANGE"
+
+    def __init__(self, where: str, wanted: int, trimmed_to: int) -> None:
+        super().__init__(where, wanted, trimmed_to)
+        self.where, self.wanted, self.trimmed_to = where, wanted, trimmed_to
+
+    def __str__(self) -> str:
+        return f"{self.where}: offset {self.wanted} was asked for, records below {self.trimmed_to} are trimmed"
+
+
+class JournalDivergedError(JournalError):
+    """A consumer's position does not belong to this journal as it is now: restored, rolled back, or another one."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, where: str, offset: int, reason: str) -> None:
+        super().__init__(where, offset, reason)
+        self.where, self.offset, self.reason = where, offset, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: the stored position {self.offset} does not match the producer's journal "
+            f"({self.reason}); was it restored from a copy? Nothing was handled; set the position on purpose to go on"
+        )
+
+
+class TooLargeError(JournalError):
+    """An event, command or commit is larger than the journal's limit; nothing was written."""
+
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(what, size_bytes, limit_bytes)
+        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+
+    def __str__(self) -> str:
+        return f"{self.what} is {self.size_bytes} bytes, the limit is {self.limit_bytes}; nothing was written"
+
+
+class NotSupportedError(JournalError):
+    """This backend or base cannot do what was asked."""
+
+    grpc_status = "UNIMPLEMENTED"
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} is not supported: {self.reason}"
+
+
+class MissingExtraError(SettingsError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(what, extra)
+        self.what, self.extra = what, extra
+
+    def __str__(self) -> str:
+        return f"{self.what} needs an optional package; install it with: pip install 'thespian-dc[{self.extra}]'"
+
+
+# --- entities ---
+
+
+class EntityError(ThespianDcError):
+    """An entity could not do what a command asked. Sent to the asker."""
+
+
+# --- projections and streams ---
+
+
+class ProjectionError(ThespianDcError):
+    """A projection stopped or refused."""
+
+
+class PositionConflictError(ProjectionError):
+    """Somebody else moved this projection's position: this consumer no longer owns the slice and must stop."""
+
+    grpc_status = "ABORTED"
+
+    def __init__(self, projection: str, slice_: int, expected: int, found: str) -> None:
+        super().__init__(projection, slice_, expected, found)
+        self.projection, self.slice, self.expected, self.found = projection, slice_, expected, found
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection} slice {self.slice}: position was expected at {self.expected}, found "
+            f"{self.found}; another consumer has taken it over, this one stops"
+        )
+
+
+class StreamError(ThespianDcError):
+    """A gRPC stream was refused or broke."""

@@ -1,0 +1,49 @@
+"""Names of things: entity types, entity ids, slices. Pure.
+
+slice_of is part of the stored format: the same id must fall into the same slice for ever, in every
+language. It is CRC-32 (zlib, IEEE 802.3) of the id's UTF-8 bytes, modulo the slice count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from zlib import crc32
+
+from thespian_dc.model.errors import SettingsError
+
+SLICES_DEFAULT = 16
+SLICES_MAX = 1024
+NAME_BYTES_MAX = 255
+
+
+class SliceKey(NamedTuple):
+    """One slice log: an entity type and 0 <= slice < slices of that type."""
+
+    entity_type: str
+    slice: int
+
+    def __str__(self) -> str:
+        return f"{self.entity_type}/{self.slice}"
+
+
+def slice_of(entity_id: str, slices: int) -> int:
+    """The slice of `entity_id`, 0 <= result < slices; `slices` is a power of two."""
+    return crc32(entity_id.encode()) & (slices - 1)
+
+
+def check_name(what: str, name: str) -> str:
+    """Return `name`, or raise SettingsError: 1..255 UTF-8 bytes, no '|', no control characters."""
+    if not isinstance(name, str) or not name:
+        raise SettingsError(f"{what} must be a non-empty string, not {name!r}")
+    if len(name.encode()) > NAME_BYTES_MAX:
+        raise SettingsError(f"{what} {name[:40]!r}… is longer than {NAME_BYTES_MAX} UTF-8 bytes")
+    if "|" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        raise SettingsError(f"{what} {name!r} must not hold '|' or control characters")
+    return name
+
+
+def check_slices(slices: int) -> int:
+    """Return `slices`, or raise SettingsError: a power of two, 1..1024."""
+    if not isinstance(slices, int) or not 1 <= slices <= SLICES_MAX or slices & (slices - 1):
+        raise SettingsError(f"slices must be a power of two from 1 to {SLICES_MAX}, not {slices!r}")
+    return slices
