@@ -234,3 +234,38 @@ class PositionConflictError(ProjectionError):
 
 class StreamError(ThespianDcError):
     """A gRPC stream was refused or broke."""
+
+
+# --- testkit: servers that tests and the demo start ---
+
+
+class TestkitError(ThespianDcError):
+    """Something that only tests and the demo need is missing or failed."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+
+class MissingToolError(TestkitError):
+    """A program that cannot come along with a Python package is not on this machine."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, tool: str, why: str, remedy: str) -> None:
+        super().__init__(tool, why, remedy)
+        self.tool, self.why, self.remedy = tool, why, remedy
+
+    def __str__(self) -> str:
+        return f"{self.tool} is missing: {self.why}; {self.remedy}"
+
+
+class EmbeddedServerError(TestkitError):
+    """The embedded server did not come up; `last_lines` is the end of its log."""
+
+    grpc_status = "UNAVAILABLE"
+
+    def __init__(self, version: str, what: str, last_lines: str) -> None:
+        super().__init__(version, what, last_lines)
+        self.version, self.what, self.last_lines = version, what, last_lines
+
+    def __str__(self) -> str:
+        return f"embedded Cassandra {self.version}: {self.what}; its log ends with:\n{self.last_lines}"

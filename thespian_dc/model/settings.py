@@ -1,0 +1,193 @@
+"""What a user configures: frozen data, checked when built, before any actor exists. Pure.
+
+Each field says its unit, default and reason. Secrets are file paths, never values: Thespian prints messages.
+Classes and callables must be importable (`module:name` in TOML); a lambda or a local class is a SettingsError
+that names the field. `thespian_dc.model.settings_file` reads the same from TOML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Mutual TLS by files, PEM. Both sides present `certificate`; `client_auth=False` on a server takes any client.
+
+    authority: the CA that peers' certificates must descend from.
+    """
+
+    certificate: str
+    key: str
+    authority: str
+    client_auth: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A public event stream over one entity type.
+
+    transform: (Envelope) -> public payload, or None to leave the event out; None: events pass as they are stored.
+    events: the public payload types that `transform` returns (registered like an entity's).
+    """
+
+    stream_id: str
+    entity: type | str
+    transform: Callable[[Any], Any] | None = None
+    events: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        check_name("stream_id", self.stream_id)
+        check_importable("transform", self.transform)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A stream of another service: its public id and `host:port`. tls: None is refused beyond loopback unless
+    plaintext_beyond_loopback says so in so many words."""
+
+    stream_id: str
+    target: str
+    tls: Tls | None = None
+    plaintext_beyond_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("stream_id", self.stream_id)
+        check_target("target", self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """An entity type of a journal that this process can open itself. journal: a URL; "" is the node's own."""
+
+    entity_type: str
+    journal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """events -> handler -> position.
+
+    events: payload types the handler wants decoded (registered like an entity's). positions: sqlite:///path (exactly
+    once for SqlProjectionHandler: the position moves in the handler's transaction).
+    delivery: "exactly-once" (SQL handlers), "at-least-once" (plain handlers: position after the batch).
+    """
+
+    name: str
+    source: Remote | Local
+    handler: type
+    positions: str
+    events: Sequence[Any] = ()
+    delivery: str = "exactly-once"
+    batch_events_max: int = 500
+    restart_backoff_ms: tuple[int, int] = (200, 10_000)
+
+    def __post_init__(self) -> None:
+        check_name("projection name", self.name)
+        check_importable("handler", self.handler)
+        if self.delivery not in ("exactly-once", "at-least-once"):
+            raise SettingsError(
+                f"projection {self.name}: delivery must be 'exactly-once' or 'at-least-once', not {self.delivery!r}"
+            )
+        if self.batch_events_max < 1:
+            raise SettingsError(f"projection {self.name}: batch_events_max must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds; each has a named error when reached (invariant I7)."""
+
+    command_bytes_max: int = MIB
+    """Of one command's message and of its events together."""
+    stash_max: int = 1000
+    """Stashed commands of one entity; more is StashOverflowError to the asker."""
+    waiting_max: int = 100_000
+    """Commands accepted and not yet answered, per host; more is HostBusyError to the asker, retryable."""
+    known_commands: int = 128
+    """Command ids remembered per entity, also in its snapshots."""
+    passivate_after_s: float = 120.0
+    """An entity nobody addressed for so long leaves memory."""
+    resident_max: int = 200_000
+    """Entities in memory per host; the least recently used leave first."""
+    recoveries_max: int = 64
+    """Entities recovering at the same time, per host."""
+    command_retries: int = 5
+    """How often a command runs again after a lost append before CommandUnstableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A node: what it serves, consumes, and where.
+
+    service: this service's name; clients connect by it. journal: URL (see journal.api.open_journal). hosts: entity
+    host processes of this node. slices: per entity type, a power of two, fixed for ever in the journal.
+    listen: host:port for the streams; plaintext only on loopback unless plaintext_beyond_loopback.
+    """
+
+    service: str
+    journal: str = "sqlite:///thespian_dc.db"
+    entities: Sequence[type] = ()
+    streams: Sequence[Stream] = ()
+    projections: Sequence[Projection] = ()
+    listen: str = ""
+    tls: Tls | None = None
+    plaintext_beyond_loopback: bool = False
+    hosts: int = 1
+    slices: int = SLICES_DEFAULT
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        check_name("service", self.service)
+        check_slices(self.slices)
+        if self.hosts < 0 or (self.entities and self.hosts < 1):
+            raise SettingsError(f"hosts must be at least 1 where entities are served, not {self.hosts}")
+        if self.streams and not self.listen:
+            raise SettingsError("streams need listen='host:port', where consumers connect")
+        if self.listen:
+            host = check_target("listen", self.listen)
+            check_plaintext("listen", host, self.tls, self.plaintext_beyond_loopback)
+        check_unique("stream_id", [s.stream_id for s in self.streams])
+        check_unique("projection name", [p.name for p in self.projections])
+
+
+def check_unique(what: str, names: Sequence[str]) -> None:
+    """SettingsError where a name stands twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{what} {name!r} stands twice")
+
+
+def check_target(what: str, target: str) -> str:
+    """Return the host of `host:port`, or raise SettingsError."""
+    host, colon, port = target.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{what} must be 'host:port', not {target!r}")
+    return host
+
+
+def check_plaintext(what: str, host: str, tls: Tls | None, allowed: bool) -> None:
+    """SettingsError where plaintext would leave the machine and nobody said so."""
+    if tls is None and not allowed and not is_loopback(host):
+        raise SettingsError(
+            f"{what}: {host} is not loopback and tls is not set; set tls=Tls(...) or plaintext_beyond_loopback=True"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def check_importable(what: str, thing: Any) -> None:
+    """SettingsError for what another process cannot import: lambdas, local functions and classes."""
+    if thing is None:
+        return
+    name = getattr(thing, "__qualname__", "")
+    if not callable(thing) or not name or "<" in name or not getattr(thing, "__module__", ""):
+        raise SettingsError(f"{what} must be a class or function at the top of an importable module, not {thing!r}")
