@@ -35,6 +35,77 @@ class CodecError(ThespianDcError):
     grpc_status = "DATA_LOSS"
 
 
+class RegistrationError(CodecError):
+    """A payload type or upcaster cannot be registered as it is declared. Raised while a node is built."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"{self.where} cannot be registered: {self.reason}"
+
+
+class UnregisteredTypeError(CodecError):
+    """An object of a type that the registry does not list was to be stored. Nothing was written."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, type_name: str, known: tuple[str, ...]) -> None:
+        super().__init__(type_name, known)
+        self.type_name, self.known = type_name, known
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return (
+            f"{self.type_name} is not a registered payload type; nothing was written. "
+            f"List the class itself (a subclass counts as another type). Registered: {known}"
+        )
+
+
+class UnencodableError(CodecError):
+    """A value has no exact stored form. `path` leads to it from the payload. Nothing was written."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, path: str, type_name: str, reason: str) -> None:
+        super().__init__(path, type_name, reason)
+        self.path, self.type_name, self.reason = path, type_name, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.type_name} cannot be stored ({self.reason}); nothing was written"
+
+
+class UnknownManifestError(CodecError):
+    """Stored bytes name a type or version that this process does not know. The bytes are not at fault."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, manifest: str, known: tuple[str, ...], remedy: str) -> None:
+        super().__init__(manifest, known, remedy)
+        self.manifest, self.known, self.remedy = manifest, known, remedy
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return f"manifest {self.manifest!r} is not known here: {self.remedy}. Known: {known}"
+
+
+class CorruptPayloadError(CodecError):
+    """Stored bytes, or the fields in them, do not make an object of the type their manifest names."""
+
+    def __init__(self, manifest: str, reason: str) -> None:
+        super().__init__(manifest, reason)
+        self.manifest, self.reason = manifest, reason
+
+    def __str__(self) -> str:
+        return (
+            f"a stored {self.manifest!r} cannot be read: {self.reason}; if the class has changed since, "
+            "give new fields a default or add an Upcaster, else restore the journal from a copy"
+        )
+
+
 # --- journal ---
 
 
