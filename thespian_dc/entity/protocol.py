@@ -1,0 +1,102 @@
+"""What travels between clients, routers and entity hosts inside one actor system. Pure values; all of them pickle.
+
+Frames carry many commands or answers: a Thespian message costs about a millisecond whatever is in it. Their
+`__str__` is cheap on purpose: Thespian prints every message it sends and receives.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRef:
+    """Names an entity, wherever it lives. Can be stored, sent, and sent to."""
+
+    entity_type: str
+    entity_id: str
+
+    def __str__(self) -> str:
+        return f"{self.entity_type}|{self.entity_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAddress:
+    """Where an answer to one command goes: a client's or another entity's open ask.
+
+    address: the ActorAddress of the process that waits (client context, or a host). correlation is unique per client_id.
+    """
+
+    address: Any
+    client_id: str
+    correlation: int
+
+    def __str__(self) -> str:
+        return f"reply {self.correlation} of {self.client_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToEntity:
+    """What any actor or outside caller sends to a type address: `send(node.address_of(Cart), ToEntity("c-1", AddItem(...)))`.
+
+    The entity sees the sender's real address. command_id: optional, for de-duplication of re-sends.
+    """
+
+    entity_id: str
+    message: Any
+    command_id: str = ""
+
+
+class Command(NamedTuple):
+    """One message for one entity. reply_to: None (tell), a ReplyAddress (ask), or the ActorAddress of a raw sender."""
+
+    entity_type: str
+    entity_id: str
+    message: Any
+    reply_to: Any = None
+    command_id: str = ""
+
+
+class Status(enum.IntEnum):
+    """OK: value is the reply. ERROR: value is an exception to raise at the asker. NOT_OWNER: value is a Route."""
+
+    OK = 0
+    ERROR = 1
+    NOT_OWNER = 2
+
+
+class Route(NamedTuple):
+    """The host of a slice as far as the answering host knows. address: "ip:port", "" where it is not known (yet)."""
+
+    entity_type: str
+    slice: int
+    address: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class CommandFrame:
+    """Many commands for one host, in order. blob: list of (entity_type, entity_id, message, correlation, command_id),
+    pickled once (shell/frames.py). A host answers each frame_nr once with a ReplyFrame that acknowledges it, at once."""
+
+    client_id: str
+    frame_nr: int
+    blob: bytes
+
+    def __str__(self) -> str:
+        return "CommandFrame"
+
+
+@dataclass(slots=True)
+class ReplyFrame:
+    """Acknowledged frames and answers: blob is a list of (correlation, status, value), pickled once."""
+
+    member_id: str
+    client_id: str
+    acknowledged: list[int]
+    blob: bytes
+
+    def __str__(self) -> str:
+        return "ReplyFrame"

@@ -1,0 +1,1 @@
+"""Events to handler to position: sources, handlers, position stores, and the core that decides what is handled."""

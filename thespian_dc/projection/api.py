@@ -1,0 +1,146 @@
+"""The contracts of the projection room: what a source yields, what a handler is, what a position store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.position import Position
+
+
+class CommitView(NamedTuple):
+    """The part of one commit that a source yields. body: records, one msgpack array (model/record.py).
+
+    kept: offsets of the records of `body` relative to first_offset, empty for all of them (first_offset, +1, …).
+    """
+
+    first_offset: int
+    end_offset: int
+    write_id: bytes
+    time_us: int
+    body: bytes
+    kept: Sequence[int] = ()
+
+
+class SourceBatch(NamedTuple):
+    """Everything that passes of base_offset <= offset < next_offset of one slice, contiguous with the batch before.
+
+    head: the slice's head as the source last knew it (lag = head - next_offset).
+    """
+
+    slice: int
+    base_offset: int
+    next_offset: int
+    head: int
+    commits: Sequence[CommitView]
+
+
+class SourceDescription(NamedTuple):
+    """Of the source's journal; known once it started."""
+
+    journal_id: str
+    entity_type: str
+    slices: int
+
+
+class Source(Protocol):
+    """Where batches come from. A projection cannot tell a local source from a remote one.
+
+    Runs on its own thread: `on_batch` and the others are called there and must only hand over (a queue and a wake-up).
+    """
+
+    def start(
+        self,
+        journal_id: str,
+        positions: Mapping[int, Position],
+        on_started: Callable[[SourceDescription], None],
+        on_batch: Callable[[SourceBatch], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        """Begin at the given positions (a slice not named: from 0). journal_id: "" or of the stored positions.
+
+        on_failed ends this run (JournalDivergedError and the like are not retryable); the projection decides whether to start again.
+        A source reconnects by itself on transient failures, from the last batch it handed over.
+        """
+
+    def handled(self, batch: SourceBatch) -> None:
+        """The batch's position is durable: its credit may be given back."""
+
+    def stop(self) -> None:
+        """Stop and release; no callback is called after this returns. Idempotent."""
+
+
+class Transaction(Protocol):
+    """The handler's side of the sink's transaction: no commit, no rollback, those belong to the projection."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any: ...
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> Any: ...
+
+
+class SqlProjectionHandler:
+    """Base of exactly-once handlers: effects and position move in one transaction.
+
+    Built in the consumer process without arguments; no I/O in `__init__`. One event at a time, in seq_nr order per
+    entity. A raise from `handle` rolls back to the savepoint before that event: earlier events of the batch stay handled.
+    """
+
+    tables: str = ""
+    """DDL run before the first event, each statement `create … if not exists`."""
+
+    def start(self, tx: Transaction) -> None:
+        """Called in a transaction before the first event of each run (also after a restart)."""
+
+    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
+        raise NotImplementedError
+
+    def flush(self, tx: Transaction) -> None:
+        """Called before the batch's transaction commits: handlers that gather effects in memory write them here."""
+
+    def stop(self) -> None:
+        """Called when the projection stops."""
+
+
+class ProjectionHandler:
+    """Base of at-least-once handlers: the position is stored after the batch was handled; make effects idempotent."""
+
+    def start(self) -> None: ...
+
+    def handle(self, event: Envelope[Any]) -> None:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Called before the batch's position is stored."""
+
+    def stop(self) -> None: ...
+
+
+class StoredPosition(NamedTuple):
+    """A projection's row for one slice. epoch: the consumer that may move it."""
+
+    epoch: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPositions:
+    """All rows of a projection. journal_id: "" where it never ran."""
+
+    journal_id: str
+    slices: Mapping[int, StoredPosition]
+
+
+class PositionStore(Protocol):
+    """Positions of projections in the consumer's database. Every write compares (epoch, expected offset)."""
+
+    def load(self, projection: str) -> StoredPositions: ...
+
+    def claim(self, projection: str, slices: Sequence[int], journal_id: str) -> StoredPositions:
+        """Raise the epoch of each slice by one and return the rows: former consumers cannot move them any more.
+
+        JournalDivergedError where rows of another journal_id are stored.
+        """
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Who owns which slice, and the one writer each has. Pure; used by hosts, projection workers and replication."""
