@@ -225,6 +225,7 @@ def java_command(java: Path, lib: Path, folder: Path, heap_mb: int, jmx_port: in
         "-XX:+UseG1GC",
         "-Djdk.attach.allowAttachSelf=true",
         "-Djava.security.manager=allow",
+        *[f"-javaagent:{jar}" for jar in sorted(lib.glob("jamm-0.3.*.jar"))],  # 4.1 on Java 17
         *openings,
         f"-Dcassandra.config=file://{folder}/conf/cassandra.yaml",
         f"-Dcassandra.storagedir={folder}/data",

@@ -36,7 +36,9 @@ class EmbeddedCassandra:
     """One Cassandra node; `start` blocks until it answers CQL (10-25 s on two cores).
 
     version: one of cassandra_files.VERSIONS. heap_mb: fixed heap; the process takes about 0.5 GiB more.
-    commitlog_sync: "periodic" survives SIGKILL of the server, not of the machine; "batch" survives both.
+    commitlog_sync: "batch" syncs before it acknowledges. "periodic" is Cassandra's own default and faster, but
+    one node alone then forgets up to 100 ms of acknowledged writes even on SIGKILL of the process (measured:
+    34 of 300): replay ends at the last sync marker. Say "periodic" where speed is compared, never where kills are.
     port: the CQL port, 0 for a free one; it stays the same over restarts.
     Raises MissingToolError without JDK 17 or Maven, EmbeddedServerError when the server does not come up.
     """
@@ -46,7 +48,7 @@ class EmbeddedCassandra:
         version: str = cassandra_files.DEFAULT_VERSION,
         *,
         heap_mb: int = 1024,
-        commitlog_sync: str = "periodic",
+        commitlog_sync: str = "batch",
         port: int = 0,
         start_timeout_s: float = 180.0,
     ) -> None:
@@ -238,6 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--run", action="store_true", help="run a server until interrupted")
     parser.add_argument("--version", default=cassandra_files.DEFAULT_VERSION)
     parser.add_argument("--port", type=int, default=0, help="CQL port; a free one by default")
+    parser.add_argument("--commitlog-sync", default="batch", choices=["batch", "periodic"])
     parser.add_argument("--heap-mb", type=int, default=1024)
     chosen = parser.parse_args(arguments)
     if chosen.prepare:
@@ -245,7 +248,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Cassandra {chosen.version}: {cassandra_files.prepare(chosen.version)}")
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with EmbeddedCassandra(chosen.version, heap_mb=chosen.heap_mb, port=chosen.port) as server:
+    with EmbeddedCassandra(
+        chosen.version,
+        heap_mb=chosen.heap_mb,
+        commitlog_sync=chosen.commitlog_sync,
+        port=chosen.port,
+    ) as server:
         print(f"{server.url('KEYSPACE')}  pid {server.pid}  log {server.log_path}", flush=True)
         try:
             signal.pause()
