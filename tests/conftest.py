@@ -1,8 +1,8 @@
 """What every test may ask for: a Cassandra, patience, and that processes end with the session.
 
 - `cassandra`: one server for the whole session, started by the first test that asks. Where
-  THESPIAN_DC_CASSANDRA=host:port names a running one, that is used. `cassandra_url`: the journal URL
-  of a keyspace nobody has used.
+  THESPIAN_DC_CASSANDRA=host:port names a running one, that is used.
+- `cassandra_url`: the journal URL of a keyspace nobody has used.
 - `eventually(fact, deadline_s=10)`: instead of sleeping.
 - `recorded(pid)`: ends that process at the end of the session if it still runs. Children that were
   started with exec carry a mark in their environment and are ended without being recorded.

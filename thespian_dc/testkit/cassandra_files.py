@@ -71,22 +71,38 @@ commitlog_sync: {commitlog_sync}
 """
 
 _EXPORTS = (
-    "java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch "
-    "java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry "
-    "java.rmi/sun.rmi.server java.sql/java.sql java.base/java.lang.ref jdk.unsupported/sun.misc"
-).split()
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+    "java.base/java.lang.ref",
+    "jdk.unsupported/sun.misc",
+)
 _OPENS = (
-    "java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref "
-    "java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module "
-    "java.base/jdk.internal.util.jar java.base/sun.nio.ch java.base/java.io java.base/java.lang "
-    "java.base/java.lang.reflect java.base/java.util java.base/java.nio "
-    "java.base/java.util.concurrent java.base/java.util.concurrent.atomic "
-    "jdk.management/com.sun.management.internal"
-).split()
+    "java.base/java.lang.module",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "java.base/sun.nio.ch",
+    "java.base/java.io",
+    "java.base/java.lang",
+    "java.base/java.lang.reflect",
+    "java.base/java.util",
+    "java.base/java.nio",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "jdk.management/com.sun.management.internal",
+)
 
 
 def cache_dir() -> Path:
-    """Where jars are kept: $THESPIAN_DC_CACHE, else `.cache` of the checkout, else ~/.cache/thespian-dc."""
+    """$THESPIAN_DC_CACHE, else `.cache` of the checkout, else ~/.cache/thespian-dc."""
     named = os.environ.get("THESPIAN_DC_CACHE")
     if named:
         return Path(named)
@@ -145,7 +161,7 @@ def find_java() -> Path:
         raise MissingToolError(
             "Java 17",
             "the embedded Cassandra needs it",
-            "apt-get install openjdk-17-jre-headless (or brew install openjdk@17), or set JAVA_HOME",
+            "apt-get install openjdk-17-jre-headless, brew install openjdk@17, or set JAVA_HOME",
         )
     return found
 
@@ -186,7 +202,8 @@ def _apt_install(package: str) -> bool:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
     print(f"installing {package} with apt-get", flush=True)
-    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+    install = ["install", "-y", "-qq", "--no-install-recommends", package]
+    for arguments in (["update", "-qq"], install):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(
             ["apt-get", *arguments], env=environment, stdout=subprocess.DEVNULL, check=False

@@ -1,4 +1,4 @@
-"""A real Cassandra server as a context manager: one node on loopback, started, killed, paused at will.
+"""A real Cassandra server as a context manager: one node on loopback, to start, kill and pause.
 
     with EmbeddedCassandra() as server:
         settings = Settings(journal=server.url("shop"), ...)
@@ -35,12 +35,14 @@ _HOST = "127.0.0.1"
 class EmbeddedCassandra:
     """One Cassandra node; `start` blocks until it answers CQL (10-25 s on two cores).
 
-    version: one of cassandra_files.VERSIONS. heap_mb: fixed heap; the process takes about 0.5 GiB more.
-    commitlog_sync: "batch" syncs before it acknowledges. "periodic" is Cassandra's own default and faster, but
-    one node alone then forgets up to 100 ms of acknowledged writes even on SIGKILL of the process (measured:
-    34 of 300): replay ends at the last sync marker. Say "periodic" where speed is compared, never where kills are.
+    version: one of cassandra_files.VERSIONS.
+    heap_mb: fixed heap; the process takes about 0.5 GiB more.
+    commitlog_sync: "batch" syncs before it acknowledges. "periodic" is Cassandra's own default and
+    faster, but one node alone then forgets up to 100 ms of acknowledged writes even on SIGKILL of
+    the process (measured: 34 of 300): replay ends at the last sync marker. Say "periodic" where
+    speed is compared, never where kills are.
     port: the CQL port, 0 for a free one; it stays the same over restarts.
-    Raises MissingToolError without JDK 17 or Maven, EmbeddedServerError when the server does not come up.
+    Raises MissingToolError without Java 17 or Maven, EmbeddedServerError when it does not come up.
     """
 
     def __init__(
@@ -90,9 +92,12 @@ class EmbeddedCassandra:
         _end_orphans()
         runs = _runs_dir()
         runs.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{os.getpid()}-"))
         cql_port, storage_port, self._jmx_port = _free_ports(3)
         self.port = self.port or cql_port
+        # The server says it listens before it binds, and we would then meet the other one there.
+        if _accepts(self.host, self.port):
+            raise EmbeddedServerError(self.version, f"port {self.port} is taken", "(not started)")
+        self._folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{os.getpid()}-"))
         cassandra_files.write_configuration(
             self._folder, self.host, self.port, storage_port, self.commitlog_sync
         )
@@ -110,7 +115,7 @@ class EmbeddedCassandra:
         process.wait()
 
     def restart(self) -> None:
-        """Start again on the same data and port, after `kill` or, gently stopped first, without it."""
+        """Start again on the same data and port, after `kill` or, without it, after SIGTERM."""
         self._end(signal.SIGTERM)
         self._launch()
 
@@ -144,7 +149,7 @@ class EmbeddedCassandra:
         )
         with self.log_path.open("ab") as log:
             said_before = log.tell()
-            # Its own session: a Ctrl-C in the terminal must reach the owner, who then stops the server.
+            # Its own session: Ctrl-C in the terminal is for the owner, who then stops the server.
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self._home(), start_new_session=True
             )
@@ -154,12 +159,12 @@ class EmbeddedCassandra:
     def _wait_until_ready(self, said_before: int) -> None:
         deadline = time.monotonic() + self.start_timeout_s
         while time.monotonic() < deadline:
+            if self._running().poll() is not None:
+                raise EmbeddedServerError(self.version, "it ended at its start", self._last_lines())
             with self.log_path.open("rb") as log:
                 log.seek(said_before)
-                if _READY.encode() in log.read():
+                if _READY.encode() in log.read() and _accepts(self.host, self.port):
                     return
-            if self._running().poll() is not None:
-                raise EmbeddedServerError(self.version, "it ended while starting", self._last_lines())
             time.sleep(0.1)
         raise EmbeddedServerError(
             self.version, f"no CQL within {self.start_timeout_s:.0f} s", self._last_lines()
@@ -199,10 +204,16 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
+def _accepts(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
 def _end_orphans() -> None:
     """End servers whose owner process died without stopping them, and remove their data.
 
-    A run's folder is named <owner pid>-<random>; its server is known by that folder in its command line.
+    A run's folder is named <owner pid>-<random>; the server's command line names that folder.
     """
     for folder in _runs_dir().glob("*-*"):
         owner = folder.name.split("-")[0]

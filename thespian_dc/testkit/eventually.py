@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 def eventually(fact: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02) -> T:
-    """Call `fact` until what it returns is true and return that; an AssertionError counts as not yet.
+    """Call `fact` until what it returns is true and return that.
 
-    Raises AssertionError with the last value or the last failed assertion after `deadline_s`.
+    An AssertionError from `fact` counts as not yet. Raises AssertionError with the last value or
+    the last failed assertion after `deadline_s`.
     """
     deadline = time.monotonic() + deadline_s
     while True:
