@@ -1,0 +1,121 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class FromConsumer(_message.Message):
+    __slots__ = ("start", "credit", "beat")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    BEAT_FIELD_NUMBER: _ClassVar[int]
+    start: Start
+    credit: Credit
+    beat: Beat
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ...) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_MS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    consumer: str
+    journal_id: str
+    positions: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    credit: Credit
+    heartbeat_ms: int
+    filter: bytes
+    correlation_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[bytes] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+
+class SlicePosition(_message.Message):
+    __slots__ = ("slice", "offset", "write_id")
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
+    slice: int
+    offset: int
+    write_id: bytes
+    def __init__(self, slice: _Optional[int] = ..., offset: _Optional[int] = ..., write_id: _Optional[bytes] = ...) -> None: ...
+
+class Credit(_message.Message):
+    __slots__ = ("bytes", "events")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    events: int
+    def __init__(self, bytes: _Optional[int] = ..., events: _Optional[int] = ...) -> None: ...
+
+class Beat(_message.Message):
+    __slots__ = ("time_us",)
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    time_us: int
+    def __init__(self, time_us: _Optional[int] = ...) -> None: ...
+
+class FromProducer(_message.Message):
+    __slots__ = ("started", "batch", "beat")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    BEAT_FIELD_NUMBER: _ClassVar[int]
+    started: Started
+    batch: Batch
+    beat: Beat
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ...) -> None: ...
+
+class Started(_message.Message):
+    __slots__ = ("protocol", "journal_id", "entity_type", "slices", "heads", "heartbeat_ms")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_MS_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    journal_id: str
+    entity_type: str
+    slices: int
+    heads: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    heartbeat_ms: int
+    def __init__(self, protocol: _Optional[int] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., heartbeat_ms: _Optional[int] = ...) -> None: ...
+
+class Batch(_message.Message):
+    __slots__ = ("slice", "base_offset", "next_offset", "head", "commits")
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    slice: int
+    base_offset: int
+    next_offset: int
+    head: int
+    commits: _containers.RepeatedCompositeFieldContainer[CommitPart]
+    def __init__(self, slice: _Optional[int] = ..., base_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., head: _Optional[int] = ..., commits: _Optional[_Iterable[_Union[CommitPart, _Mapping]]] = ...) -> None: ...
+
+class CommitPart(_message.Message):
+    __slots__ = ("first_offset", "end_offset", "write_id", "time_us", "body", "kept", "body_crc")
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    BODY_CRC_FIELD_NUMBER: _ClassVar[int]
+    first_offset: int
+    end_offset: int
+    write_id: bytes
+    time_us: int
+    body: bytes
+    kept: _containers.RepeatedScalarFieldContainer[int]
+    body_crc: int
+    def __init__(self, first_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., write_id: _Optional[bytes] = ..., time_us: _Optional[int] = ..., body: _Optional[bytes] = ..., kept: _Optional[_Iterable[int]] = ..., body_crc: _Optional[int] = ...) -> None: ...
