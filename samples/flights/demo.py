@@ -1,0 +1,192 @@
+"""Two services, 336,776 real flights, three kills; at the end every figure is compared with the file's own.
+
+The flight service holds aircraft as event-sourced entities and takes the flights as commands, some of them twice. The
+punctuality service reads its events over gRPC, exactly once. Half-way the consumer, the producer and an entity host
+are killed (SIGKILL) and come back by themselves. Any difference at the end is an error.
+
+Run it with `make demo`, or `make demo CASSANDRA=1` for a flight service on a real Cassandra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from thespian_dc.journal.api import open_journal
+from thespian_dc.model.ids import SliceKey
+
+from flight_service import RESEND_EVERY
+from flights import Figures, truth
+from progress import Progress
+from punctuality import QUERY
+from service import Service
+
+CATCH_UP_S = 120
+
+
+class Demo:
+    def __init__(self, folder: Path, journal: str, flights: int) -> None:
+        self.folder, self.journal_url, self.total = folder, journal, flights
+        self.database = folder / "punctuality.db"
+        self.kills: list[str] = []
+        self.progress = Progress(flights)
+
+    def run(self) -> bool:
+        listen = f"127.0.0.1:{free_port()}"
+        self.flights = Service(
+            "flight_service.py", self.folder / "flights.log",
+            "--admin-port", str(free_port()), "--journal", self.journal_url, "--listen", listen,
+        )  # fmt: skip
+        self.punctuality = Service(
+            "punctuality_service.py", self.folder / "punctuality.log",
+            "--admin-port", str(free_port()), "--database", f"sqlite:///{self.database}", "--producer", listen,
+        )  # fmt: skip
+        try:
+            for service in (self.flights, self.punctuality):
+                service.wait_for("ready", 60)
+            self.send_all()
+            self.catch_up()
+            return self.compare()
+        finally:
+            self.progress.close()
+            self.punctuality.stop()
+            self.flights.stop()
+
+    def send_all(self) -> None:
+        """Send everything; at the half, a third and two thirds of the rest, kill one process each."""
+        self.flights.order(do="send", first=0, until=self.total)
+        victims = [(0.5, self.punctuality, "consumers"), (0.6, self.flights, "producers"), (0.7, self.flights, "hosts")]
+        while "done" not in self.flights.latest:
+            if self.flights.process.poll() is not None:
+                raise SystemExit(f"the flight service ended; see {self.flights.log}")
+            acknowledged = self.flights.latest.get("acknowledged", 0)
+            self.progress.show(acknowledged, self.handled())
+            if victims and acknowledged >= victims[0][0] * self.total:
+                _, service, role = victims.pop(0)
+                self.kill(service, role)
+            time.sleep(0.1)
+        self.acknowledged = self.flights.latest["acknowledged"]
+
+    def kill(self, service: Service, role: str) -> None:
+        victim = service.status()[role][0]
+        os.kill(victim["pid"], signal.SIGKILL)
+        self.kills.append(role.rstrip("s"))
+        self.progress.note(f"killed the {role.rstrip('s')} (pid {victim['pid']}) with SIGKILL; it comes back by itself")
+
+    def handled(self) -> int:
+        """Events that the punctuality service has handled and stored."""
+        return sum(f.flights for f in self.figures().values())
+
+    def figures(self) -> dict[str, Figures]:
+        if not self.database.exists():
+            return {}
+        with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as reader:
+            try:
+                return {row[0]: Figures(*row[1:]) for row in reader.execute(QUERY)}
+            except sqlite3.OperationalError:  # its table is not there yet
+                return {}
+
+    def catch_up(self) -> None:
+        deadline = time.monotonic() + CATCH_UP_S
+        while self.handled() < self.total and time.monotonic() < deadline:
+            self.progress.show(self.acknowledged, self.handled())
+            time.sleep(0.1)
+        self.progress.show(self.acknowledged, self.handled())
+
+    def compare(self) -> bool:
+        self.progress.close()
+        resent = -(-self.total // RESEND_EVERY)
+        stored = events_in(self.journal_url)
+        duplicates = self.acknowledged - stored
+        wanted = truth(self.total)
+        table, equal = report(wanted, self.figures())
+        print(table)
+        print(f"kills: {len(self.kills)} ({', '.join(self.kills)})")
+        print(f"commands re-sent with the same id: {resent}")
+        print(f"commands acknowledged: {self.acknowledged}, events stored: {stored}, duplicates dropped: {duplicates}")
+        checks = {
+            "every figure equals the file's": equal,
+            "every flight is stored exactly once": stored == self.total,
+            "three processes were killed": len(self.kills) == 3,
+            "commands were re-sent": resent > 0,
+            "each re-sent command was dropped as a duplicate": duplicates == resent,
+        }
+        for fact, holds in checks.items():
+            print(f"{'ok ' if holds else 'NOT'} {fact}")
+        return all(checks.values())
+
+
+def report(wanted: dict[str, Figures], found: dict[str, Figures]) -> tuple[str, bool]:
+    """The figures per carrier as a table, and whether each equals the wanted one."""
+    lines, equal = ["carrier  flights  cancelled  mean delay min"], wanted.keys() == found.keys()
+    for carrier, figures in sorted(found.items()):
+        mark = "" if figures == wanted.get(carrier) else f"   DIFFERS from the file: {wanted.get(carrier)}"
+        equal = equal and not mark
+        mean = figures.delay_min / figures.arrived if figures.arrived else 0.0
+        lines.append(f"{carrier:>7}  {figures.flights:>7}  {figures.cancelled:>9}  {mean:>14.2f}{mark}")
+    lines.append(f"  total  {sum(f.flights for f in found.values()):>7}  {sum(f.cancelled for f in found.values()):>9}")
+    return "\n".join(lines), equal
+
+
+def events_in(journal_url: str) -> int:
+    """Records in the flight service's journal: each slice's head, added up."""
+    journal = open_journal(journal_url)
+    try:
+        slices = journal.slice_counts()["aircraft"]
+        return sum(journal.find_head(SliceKey("aircraft", s)).head for s in range(slices))
+    finally:
+        journal.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def journal_for(options: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """The URL of an empty journal: a file, or a keyspace of a Cassandra that runs as long as the demo does."""
+    if not options.cassandra:
+        yield f"sqlite:///{folder / 'flights.db'}"
+        return
+    from thespian_dc.journal.cassandra.schema import apply
+    from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
+
+    print("starting Cassandra …", flush=True)
+    with EmbeddedCassandra() as server:
+        url = f"cassandra://127.0.0.1:{server.port}/flights"
+        apply(url)
+        yield url
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cassandra", action="store_true", help="keep the flight service's journal in a real Cassandra")
+    parser.add_argument("--flights", type=int, default=336_776, help="how many of the flights (for a quick look)")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
+    started = time.monotonic()
+    with journal_for(options, folder) as journal:
+        good = Demo(folder, journal, options.flights).run()
+    print(f"{'all figures agree' if good else 'FAILED: see above'} ({time.monotonic() - started:.0f} s)")
+    if good:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"logs and databases: {folder}", file=sys.stderr)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
