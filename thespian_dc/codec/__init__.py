@@ -1,0 +1,1 @@
+"""Payload codecs: registered types to bytes and back, exactly. Enter through `api`."""

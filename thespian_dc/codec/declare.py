@@ -1,0 +1,103 @@
+"""What a user declares about payload types: names, versions, encodings, and the way up from older versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from thespian_dc.model.errors import RegistrationError
+
+Encoding = Literal["msgpack", "json", "protobuf"]
+Fields = dict[str, Any]
+
+# "/" and "+" divide a manifest; 200 characters keep a nested tag within one length byte.
+_NAME = re.compile(r"[A-Za-z_][\w.\-]{0,199}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A payload type with settings that differ from the defaults; a bare class stands for
+    `Registered(cls)`.
+
+    name: what stored records say; the class's own name if None. It must never change once records
+    exist,
+        or the former name goes to `aliases`.
+    version: from 1; raise it together with an Upcaster when the meaning of fields changes.
+    oldest: the oldest version that journals may still hold; every version from here up needs a way
+    to `version`. encoding: how new payloads are written; None: protobuf for protobuf messages,
+    else msgpack. Payloads
+        written as msgpack or json stay readable after a change between the two.
+    """
+
+    cls: type
+    name: str | None = None
+    version: int = 1
+    encoding: Encoding | None = None
+    aliases: tuple[str, ...] = ()
+    oldest: int = 1
+
+    @property
+    def stored_name(self) -> str:
+        """The name that new records carry."""
+        return self.cls.__name__ if self.name is None else self.name
+
+    def check(self) -> None:
+        """Raise RegistrationError where a setting is out of its range."""
+        for name in (self.stored_name, *self.aliases):
+            if not _NAME.fullmatch(name):
+                raise RegistrationError(
+                    f"{self.cls.__qualname__}",
+                    f"the name {name!r} must be 1 to 200 ASCII letters, digits, '_', '.', '-' and start "
+                    "with a letter or '_'",
+                )
+        if not 1 <= self.oldest <= self.version:
+            raise RegistrationError(
+                self.stored_name,
+                f"1 <= oldest <= version must hold, got oldest={self.oldest}, version={self.version}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Upcaster:
+    """Turn the stored fields of one version of a type into those of a later one.
+
+    name: the type's present stored name. fn gets the fields as a fresh dict it may change, with
+    values already decoded (nested objects are objects, brought up by their own upcasters), and
+    returns a dict.
+    """
+
+    name: str
+    from_version: int
+    to_version: int
+    fn: Callable[[Fields], Fields]
+
+
+def ways_up(entry: Registered, upcasters: Iterable[Upcaster]) -> Mapping[int, tuple[Upcaster, ...]]:
+    """For each version from `oldest` to the current one: the upcasters to apply, in order.
+
+    Raises RegistrationError for a step that is doubled, does not go up, passes the current version
+    or is missing.
+    """
+    steps: dict[int, Upcaster] = {}
+    for step in upcasters:
+        where = f"Upcaster({step.name!r}, {step.from_version} -> {step.to_version})"
+        if not 1 <= step.from_version < step.to_version <= entry.version:
+            raise RegistrationError(
+                where, f"it must go up and not past the current version {entry.version}"
+            )
+        if step.from_version in steps:
+            raise RegistrationError(where, f"there is another from version {step.from_version}")
+        steps[step.from_version] = step
+    ways: dict[int, tuple[Upcaster, ...]] = {entry.version: ()}
+    for version in range(entry.version - 1, entry.oldest - 1, -1):
+        if version not in steps:
+            raise RegistrationError(
+                f"{entry.stored_name} version {entry.version}",
+                f"nothing leads up from version {version}: add an Upcaster from it, or set oldest="
+                f"{version + 1} if no journal holds it any more",
+            )
+        # Steps only go up, so the way from a step's target is known already.
+        ways[version] = (steps[version], *ways[steps[version].to_version])
+    return ways

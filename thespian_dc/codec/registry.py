@@ -1,0 +1,193 @@
+"""The registry: one dictionary look-up by type or by manifest, then one closure compiled for that class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from thespian_dc.codec.catalogue import Catalogue, Entry
+from thespian_dc.codec.declare import Encoding, Registered, Upcaster
+from thespian_dc.codec.faults import explain
+from thespian_dc.codec.hints import with_reachable
+from thespian_dc.codec.packing import MsgpackDialect
+from thespian_dc.codec.shapes import Shape
+from thespian_dc.codec.text import JsonDialect
+from thespian_dc.model.errors import (
+    CodecError,
+    CorruptPayloadError,
+    RegistrationError,
+    UnregisteredTypeError,
+)
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+
+
+class Registry:
+    """Payload types by class and by manifest. Immutable, safe from several threads.
+
+    types: classes, or Registered(...) where the defaults do not suit. Dataclasses, named tuples,
+    enums and messages that their fields' type hints name are registered along under their own
+    names. Raises RegistrationError, naming class and field, for what cannot be stored exactly.
+    """
+
+    __slots__ = ("_by_type", "_catalogue", "_decoders", "_json", "_msgpack", "_pack_value")
+
+    def __init__(
+        self, types: Iterable[type | Registered], *, upcasters: Iterable[Upcaster] = ()
+    ) -> None:
+        self._catalogue = Catalogue(with_reachable(types), upcasters)
+        self._msgpack = MsgpackDialect(self._catalogue)
+        self._json = JsonDialect(self._catalogue)
+        self._pack_value = self._msgpack.packer(lambda value: value)
+        self._by_type: dict[type, tuple[str, Encode]] = {}
+        self._decoders: dict[str, Decode] = {}
+        for entry in self._catalogue.entries:
+            self._add(entry)
+
+    # --- registered types ---
+
+    def encode(self, obj: Any) -> tuple[str, bytes]:
+        """(manifest, payload) of an object whose exact type is registered.
+
+        Raises UnregisteredTypeError, or UnencodableError naming the path to the value at fault.
+        """
+        try:
+            manifest, encode = self._by_type[type(obj)]
+        except KeyError:
+            raise self._unregistered(type(obj)) from None
+        return manifest, encode(obj)
+
+    def decode(self, manifest: str, payload: bytes) -> Any:
+        """The object, of the current version of its class.
+
+        Raises UnknownManifestError when no registered class has this manifest, CorruptPayloadError
+        when the bytes or the fields in them do not fit it.
+        """
+        try:
+            decode = self._decoders[manifest]
+        except KeyError:
+            raise self._catalogue.unknown(manifest) from None
+        return decode(payload)
+
+    def manifest(self, cls: type) -> str:
+        """What `encode` returns for this class's objects: "ItemAdded/1", "ItemAdded/1+json", "Item/1+protobuf"."""
+        return self._registered(cls)[0]
+
+    def encoder(self, cls: type) -> Encode:
+        """The bare closure for one class, for loops; give it objects of exactly this class."""
+        return self._registered(cls)[1]
+
+    def decoder(self, manifest: str) -> Decode:
+        """The bare closure for one manifest, for loops. Raises UnknownManifestError."""
+        try:
+            return self._decoders[manifest]
+        except KeyError:
+            raise self._catalogue.unknown(manifest) from None
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """All registered classes, those that came along included."""
+        return tuple(self._by_type)
+
+    # --- untyped values: states, snapshots, replies ---
+
+    def encode_value(self, value: Any) -> bytes:
+        """Bytes of any storable value, registered objects within it or at its top. Raises UnencodableError."""
+        try:
+            return self._pack_value(value)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise explain(type(value).__name__, value, error, self._catalogue) from error
+
+    def decode_value(self, payload: bytes) -> Any:
+        """What `encode_value` got. Raises CorruptPayloadError, or UnknownManifestError for a type within it."""
+        return _read(self._msgpack.unpack, payload, "value")
+
+    # --- construction ---
+
+    def _registered(self, cls: type) -> tuple[str, Encode]:
+        try:
+            return self._by_type[cls]
+        except KeyError:
+            raise self._unregistered(cls) from None
+
+    def _unregistered(self, cls: type) -> UnregisteredTypeError:
+        return UnregisteredTypeError(f"{cls.__module__}.{cls.__qualname__}", self._catalogue.known)
+
+    def _add(self, entry: Entry) -> None:
+        encoding = _encoding(entry)
+        suffix = "" if encoding == "msgpack" else f"+{encoding}"
+        self._by_type[entry.shape.cls] = (entry.tag + suffix, self._encoder(entry.shape, encoding))
+        for tag, _ in entry.readable_tags():
+            build = self._catalogue.builders[tag]
+            if encoding == "protobuf":
+                self._decoders[f"{tag}+protobuf"] = build
+            else:
+                fast = entry.shape.cls if tag == entry.tag and entry.shape.calls_init else None
+                self._decoders[tag] = _decoder(tag, self._msgpack.unpack, build, fast)
+                text = f"{tag}+json"
+                self._decoders[text] = _decoder(text, self._json.load, build, fast)
+
+    def _encoder(self, shape: Shape, encoding: Encoding) -> Encode:
+        catalogue, name, take = self._catalogue, shape.cls.__name__, shape.take
+        write: Encode
+        if encoding == "protobuf":
+            write = take
+        elif encoding == "json":
+            write = self._json.dumper(take)
+        else:
+            write = self._msgpack.packer(take)
+
+        def encode(obj: Any) -> bytes:
+            try:
+                return write(obj)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise explain(name, obj, error, catalogue) from error
+
+        return encode
+
+
+def _encoding(entry: Entry) -> Encoding:
+    is_message = hasattr(entry.shape.cls, "SerializeToString")
+    chosen = entry.declared.encoding or ("protobuf" if is_message else "msgpack")
+    if chosen not in {"msgpack", "json", "protobuf"} or is_message != (chosen == "protobuf"):
+        raise RegistrationError(
+            entry.shape.cls.__qualname__,
+            f"encoding {chosen!r}; protobuf messages use 'protobuf', all else 'msgpack' or 'json'",
+        )
+    return chosen
+
+
+def _read(unpack: Decode, payload: bytes, manifest: str) -> Any:
+    try:
+        return unpack(payload)
+    except (CodecError, MemoryError):
+        raise
+    except Exception as error:
+        raise CorruptPayloadError(manifest, f"{type(error).__name__}: {error}") from error
+
+
+def _decoder(
+    manifest: str, unpack: Decode, build: Callable[[Any], Any], fast: Callable[..., Any] | None
+) -> Decode:
+    """Bytes to object. `fast`: the class itself, when it takes exactly its fields."""
+
+    def decode(payload: bytes) -> Any:
+        return build(_read(unpack, payload, manifest))
+
+    if fast is None:
+        return decode
+
+    def decode_at_once(payload: bytes) -> Any:
+        try:
+            return fast(**unpack(payload))
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it was, the long way names it or gets by
+            return decode(payload)
+
+    return decode_at_once
