@@ -1,4 +1,5 @@
-"""The flight service's entity: an aircraft, event-sourced. It holds no check for duplicates of its own."""
+"""The flight service's entity: an aircraft, event-sourced. It holds no check for duplicates of its
+own."""
 
 from __future__ import annotations
 

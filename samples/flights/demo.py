@@ -1,8 +1,10 @@
-"""Two services, 336,776 real flights, three kills; at the end every figure is compared with the file's own.
+"""Two services, 336,776 real flights, three kills; at the end every figure is compared with the
+file's own.
 
-The flight service holds aircraft as event-sourced entities and takes the flights as commands, some of them twice. The
-punctuality service reads its events over gRPC, exactly once. Half-way the consumer, the producer and an entity host
-are killed (SIGKILL) and come back by themselves. Any difference at the end is an error.
+The flight service holds aircraft as event-sourced entities and takes the flights as commands, some
+of them twice. The punctuality service reads its events over gRPC, exactly once. Half-way the
+consumer, the producer and an entity host are killed (SIGKILL) and come back by themselves. Any
+difference at the end is an error.
 
 Run it with `make demo`, or `make demo CASSANDRA=1` for a flight service on a real Cassandra.
 """
@@ -22,14 +24,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from thespian_dc.journal.api import open_journal
-from thespian_dc.model.ids import SliceKey
-
 from flight_service import RESEND_EVERY
 from flights import Figures, truth
 from progress import Progress
 from punctuality import QUERY
 from service import Service
+
+from thespian_dc.journal.api import open_journal
+from thespian_dc.model.ids import SliceKey
 
 CATCH_UP_S = 120
 
@@ -49,7 +51,8 @@ class Demo:
         )  # fmt: skip
         self.punctuality = Service(
             "punctuality_service.py", self.folder / "punctuality.log",
-            "--admin-port", str(free_port()), "--database", f"sqlite:///{self.database}", "--producer", listen,
+            "--admin-port", str(free_port()), "--producer", listen,
+            "--database", f"sqlite:///{self.database}",
         )  # fmt: skip
         try:
             for service in (self.flights, self.punctuality):
@@ -63,9 +66,14 @@ class Demo:
             self.flights.stop()
 
     def send_all(self) -> None:
-        """Send everything; at the half, a third and two thirds of the rest, kill one process each."""
+        """Send everything; at the half, a third and two thirds of the rest, kill one process
+        each."""
         self.flights.order(do="send", first=0, until=self.total)
-        victims = [(0.5, self.punctuality, "consumers"), (0.6, self.flights, "producers"), (0.7, self.flights, "hosts")]
+        victims = [
+            (0.5, self.punctuality, "consumers"),
+            (0.6, self.flights, "producers"),
+            (0.7, self.flights, "hosts"),
+        ]
         while "done" not in self.flights.latest:
             if self.flights.process.poll() is not None:
                 raise SystemExit(f"the flight service ended; see {self.flights.log}")
@@ -81,7 +89,10 @@ class Demo:
         victim = service.status()[role][0]
         os.kill(victim["pid"], signal.SIGKILL)
         self.kills.append(role.rstrip("s"))
-        self.progress.note(f"killed the {role.rstrip('s')} (pid {victim['pid']}) with SIGKILL; it comes back by itself")
+        self.progress.note(
+            f"killed the {role.rstrip('s')} (pid {victim['pid']}) with SIGKILL; it comes back by "
+            "itself"
+        )
 
     def handled(self) -> int:
         """Events that the punctuality service has handled and stored."""
@@ -113,7 +124,10 @@ class Demo:
         print(table)
         print(f"kills: {len(self.kills)} ({', '.join(self.kills)})")
         print(f"commands re-sent with the same id: {resent}")
-        print(f"commands acknowledged: {self.acknowledged}, events stored: {stored}, duplicates dropped: {duplicates}")
+        print(
+            f"commands acknowledged: {self.acknowledged}, events stored: {stored}, duplicates "
+            f"dropped: {duplicates}"
+        )
         checks = {
             "every figure equals the file's": equal,
             "every flight is stored exactly once": stored == self.total,
@@ -130,11 +144,20 @@ def report(wanted: dict[str, Figures], found: dict[str, Figures]) -> tuple[str, 
     """The figures per carrier as a table, and whether each equals the wanted one."""
     lines, equal = ["carrier  flights  cancelled  mean delay min"], wanted.keys() == found.keys()
     for carrier, figures in sorted(found.items()):
-        mark = "" if figures == wanted.get(carrier) else f"   DIFFERS from the file: {wanted.get(carrier)}"
+        mark = (
+            ""
+            if figures == wanted.get(carrier)
+            else f"   DIFFERS from the file: {wanted.get(carrier)}"
+        )
         equal = equal and not mark
         mean = figures.delay_min / figures.arrived if figures.arrived else 0.0
-        lines.append(f"{carrier:>7}  {figures.flights:>7}  {figures.cancelled:>9}  {mean:>14.2f}{mark}")
-    lines.append(f"  total  {sum(f.flights for f in found.values()):>7}  {sum(f.cancelled for f in found.values()):>9}")
+        lines.append(
+            f"{carrier:>7}  {figures.flights:>7}  {figures.cancelled:>9}  {mean:>14.2f}{mark}"
+        )
+    lines.append(
+        f"  total  {sum(f.flights for f in found.values()):>7}  "
+        f"{sum(f.cancelled for f in found.values()):>9}"
+    )
     return "\n".join(lines), equal
 
 
@@ -157,7 +180,8 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def journal_for(options: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """The URL of an empty journal: a file, or a keyspace of a Cassandra that runs as long as the demo does."""
+    """The URL of an empty journal: a file, or a keyspace of a Cassandra that runs as long as the
+    demo does."""
     if not options.cassandra:
         yield f"sqlite:///{folder / 'flights.db'}"
         return
@@ -173,14 +197,23 @@ def journal_for(options: argparse.Namespace, folder: Path) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cassandra", action="store_true", help="keep the flight service's journal in a real Cassandra")
-    parser.add_argument("--flights", type=int, default=336_776, help="how many of the flights (for a quick look)")
+    parser.add_argument(
+        "--cassandra",
+        action="store_true",
+        help="keep the flight service's journal in a real Cassandra",
+    )
+    parser.add_argument(
+        "--flights", type=int, default=336_776, help="how many of the flights (for a quick look)"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
     started = time.monotonic()
     with journal_for(options, folder) as journal:
         good = Demo(folder, journal, options.flights).run()
-    print(f"{'all figures agree' if good else 'FAILED: see above'} ({time.monotonic() - started:.0f} s)")
+    print(
+        f"{'all figures agree' if good else 'FAILED: see above'} "
+        f"({time.monotonic() - started:.0f} s)"
+    )
     if good:
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -1,6 +1,8 @@
-"""The flight service, one process: its own ActorSystem, journal and stream. Reads the flights and sends them as commands.
+"""The flight service, one process: its own ActorSystem, journal and stream. Reads the flights and
+sends them as commands.
 
-Talks to whoever started it in lines of JSON on stdout: {"ready": …}, {"acknowledged": n, "resent": n} and {"done": …}.
+Talks to whoever started it in lines of JSON on stdout: {"ready": …}, {"acknowledged": n, "resent":
+n} and {"done": …}.
 """
 
 from __future__ import annotations
@@ -9,15 +11,16 @@ import argparse
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from thespian.actors import ActorSystem
-from thespian_dc import Client, Node, Settings, Stream
-
 from aircraft import Aircraft, RecordFlight
 from flights import Flight, read_flights
+from thespian.actors import ActorSystem
+
+from thespian_dc import Client, Node, Settings, Stream
 
 RESEND_EVERY = 97
 IN_FLIGHT = 4000
@@ -28,7 +31,8 @@ def say(**facts: Any) -> None:
 
 
 def commands(first: int, until: int) -> Iterator[tuple[str, str, Any, str]]:
-    """(entity type, id, command, command id) of flights first..until; one in RESEND_EVERY is sent a second time, later."""
+    """(entity type, id, command, command id) of flights first..until; one in RESEND_EVERY is sent a
+    second time, later."""
     again: list[Flight] = []
     for number, flight in enumerate(islice(read_flights(), first, until)):
         yield command_of(flight)
@@ -64,7 +68,8 @@ def main() -> None:
         for line in sys.stdin:
             order = json.loads(line)
             if order["do"] == "send":
-                send(client, order["first"], order["until"])
+                sending = (client, order["first"], order["until"])
+                threading.Thread(target=send, args=sending, daemon=True).start()
             elif order["do"] == "status":
                 say(status=node.status())
             elif order["do"] == "stop":

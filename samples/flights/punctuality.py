@@ -1,14 +1,15 @@
-"""The punctuality service's read model: figures per carrier, fed exactly once from the flight service's events."""
+"""The punctuality service's read model: figures per carrier, fed exactly once from the flight
+service's events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from thespian_dc import Envelope, SqlProjectionHandler, Transaction
-
 from aircraft import FlightCancelled, FlightRecorded
 from flights import Figures
+
+from thespian_dc import Envelope, SqlProjectionHandler, Transaction
 
 EVENTS = [FlightRecorded, FlightCancelled]
 QUERY = "select carrier, flights, cancelled, delay_min, arrived from punctuality order by carrier"
@@ -17,8 +18,8 @@ QUERY = "select carrier, flights, cancelled, delay_min, arrived from punctuality
 class Punctuality(SqlProjectionHandler):
     """Gathers a batch's figures in memory and writes them once, in the batch's transaction."""
 
-    tables = """create table if not exists punctuality(carrier text primary key, flights integer not null,
-        cancelled integer not null, delay_min integer not null, arrived integer not null)"""
+    tables = """create table if not exists punctuality(carrier text primary key,
+        flights integer not null, cancelled integer not null, delay_min integer not null, arrived integer not null)"""
 
     def start(self, tx: Transaction) -> None:
         self.gathered: dict[str, Figures] = {}

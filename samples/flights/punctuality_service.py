@@ -1,4 +1,5 @@
-"""The punctuality service, one process: its own ActorSystem and database; consumes the flight service's stream."""
+"""The punctuality service, one process: its own ActorSystem and database; consumes the flight
+service's stream."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ import argparse
 import json
 import sys
 
-from thespian.actors import ActorSystem
-from thespian_dc import Node, Projection, Remote, Settings
-
 from flight_service import say
 from punctuality import EVENTS, Punctuality
+from thespian.actors import ActorSystem
+
+from thespian_dc import Node, Projection, Remote, Settings
 
 
 def main() -> None:

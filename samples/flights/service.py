@@ -1,4 +1,5 @@
-"""A service as the demo sees it: a process that takes orders and gives facts, each a line of JSON."""
+"""A service as the demo sees it: a process that takes orders and gives facts, each a line of
+JSON."""
 
 from __future__ import annotations
 
@@ -36,11 +37,14 @@ class Service:
         self.process.stdin.flush()
 
     def wait_for(self, fact: str, timeout_s: float) -> Any:
-        """The fact's value as soon as it is said; SystemExit when the process ends or stays silent about it."""
+        """The fact's value as soon as it is said; SystemExit when the process ends or stays silent
+        about it."""
         with self._news:
             self._news.wait_for(lambda: fact in self.latest or "ended" in self.latest, timeout_s)
             if fact not in self.latest:
-                raise SystemExit(f"{self.name} did not say {fact!r} within {timeout_s:.0f} s; see {self.log}")
+                raise SystemExit(
+                    f"{self.name} did not say {fact!r} within {timeout_s:.0f} s; see {self.log}"
+                )
             return self.latest[fact]
 
     def status(self) -> dict[str, Any]:

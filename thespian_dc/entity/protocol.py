@@ -1,7 +1,8 @@
-"""What travels between clients, routers and entity hosts inside one actor system. Pure values; all of them pickle.
+"""What travels between clients, routers and entity hosts inside one actor system. Pure values; all
+of them pickle.
 
-Frames carry many commands or answers: a Thespian message costs about a millisecond whatever is in it. Their
-`__str__` is cheap on purpose: Thespian prints every message it sends and receives.
+Frames carry many commands or answers: a Thespian message costs about a millisecond whatever is in
+it. Their `__str__` is cheap on purpose: Thespian prints every message it sends and receives.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class EntityRef:
 class ReplyAddress:
     """Where an answer to one command goes: a client's or another entity's open ask.
 
-    address: the ActorAddress of the process that waits (client context, or a host). correlation is unique per client_id.
+    address: the ActorAddress of the process that waits (client context, or a host). correlation is
+    unique per client_id.
     """
 
     address: Any
@@ -39,7 +41,8 @@ class ReplyAddress:
 
 @dataclass(frozen=True, slots=True)
 class ToEntity:
-    """What any actor or outside caller sends to a type address: `send(node.address_of(Cart), ToEntity("c-1", AddItem(...)))`.
+    """What any actor or outside caller sends to a type address: `send(node.address_of(Cart),
+    ToEntity("c-1", AddItem(...)))`.
 
     The entity sees the sender's real address. command_id: optional, for de-duplication of re-sends.
     """
@@ -50,7 +53,8 @@ class ToEntity:
 
 
 class Command(NamedTuple):
-    """One message for one entity. reply_to: None (tell), a ReplyAddress (ask), or the ActorAddress of a raw sender."""
+    """One message for one entity. reply_to: None (tell), a ReplyAddress (ask), or the ActorAddress
+    of a raw sender."""
 
     entity_type: str
     entity_id: str
@@ -60,7 +64,8 @@ class Command(NamedTuple):
 
 
 class Status(enum.IntEnum):
-    """OK: value is the reply. ERROR: value is an exception to raise at the asker. NOT_OWNER: value is a Route."""
+    """OK: value is the reply. ERROR: value is an exception to raise at the asker. NOT_OWNER: value
+    is a Route."""
 
     OK = 0
     ERROR = 1
@@ -68,7 +73,8 @@ class Status(enum.IntEnum):
 
 
 class Route(NamedTuple):
-    """The host of a slice as far as the answering host knows. address: "ip:port", "" where it is not known (yet)."""
+    """The host of a slice as far as the answering host knows. address: "ip:port", "" where it is
+    not known (yet)."""
 
     entity_type: str
     slice: int
@@ -78,8 +84,9 @@ class Route(NamedTuple):
 
 @dataclass(slots=True)
 class CommandFrame:
-    """Many commands for one host, in order. blob: list of (entity_type, entity_id, message, correlation, command_id),
-    pickled once (shell/frames.py). A host answers each frame_nr once with a ReplyFrame that acknowledges it, at once."""
+    """Many commands for one host, in order. blob: list of (entity_type, entity_id, message,
+    correlation, command_id), pickled once (shell/frames.py). A host answers each frame_nr once with
+    a ReplyFrame that acknowledges it, at once."""
 
     client_id: str
     frame_nr: int
@@ -91,7 +98,8 @@ class CommandFrame:
 
 @dataclass(slots=True)
 class ReplyFrame:
-    """Acknowledged frames and answers: blob is a list of (correlation, status, value), pickled once."""
+    """Acknowledged frames and answers: blob is a list of (correlation, status, value), pickled
+    once."""
 
     member_id: str
     client_id: str

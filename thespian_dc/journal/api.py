@@ -1,13 +1,17 @@
-"""The journal contract: what a backend promises. One conformance suite (testkit/journal_kit.py) proves it for each.
+"""The journal contract: what a backend promises. One conformance suite (testkit/journal_kit.py)
+proves it for each.
 
 Laws every backend keeps:
-- A slice log is a gapless sequence of records in commits; only `append` and `install` change (head, epoch), each
-  by one linearizable compare-and-set. Nothing else writes the log (trimming deletes whole commits below a mark).
-- An outcome that is not known is answered UNKNOWN (append) or raised as JournalUnavailableError (all else), never guessed.
-  No backend re-sends a conditional write by itself.
-- All methods block and may be called from any thread, but for `append`, which may answer later from a thread of
-  the driver. A journal is opened inside the process that uses it and is never carried over a fork.
-- `time_us`, tokens and write ids come from the caller: a backend has no clock and no randomness of its own.
+- A slice log is a gapless sequence of records in commits; only `append` and `install` change (head,
+  epoch), each by one linearizable compare-and-set. Nothing else writes the log (trimming deletes
+  whole commits below a mark).
+- An outcome that is not known is answered UNKNOWN (append) or raised as JournalUnavailableError
+  (all else), never guessed. No backend re-sends a conditional write by itself.
+- All methods block and may be called from any thread, but for `append`, which may answer later from
+  a thread of the driver. A journal is opened inside the process that uses it and is never carried
+  over a fork.
+- `time_us`, tokens and write ids come from the caller: a backend has no clock and no randomness of
+  its own.
 """
 
 from __future__ import annotations
@@ -30,8 +34,9 @@ class Head(NamedTuple):
 
 
 class Outcome(enum.Enum):
-    """DONE: durable. CONFLICT: (head, epoch) was another; this send wrote nothing. REFUSED: this send was
-    certainly not executed (overload, too large). UNKNOWN: it may have been written, or be written later."""
+    """DONE: durable. CONFLICT: (head, epoch) was another; this send wrote nothing. REFUSED: this
+    send was certainly not executed (overload, too large). UNKNOWN: it may have been written, or be
+    written later."""
 
     DONE = "done"
     CONFLICT = "conflict"
@@ -48,7 +53,8 @@ class Appended(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Who holds a slice: the highest epoch ever given out, the member it was given to, and the claim's token."""
+    """Who holds a slice: the highest epoch ever given out, the member it was given to, and the
+    claim's token."""
 
     epoch: int
     member_id: str
@@ -56,8 +62,9 @@ class Owner(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A live host of entities, as it announced itself. `beat` grows with every announcement: a member whose beat
-    stands still for long enough, by the observer's own clock, is taken for dead."""
+    """A live host of entities, as it announced itself. `beat` grows with every announcement: a
+    member whose beat stands still for long enough, by the observer's own clock, is taken for
+    dead."""
 
     member_id: str
     address: str
@@ -71,9 +78,9 @@ class Member(NamedTuple):
 class StateRow:
     """An entity's state as of `offset`: a snapshot, or the latest state of a durable-state entity.
 
-    `body` is opaque here (the entity room packs state, revision, known command ids); its checksum is kept by the backend
-    and a row that does not match it is treated as absent by `read_state` (recovery falls back to replay) and
-    reported by `verify`.
+    `body` is opaque here (the entity room packs state, revision, known command ids); its checksum
+    is kept by the backend and a row that does not match it is treated as absent by `read_state`
+    (recovery falls back to replay) and reported by `verify`.
     """
 
     entity_id: str
@@ -106,28 +113,34 @@ class Journal(Protocol):
     commit_bytes_max: int
     """A host does not put more than this into one commit unless a single command needs it."""
     command_bytes_max: int
-    """Hard limit of one command's events together; more is TooLargeError before anything is written."""
+    """Hard limit of one command's events together; more is TooLargeError before anything is
+    written."""
 
     # --- registry ---
     def slices(self, entity_type: str, wanted: int) -> int:
-        """Record `wanted` as the type's slice count on first use; SliceCountDiffersError if another is recorded."""
+        """Record `wanted` as the type's slice count on first use; SliceCountDiffersError if another
+        is recorded."""
 
     def slice_counts(self) -> dict[str, int]:
         """Slice counts of all recorded entity types."""
 
-    def claim(self, key: SliceKey, member_id: str, token: bytes, seen_epoch: int | None = None) -> Owner:
+    def claim(
+        self, key: SliceKey, member_id: str, token: bytes, seen_epoch: int | None = None
+    ) -> Owner:
         """Give `member_id` the next epoch of the slice by compare-and-set and return it.
 
-        `token` is unique per call: an unknown answer is read back and ours only if the token stands there.
-        seen_epoch: claim only if the registry's epoch still is this (None: whatever it is). When somebody else was
-        quicker, their Owner is returned: compare the token. An epoch alone permits nothing: `install` it.
+        `token` is unique per call: an unknown answer is read back and ours only if the token stands
+        there. seen_epoch: claim only if the registry's epoch still is this (None: whatever it is).
+        When somebody else was quicker, their Owner is returned: compare the token. An epoch alone
+        permits nothing: `install` it.
         """
 
     def owner(self, key: SliceKey) -> Owner | None:
         """Who last claimed the slice (linearizable read), or None."""
 
     def owners(self, entity_type: str) -> dict[int, Owner]:
-        """The last claims of all slices of a type, possibly a little old: for routing, never for safety."""
+        """The last claims of all slices of a type, possibly a little old: for routing, never for
+        safety."""
 
     def announce(self, member: Member) -> None:
         """Insert or overwrite the member's row."""
@@ -139,66 +152,79 @@ class Journal(Protocol):
         """Remove a member's row (a clean stop, or one dead for long)."""
 
     def entry(self, name: str) -> Entry:
-        """A registry value (filters, replicas, management); version 0 and value None where absent."""
+        """A registry value (filters, replicas, management); version 0 and value None where
+        absent."""
 
     def put_entry(self, name: str, expected_version: int, value: Any) -> bool:
-        """Write iff the version still is `expected_version`; False where it is not. `value`: msgpack-able."""
+        """Write iff the version still is `expected_version`; False where it is not. `value`:
+        msgpack-able."""
 
     # --- the log ---
     def find_head(self, key: SliceKey) -> Head:
-        """The slice's head and the epoch in force there; serial reads, following segments forward. (0, 0) if new.
+        """The slice's head and the epoch in force there; serial reads, following segments forward.
+        (0, 0) if new.
 
-        Reads of two segments are two operations: what it returns may be outdated at once. Safe, because `install`
-        and `append` compare.
+        Reads of two segments are two operations: what it returns may be outdated at once. Safe,
+        because `install` and `append` compare.
         """
 
     def head_at(self, key: SliceKey, base_offset: int) -> Head | None:
-        """(head, epoch) of the segment that a commit at `base_offset` belongs to; serial read. None: nothing there.
+        """(head, epoch) of the segment that a commit at `base_offset` belongs to; serial read.
+        None: nothing there.
 
-        Used to resolve an unknown append. Read this before `commit_at`: a head above `base_offset` makes that row immutable.
+        Used to resolve an unknown append. Read this before `commit_at`: a head above `base_offset`
+        makes that row immutable.
         """
 
     def install(self, key: SliceKey, head: int, epoch: int) -> bool:
-        """Set `epoch` where the next append would go, iff the head there is `head` and the epoch there is lower.
+        """Set `epoch` where the next append would go, iff the head there is `head` and the epoch
+        there is lower.
 
-        For a segment nobody appended to yet: iff nothing is there. True: from now on no lower epoch can append.
-        False: not installed. JournalUnavailableError: unknown; read back with `head_at(key, head)`.
+        For a segment nobody appended to yet: iff nothing is there. True: from now on no lower epoch
+        can append. False: not installed. JournalUnavailableError: unknown; read back with
+        `head_at(key, head)`.
         """
 
     def append(self, commits: Sequence[Commit], on_appended: Callable[[Appended], None]) -> None:
         """Append each commit iff its slice's (head, epoch) is (commit.base_offset, commit.epoch).
 
-        At most one commit per slice and call, and at most one per slice in flight. Each commit is all or nothing, and
-        independent of the others. on_appended is called once per commit: before this returns, or later from any thread.
+        At most one commit per slice and call, and at most one per slice in flight. Each commit is
+        all or nothing, and independent of the others. on_appended is called once per commit: before
+        this returns, or later from any thread.
         """
 
     def commit_at(self, key: SliceKey, base_offset: int) -> Commit | None:
         """The row that starts at `base_offset`, unchecked, or None."""
 
     def read(self, key: SliceKey, from_offset: int, bytes_max: int = 1 << 20) -> list[Commit]:
-        """Commits in order from the one that covers `from_offset`, about bytes_max bytes (at least one if there is one).
+        """Commits in order from the one that covers `from_offset`, about bytes_max bytes (at least
+        one if there is one).
 
-        Contiguous; stops before a hole. TrimmedError below the trim mark. Checksums are the reader's to check
-        (`records_of`), so that a damaged row can be forwarded and named.
+        Contiguous; stops before a hole. TrimmedError below the trim mark. Checksums are the
+        reader's to check (`records_of`), so that a damaged row can be forwarded and named.
         """
 
     def read_entity(
         self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
     ) -> list[Found]:
-        """The entity's records with seq_nr >= from_seq_nr below until_offset (default: the head), in order.
+        """The entity's records with seq_nr >= from_seq_nr below until_offset (default: the head),
+        in order.
 
-        Goes mark, then index, then the log from that mark: complete by construction. Contiguity of seq_nr is checked: GapError.
-        CorruptRecordError where one of its records is damaged.
+        Goes mark, then index, then the log from that mark: complete by construction. Contiguity of
+        seq_nr is checked: GapError. CorruptRecordError where one of its records is damaged.
         """
 
     def entity_ids(self, entity_type: str, after: str = "", limit: int = 1000) -> list[str]:
-        """Ids of entities with indexed records, each once, in a stable order, greater than `after`; for tools."""
+        """Ids of entities with indexed records, each once, in a stable order, greater than `after`;
+        for tools."""
 
     def offset_at(self, key: SliceKey, time_us: int) -> int:
-        """The base offset of the first commit with time_us >= the given time; the head where there is none."""
+        """The base offset of the first commit with time_us >= the given time; the head where there
+        is none."""
 
     def position_before(self, key: SliceKey, offset: int) -> Position:
-        """The Position with this offset: looks up the write_id of the commit that covers offset - 1.
+        """The Position with this offset: looks up the write_id of the commit that covers offset -
+        1.
 
         JournalDivergedError where offset is above the head. Works at the trim mark too.
         """
@@ -208,17 +234,20 @@ class Journal(Protocol):
 
     # --- derived from the log: written after the commit is durable, ordered by offset ---
     derived_index: bool
-    """True: the index is a derived table and hosts must call advance_index. False: `append` itself keeps it."""
+    """True: the index is a derived table and hosts must call advance_index. False: `append` itself
+    keeps it."""
 
     def index_mark(self, key: SliceKey) -> int:
         """Every index row of records below this offset is durable."""
 
     def advance_index(self, key: SliceKey, until_offset: int, recent: Sequence[Commit] = ()) -> int:
-        """Index mark..until_offset, taking commits from `recent` where it has them and from the log elsewhere,
-        and only then raise the mark; returns the mark. until_offset is at a commit's end, at or below the head."""
+        """Index mark..until_offset, taking commits from `recent` where it has them and from the log
+        elsewhere, and only then raise the mark; returns the mark. until_offset is at a commit's
+        end, at or below the head."""
 
     def write_states(self, key: SliceKey, rows: Sequence[StateRow]) -> None:
-        """Store states; one with a lower offset than the stored one never wins, however late it arrives."""
+        """Store states; one with a lower offset than the stored one never wins, however late it
+        arrives."""
 
     def read_state(self, key: SliceKey, entity_id: str) -> StateRow | None:
         """The newest stored state; None where there is none or its checksum does not match."""
@@ -227,15 +256,17 @@ class Journal(Protocol):
         """Forget a stored state (tools, tests); recovery replays."""
 
     # --- care ---
-    def verify(self, entity_type: str | None = None) -> "list[Exception]":
-        """Read everything and return what is wrong: damage, holes in offsets, in seq_nr, index and state rows that do
-        not match. Empty: sound."""
+    def verify(self, entity_type: str | None = None) -> list[Exception]:
+        """Read everything and return what is wrong: damage, holes in offsets, in seq_nr, index and
+        state rows that do not match. Empty: sound."""
 
     def close(self) -> None:
         """Release connections; the journal cannot be used afterwards. Idempotent."""
 
 
-def append_wait(journal: Journal, commits: Sequence[Commit], timeout_s: float = 30.0) -> list[Appended]:
+def append_wait(
+    journal: Journal, commits: Sequence[Commit], timeout_s: float = 30.0
+) -> list[Appended]:
     """Append and wait for all answers, in the order of `commits`; for tools and tests."""
     from threading import Event
 
@@ -254,11 +285,13 @@ def append_wait(journal: Journal, commits: Sequence[Commit], timeout_s: float = 
 
 
 def open_journal(url: str, create: bool = True) -> Journal:
-    """Open the journal a URL names. Lazy imports: a missing driver is MissingExtraError, a bad URL JournalUrlError.
+    """Open the journal a URL names. Lazy imports: a missing driver is MissingExtraError, a bad URL
+    JournalUrlError.
 
-    sqlite:///relative/path or sqlite:////absolute/path (schema made on first use when `create`) · memory: (one per
-    process and name: `memory:name`) · cassandra://host[,host][:port]/keyspace?local_dc=…&consistency=… (schema only by
-    `thespian-dc schema apply`; SchemaError otherwise).
+    sqlite:///relative/path or sqlite:////absolute/path (schema made on first use when `create`) ·
+    memory: (one per process and name: `memory:name`) ·
+    cassandra://host[,host][:port]/keyspace?local_dc=…&consistency=… (schema only by `thespian-dc
+    schema apply`; SchemaError otherwise).
     """
     from thespian_dc.model.errors import JournalUrlError
 

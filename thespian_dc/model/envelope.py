@@ -11,9 +11,11 @@ E = TypeVar("E")
 
 @dataclass(slots=True)
 class Envelope(Generic[E]):
-    """One event with what is known of it. Slotted and not frozen: it is built once per event, on the hot path.
+    """One event with what is known of it. Slotted and not frozen: it is built once per event, on
+    the hot path.
 
-    seq_nr: from 1 per entity, gapless. offset: ordinal in the slice log. timestamp_us: microseconds since 1970 UTC.
+    seq_nr: from 1 per entity, gapless. offset: ordinal in the slice log. timestamp_us: microseconds
+    since 1970 UTC.
     """
 
     payload: E

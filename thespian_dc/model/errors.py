@@ -1,8 +1,8 @@
 """Every error a user can meet, split by room and by who must act.
 
-Law: all constructor arguments stand in `args`, because errors cross processes; `str()` says what happened,
-where, and what to do next. `retryable` tells a caller whether the same call may succeed later;
-`grpc_status` is the name of the status it travels under.
+Law: all constructor arguments stand in `args`, because errors cross processes; `str()` says what
+happened, where, and what to do next. `retryable` tells a caller whether the same call may succeed
+later; `grpc_status` is the name of the status it travels under.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class CodecError(ThespianDcError):
 
 
 class RegistrationError(CodecError):
-    """A payload type or upcaster cannot be registered as it is declared. Raised while a node is built."""
+    """A payload type or upcaster cannot be registered as it is declared. Raised while a node is
+    built."""
 
     grpc_status = "FAILED_PRECONDITION"
 
@@ -66,7 +67,8 @@ class UnregisteredTypeError(CodecError):
 
 
 class UnencodableError(CodecError):
-    """A value has no exact stored form. `path` leads to it from the payload. Nothing was written."""
+    """A value has no exact stored form. `path` leads to it from the payload. Nothing was
+    written."""
 
     grpc_status = "INVALID_ARGUMENT"
 
@@ -75,11 +77,14 @@ class UnencodableError(CodecError):
         self.path, self.type_name, self.reason = path, type_name, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.type_name} cannot be stored ({self.reason}); nothing was written"
+        return (
+            f"{self.path}: {self.type_name} cannot be stored ({self.reason}); nothing was written"
+        )
 
 
 class UnknownManifestError(CodecError):
-    """Stored bytes name a type or version that this process does not know. The bytes are not at fault."""
+    """Stored bytes name a type or version that this process does not know. The bytes are not at
+    fault."""
 
     grpc_status = "FAILED_PRECONDITION"
 
@@ -93,7 +98,8 @@ class UnknownManifestError(CodecError):
 
 
 class CorruptPayloadError(CodecError):
-    """Stored bytes, or the fields in them, do not make an object of the type their manifest names."""
+    """Stored bytes, or the fields in them, do not make an object of the type their manifest
+    names."""
 
     def __init__(self, manifest: str, reason: str) -> None:
         super().__init__(manifest, reason)
@@ -101,7 +107,8 @@ class CorruptPayloadError(CodecError):
 
     def __str__(self) -> str:
         return (
-            f"a stored {self.manifest!r} cannot be read: {self.reason}; if the class has changed since, "
+            f"a stored {self.manifest!r} cannot be read: {self.reason}; if the class has changed "
+            "since, "
             "give new fields a default or add an Upcaster, else restore the journal from a copy"
         )
 
@@ -130,7 +137,8 @@ class JournalUrlError(JournalError):
 
 
 class JournalUnavailableError(JournalError):
-    """The journal did not answer, or answered that it cannot serve now. The same call may succeed later."""
+    """The journal did not answer, or answered that it cannot serve now. The same call may succeed
+    later."""
 
     retryable = True
     grpc_status = "UNAVAILABLE"
@@ -155,8 +163,9 @@ class SchemaError(JournalError):
     def __str__(self) -> str:
         state = "has no schema" if self.found == 0 else f"has schema {self.found}"
         remedy = (
-            "upgrade thespian-dc" if self.found > self.wanted else
-            f"run: thespian-dc schema apply --journal {self.where}"
+            "upgrade thespian-dc"
+            if self.found > self.wanted
+            else f"run: thespian-dc schema apply --journal {self.where}"
         )
         return f"journal {self.where} {state}, this version needs {self.wanted}; {remedy}"
 
@@ -172,25 +181,48 @@ class SliceCountDiffersError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"entity type {self.entity_type!r} has {self.recorded} slices in this journal, settings ask for "
-            f"{self.wanted}; set slices={self.recorded}: a slice count cannot change once events exist"
+            f"entity type {self.entity_type!r} has {self.recorded} slices in this journal, "
+            "settings ask for "
+            f"{self.wanted}; set slices={self.recorded}: a slice count cannot change once events "
+            "exist"
         )
 
 
 class CorruptRecordError(JournalError):
-    """Stored bytes do not match their checksum. Names the entity (where still readable), slice and offset."""
+    """Stored bytes do not match their checksum. Names the entity (where still readable), slice and
+    offset."""
 
     grpc_status = "DATA_LOSS"
 
-    def __init__(self, entity_type: str, slice_: int, offset: int, entity_id: str, reason: str) -> None:
+    def __init__(
+        self, entity_type: str, slice_: int, offset: int, entity_id: str, reason: str
+    ) -> None:
         super().__init__(entity_type, slice_, offset, entity_id, reason)
         self.entity_type, self.slice, self.offset = entity_type, slice_, offset
         self.entity_id, self.reason = entity_id, reason
 
     def __str__(self) -> str:
         return (
-            f"{self.entity_type}|{self.entity_id or '?'}: record at slice {self.slice} offset {self.offset} is "
-            f"damaged ({self.reason}); other entities are not affected; restore this journal or run thespian-dc verify"
+            f"{self.entity_type}|{self.entity_id or '?'}: record at slice {self.slice} offset "
+            f"{self.offset} is "
+            f"damaged ({self.reason}); other entities are not affected; restore this journal or "
+            "run thespian-dc verify"
+        )
+
+
+class CorruptJournalError(JournalError):
+    """Something stored beside the slice logs (a registry cell, the file itself) is damaged."""
+
+    grpc_status = "DATA_LOSS"
+
+    def __init__(self, where: str, what: str, reason: str) -> None:
+        super().__init__(where, what, reason)
+        self.where, self.what, self.reason = where, what, reason
+
+    def __str__(self) -> str:
+        return (
+            f"journal {self.where}: {self.what} is damaged ({self.reason}); restore it or run "
+            "thespian-dc verify"
         )
 
 
@@ -217,11 +249,15 @@ class TrimmedError(JournalError):
         self.where, self.wanted, self.trimmed_to = where, wanted, trimmed_to
 
     def __str__(self) -> str:
-        return f"{self.where}: offset {self.wanted} was asked for, records below {self.trimmed_to} are trimmed"
+        return (
+            f"{self.where}: offset {self.wanted} was asked for, records below "
+            f"{self.trimmed_to} are trimmed"
+        )
 
 
 class JournalDivergedError(JournalError):
-    """A consumer's position does not belong to this journal as it is now: restored, rolled back, or another one."""
+    """A consumer's position does not belong to this journal as it is now: restored, rolled back, or
+    another one."""
 
     grpc_status = "FAILED_PRECONDITION"
 
@@ -231,8 +267,10 @@ class JournalDivergedError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.where}: the stored position {self.offset} does not match the producer's journal "
-            f"({self.reason}); was it restored from a copy? Nothing was handled; set the position on purpose to go on"
+            f"{self.where}: the stored position {self.offset} does not match the producer's "
+            "journal "
+            f"({self.reason}); was it restored from a copy? Nothing was handled; set the "
+            "position on purpose to go on"
         )
 
 
@@ -246,7 +284,10 @@ class TooLargeError(JournalError):
         self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
 
     def __str__(self) -> str:
-        return f"{self.what} is {self.size_bytes} bytes, the limit is {self.limit_bytes}; nothing was written"
+        return (
+            f"{self.what} is {self.size_bytes} bytes, the limit is {self.limit_bytes}; "
+            "nothing was written"
+        )
 
 
 class NotSupportedError(JournalError):
@@ -270,7 +311,10 @@ class MissingExtraError(SettingsError):
         self.what, self.extra = what, extra
 
     def __str__(self) -> str:
-        return f"{self.what} needs an optional package; install it with: pip install 'thespian-dc[{self.extra}]'"
+        return (
+            f"{self.what} needs an optional package; install it with: pip install "
+            f"'thespian-dc[{self.extra}]'"
+        )
 
 
 # --- entities ---
@@ -288,7 +332,8 @@ class ProjectionError(ThespianDcError):
 
 
 class PositionConflictError(ProjectionError):
-    """Somebody else moved this projection's position: this consumer no longer owns the slice and must stop."""
+    """Somebody else moved this projection's position: this consumer no longer owns the slice and
+    must stop."""
 
     grpc_status = "ABORTED"
 
@@ -298,7 +343,8 @@ class PositionConflictError(ProjectionError):
 
     def __str__(self) -> str:
         return (
-            f"projection {self.projection} slice {self.slice}: position was expected at {self.expected}, found "
+            f"projection {self.projection} slice {self.slice}: position was expected at "
+            f"{self.expected}, found "
             f"{self.found}; another consumer has taken it over, this one stops"
         )
 
@@ -339,4 +385,6 @@ class EmbeddedServerError(TestkitError):
         self.version, self.what, self.last_lines = version, what, last_lines
 
     def __str__(self) -> str:
-        return f"embedded Cassandra {self.version}: {self.what}; its log ends with:\n{self.last_lines}"
+        return (
+            f"embedded Cassandra {self.version}: {self.what}; its log ends with:\n{self.last_lines}"
+        )

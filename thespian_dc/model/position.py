@@ -8,10 +8,11 @@ NO_WRITE_ID = b""
 
 
 class Position(NamedTuple):
-    """The next offset a consumer wants, and the `write_id` of the commit that covers the offset before it.
+    """The next offset a consumer wants, and the `write_id` of the commit that covers the offset
+    before it.
 
-    offset 0 goes with NO_WRITE_ID. A producer compares the write_id with its own journal when a consumer
-    connects: another one there is JournalDivergedError.
+    offset 0 goes with NO_WRITE_ID. A producer compares the write_id with its own journal when a
+    consumer connects: another one there is JournalDivergedError.
     """
 
     offset: int = 0

@@ -1,10 +1,12 @@
-"""What a slice log holds: records, and the commits (rows) that carry them. Pure; this is the stored format.
+"""What a slice log holds: records, and the commits (rows) that carry them. Pure; this is the stored
+format.
 
-A commit's `body` is one msgpack array of records: an array-32 header and then each record packed as an array of
-the fields of `Record`, in that order. The stored bytes are the wire bytes: a stream forwards them undecoded.
-`heads` is a second, small msgpack array: [entity_id, length_bytes, crc32] of each record, in order. It finds an
-entity's records without decoding the body, and keeps the others readable when one record is damaged.
-`checksum` covers every other column, so that no flipped bit is taken for data.
+A commit's `body` is one msgpack array of records: an array-32 header and then each record packed as
+an array of the fields of `Record`, in that order. The stored bytes are the wire bytes: a stream
+forwards them undecoded. `heads` is a second, small msgpack array: [entity_id, length_bytes, crc32]
+of each record, in order. It finds an entity's records without decoding the body, and keeps the
+others readable when one record is damaged. `checksum` covers every other column, so that no flipped
+bit is taken for data.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ _pack_record = msgpack.Packer(autoreset=True).pack
 
 
 class Record(NamedTuple):
-    """One record. `seq_nr` counts from 1 per entity, without gaps. `tags` is a list or tuple of str.
+    """One record. `seq_nr` counts from 1 per entity, without gaps. `tags` is a list or tuple of
+    str.
 
-    kind: EVENT, STATE (the payload is the whole state; for durable state seq_nr is its revision) or CONTROL.
-    command_id: of the command that wrote it, "" where none; stands on the first record of its command.
-    reply: the encoded outcome answered again to a command with the same id, or None.
+    kind: EVENT, STATE (the payload is the whole state; for durable state seq_nr is its revision) or
+    CONTROL. command_id: of the command that wrote it, "" where none; stands on the first record of
+    its command. reply: the encoded outcome answered again to a command with the same id, or None.
     meta: extra facts (replication: origin, vector, …), or None.
     """
 
@@ -48,8 +51,8 @@ class Record(NamedTuple):
 class Commit:
     """One appended row: `count` records at offsets base_offset <= o < end_offset.
 
-    write_id: 16 random bytes, unique per commit and kept by every re-send of it. time_us: max(clock, previous
-    commit's), microseconds since 1970 UTC.
+    write_id: 16 random bytes, unique per commit and kept by every re-send of it. time_us:
+    max(clock, previous commit's), microseconds since 1970 UTC.
     """
 
     key: SliceKey
@@ -86,7 +89,9 @@ def make_commit(
     records: Sequence[tuple[str, bytes]],
 ) -> Commit:
     """Build a commit from (entity_id, pack_record(...)) pairs in offset order."""
-    heads = msgpack.packb([(entity_id, len(packed), crc32(packed)) for entity_id, packed in records])
+    heads = msgpack.packb(
+        [(entity_id, len(packed), crc32(packed)) for entity_id, packed in records]
+    )
     body = b"".join((b"\xdd", len(records).to_bytes(4, "big"), *(packed for _, packed in records)))
     commit = Commit(key, base_offset, len(records), write_id, epoch, time_us, heads, body)
     commit.checksum = checksum_of(commit)
@@ -113,7 +118,8 @@ def records_of(commit: Commit) -> list[Record]:
 
 
 def records_of_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]]:
-    """The entity's (offset, record) pairs, in order; damage to other entities' records is not raised."""
+    """The entity's (offset, record) pairs, in order; damage to other entities' records is not
+    raised."""
     if checksum_of(commit) != commit.checksum:
         return _salvage_entity(commit, entity_id)
     found, start = [], _HEADER_BYTES
@@ -142,10 +148,12 @@ def _salvage_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]]:
 
 
 def salvage(commit: Commit) -> Iterator[tuple[int, Record] | CorruptRecordError]:
-    """Read a damaged commit as far as it can be trusted: (offset, record) or the named damage, in offset order.
+    """Read a damaged commit as far as it can be trusted: (offset, record) or the named damage, in
+    offset order.
 
-    Damage that no single record explains (a number column, `heads`) is reported once, first, at base_offset.
-    A record is trusted when its own CRC in `heads` matches, or, with `heads` unreadable, never.
+    Damage that no single record explains (a number column, `heads`) is reported once, first, at
+    base_offset. A record is trusted when its own CRC in `heads` matches, or, with `heads`
+    unreadable, never.
     """
     heads = _heads_or_none(commit)
     if heads is None:
@@ -161,27 +169,36 @@ def salvage(commit: Commit) -> Iterator[tuple[int, Record] | CorruptRecordError]
                 yield offset, record
                 continue
         damaged = True
-        yield _damage(commit, offset, _entity_named_by(packed, owner), "its bytes do not match their CRC")
+        yield _damage(
+            commit, offset, _entity_named_by(packed, owner), "its bytes do not match their CRC"
+        )
     if not damaged:
-        yield _damage(commit, commit.base_offset, "", "a column of the row does not match the row's checksum")
+        yield _damage(
+            commit, commit.base_offset, "", "a column of the row does not match the row's checksum"
+        )
 
 
 def _heads_or_none(commit: Commit) -> list[Any] | None:
     try:
         heads = msgpack.unpackb(commit.heads)
-        sound = all(isinstance(o, str) and isinstance(n, int) and isinstance(c, int) for o, n, c in heads)
-    except Exception:  # any damage may raise anything here
+        sound = all(
+            isinstance(o, str) and isinstance(n, int) and isinstance(c, int) for o, n, c in heads
+        )
+    except Exception:  # noqa: BLE001  damage may raise anything
         return None
-    return heads if sound and len(commit.body) == _HEADER_BYTES + sum(n for _, n, _ in heads) else None
+    return (
+        heads if sound and len(commit.body) == _HEADER_BYTES + sum(n for _, n, _ in heads) else None
+    )
 
 
 def _entity_named_by(packed: bytes, owner: str) -> str:
-    """`owner` comes from `heads`; where the record itself is intact but names another, the flip is in `heads`."""
+    """`owner` comes from `heads`; where the record itself is intact but names another, the flip is
+    in `heads`."""
     try:
         fields = msgpack.unpackb(packed)
         if isinstance(fields, list) and isinstance(fields[1], str) and fields[1] != owner:
             return ""
-    except Exception:  # the record is the damaged one
+    except Exception:  # noqa: BLE001  the record is the damaged one
         return owner
     return owner
 

@@ -1,8 +1,9 @@
 """What a user configures: frozen data, checked when built, before any actor exists. Pure.
 
-Each field says its unit, default and reason. Secrets are file paths, never values: Thespian prints messages.
-Classes and callables must be importable (`module:name` in TOML); a lambda or a local class is a SettingsError
-that names the field. `thespian_dc.model.settings_file` reads the same from TOML.
+Each field says its unit, default and reason. Secrets are file paths, never values: Thespian prints
+messages. Classes and callables must be importable (`module:name` in TOML); a lambda or a local
+class is a SettingsError that names the field. `thespian_dc.model.settings_file` reads the same from
+TOML.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Mutual TLS by files, PEM. Both sides present `certificate`; `client_auth=False` on a server takes any client.
+    """Mutual TLS by files, PEM. Both sides present `certificate`; `client_auth=False` on a server
+    takes any client.
 
     authority: the CA that peers' certificates must descend from.
     """
@@ -34,8 +36,9 @@ class Tls:
 class Stream:
     """A public event stream over one entity type.
 
-    transform: (Envelope) -> public payload, or None to leave the event out; None: events pass as they are stored.
-    events: the public payload types that `transform` returns (registered like an entity's).
+    transform: (Envelope) -> public payload, or None to leave the event out; None: events pass as
+    they are stored. events: the public payload types that `transform` returns (registered like an
+    entity's).
     """
 
     stream_id: str
@@ -50,8 +53,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A stream of another service: its public id and `host:port`. tls: None is refused beyond loopback unless
-    plaintext_beyond_loopback says so in so many words."""
+    """A stream of another service: its public id and `host:port`. tls: None is refused beyond
+    loopback unless plaintext_beyond_loopback says so in so many words."""
 
     stream_id: str
     target: str
@@ -65,7 +68,8 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """An entity type of a journal that this process can open itself. journal: a URL; "" is the node's own."""
+    """An entity type of a journal that this process can open itself. journal: a URL; "" is the
+    node's own."""
 
     entity_type: str
     journal: str = ""
@@ -75,9 +79,10 @@ class Local:
 class Projection:
     """events -> handler -> position.
 
-    events: payload types the handler wants decoded (registered like an entity's). positions: sqlite:///path (exactly
-    once for SqlProjectionHandler: the position moves in the handler's transaction).
-    delivery: "exactly-once" (SQL handlers), "at-least-once" (plain handlers: position after the batch).
+    events: payload types the handler wants decoded (registered like an entity's). positions:
+    sqlite:///path (exactly once for SqlProjectionHandler: the position moves in the handler's
+    transaction). delivery: "exactly-once" (SQL handlers), "at-least-once" (plain handlers: position
+    after the batch).
     """
 
     name: str
@@ -94,7 +99,8 @@ class Projection:
         check_importable("handler", self.handler)
         if self.delivery not in ("exactly-once", "at-least-once"):
             raise SettingsError(
-                f"projection {self.name}: delivery must be 'exactly-once' or 'at-least-once', not {self.delivery!r}"
+                f"projection {self.name}: delivery must be 'exactly-once' or 'at-least-once', "
+                f"not {self.delivery!r}"
             )
         if self.batch_events_max < 1:
             raise SettingsError(f"projection {self.name}: batch_events_max must be at least 1")
@@ -109,7 +115,8 @@ class Limits:
     stash_max: int = 1000
     """Stashed commands of one entity; more is StashOverflowError to the asker."""
     waiting_max: int = 100_000
-    """Commands accepted and not yet answered, per host; more is HostBusyError to the asker, retryable."""
+    """Commands accepted and not yet answered, per host; more is HostBusyError to the asker,
+    retryable."""
     known_commands: int = 128
     """Command ids remembered per entity, also in its snapshots."""
     passivate_after_s: float = 120.0
@@ -126,9 +133,10 @@ class Limits:
 class Settings:
     """A node: what it serves, consumes, and where.
 
-    service: this service's name; clients connect by it. journal: URL (see journal.api.open_journal). hosts: entity
-    host processes of this node. slices: per entity type, a power of two, fixed for ever in the journal.
-    listen: host:port for the streams; plaintext only on loopback unless plaintext_beyond_loopback.
+    service: this service's name; clients connect by it. journal: URL (see
+    journal.api.open_journal). hosts: entity host processes of this node. slices: per entity type, a
+    power of two, fixed for ever in the journal. listen: host:port for the streams; plaintext only
+    on loopback unless plaintext_beyond_loopback.
     """
 
     service: str
@@ -147,7 +155,9 @@ class Settings:
         check_name("service", self.service)
         check_slices(self.slices)
         if self.hosts < 0 or (self.entities and self.hosts < 1):
-            raise SettingsError(f"hosts must be at least 1 where entities are served, not {self.hosts}")
+            raise SettingsError(
+                f"hosts must be at least 1 where entities are served, not {self.hosts}"
+            )
         if self.streams and not self.listen:
             raise SettingsError("streams need listen='host:port', where consumers connect")
         if self.listen:
@@ -176,7 +186,8 @@ def check_plaintext(what: str, host: str, tls: Tls | None, allowed: bool) -> Non
     """SettingsError where plaintext would leave the machine and nobody said so."""
     if tls is None and not allowed and not is_loopback(host):
         raise SettingsError(
-            f"{what}: {host} is not loopback and tls is not set; set tls=Tls(...) or plaintext_beyond_loopback=True"
+            f"{what}: {host} is not loopback and tls is not set; set tls=Tls(...) or "
+            "plaintext_beyond_loopback=True"
         )
 
 
@@ -185,9 +196,12 @@ def is_loopback(host: str) -> bool:
 
 
 def check_importable(what: str, thing: Any) -> None:
-    """SettingsError for what another process cannot import: lambdas, local functions and classes."""
+    """SettingsError for what another process cannot import: lambdas, local functions and
+    classes."""
     if thing is None:
         return
     name = getattr(thing, "__qualname__", "")
     if not callable(thing) or not name or "<" in name or not getattr(thing, "__module__", ""):
-        raise SettingsError(f"{what} must be a class or function at the top of an importable module, not {thing!r}")
+        raise SettingsError(
+            f"{what} must be a class or function at the top of an importable module, not {thing!r}"
+        )

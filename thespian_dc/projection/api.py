@@ -1,4 +1,5 @@
-"""The contracts of the projection room: what a source yields, what a handler is, what a position store keeps."""
+"""The contracts of the projection room: what a source yields, what a handler is, what a position
+store keeps."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from thespian_dc.model.position import Position
 
 
 class CommitView(NamedTuple):
-    """The part of one commit that a source yields. body: records, one msgpack array (model/record.py).
+    """The part of one commit that a source yields. body: records, one msgpack array
+    (model/record.py).
 
-    kept: offsets of the records of `body` relative to first_offset, empty for all of them (first_offset, +1, …).
+    kept: offsets of the records of `body` relative to first_offset, empty for all of them
+    (first_offset, +1, …).
     """
 
     first_offset: int
@@ -25,7 +28,8 @@ class CommitView(NamedTuple):
 
 
 class SourceBatch(NamedTuple):
-    """Everything that passes of base_offset <= offset < next_offset of one slice, contiguous with the batch before.
+    """Everything that passes of base_offset <= offset < next_offset of one slice, contiguous with
+    the batch before.
 
     head: the slice's head as the source last knew it (lag = head - next_offset).
     """
@@ -48,7 +52,8 @@ class SourceDescription(NamedTuple):
 class Source(Protocol):
     """Where batches come from. A projection cannot tell a local source from a remote one.
 
-    Runs on its own thread: `on_batch` and the others are called there and must only hand over (a queue and a wake-up).
+    Runs on its own thread: `on_batch` and the others are called there and must only hand over (a
+    queue and a wake-up).
     """
 
     def start(
@@ -59,10 +64,12 @@ class Source(Protocol):
         on_batch: Callable[[SourceBatch], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """Begin at the given positions (a slice not named: from 0). journal_id: "" or of the stored positions.
+        """Begin at the given positions (a slice not named: from 0). journal_id: "" or of the stored
+        positions.
 
-        on_failed ends this run (JournalDivergedError and the like are not retryable); the projection decides whether to start again.
-        A source reconnects by itself on transient failures, from the last batch it handed over.
+        on_failed ends this run (JournalDivergedError and the like are not retryable); the
+        projection decides whether to start again. A source reconnects by itself on transient
+        failures, from the last batch it handed over.
         """
 
     def handled(self, batch: SourceBatch) -> None:
@@ -73,7 +80,8 @@ class Source(Protocol):
 
 
 class Transaction(Protocol):
-    """The handler's side of the sink's transaction: no commit, no rollback, those belong to the projection."""
+    """The handler's side of the sink's transaction: no commit, no rollback, those belong to the
+    projection."""
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any: ...
 
@@ -83,8 +91,9 @@ class Transaction(Protocol):
 class SqlProjectionHandler:
     """Base of exactly-once handlers: effects and position move in one transaction.
 
-    Built in the consumer process without arguments; no I/O in `__init__`. One event at a time, in seq_nr order per
-    entity. A raise from `handle` rolls back to the savepoint before that event: earlier events of the batch stay handled.
+    Built in the consumer process without arguments; no I/O in `__init__`. One event at a time, in
+    seq_nr order per entity. A raise from `handle` rolls back to the savepoint before that event:
+    earlier events of the batch stay handled.
     """
 
     tables: str = ""
@@ -97,14 +106,16 @@ class SqlProjectionHandler:
         raise NotImplementedError
 
     def flush(self, tx: Transaction) -> None:
-        """Called before the batch's transaction commits: handlers that gather effects in memory write them here."""
+        """Called before the batch's transaction commits: handlers that gather effects in memory
+        write them here."""
 
     def stop(self) -> None:
         """Called when the projection stops."""
 
 
 class ProjectionHandler:
-    """Base of at-least-once handlers: the position is stored after the batch was handled; make effects idempotent."""
+    """Base of at-least-once handlers: the position is stored after the batch was handled; make
+    effects idempotent."""
 
     def start(self) -> None: ...
 
@@ -133,12 +144,14 @@ class StoredPositions:
 
 
 class PositionStore(Protocol):
-    """Positions of projections in the consumer's database. Every write compares (epoch, expected offset)."""
+    """Positions of projections in the consumer's database. Every write compares (epoch, expected
+    offset)."""
 
     def load(self, projection: str) -> StoredPositions: ...
 
     def claim(self, projection: str, slices: Sequence[int], journal_id: str) -> StoredPositions:
-        """Raise the epoch of each slice by one and return the rows: former consumers cannot move them any more.
+        """Raise the epoch of each slice by one and return the rows: former consumers cannot move
+        them any more.
 
         JournalDivergedError where rows of another journal_id are stored.
         """

@@ -1,7 +1,7 @@
 """What a slice writer asks its shell to do, and what comes back. Pure.
 
-Each action names the journal method that performs it; its result carries the action, so that a late answer to an
-earlier attempt is recognised and dropped by whoever does not wait for it any more.
+Each action names the journal method that performs it; its result carries the action, so that a late
+answer to an earlier attempt is recognised and dropped by whoever does not wait for it any more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from thespian_dc.model.record import Commit
 
 
 class Entry(NamedTuple):
-    """One command's records: appended all together or not at all. `ticket` is the submitter's, returned untouched."""
+    """One command's records: appended all together or not at all. `ticket` is the submitter's,
+    returned untouched."""
 
     entity_id: str
     packed: tuple[bytes, ...]
@@ -22,7 +23,7 @@ class Entry(NamedTuple):
     ticket: Any
 
 
-# --- to the journal; `attempt` counts the writer's acquisitions, so that a stale answer is recognised ---
+# --- to the journal; `attempt` counts acquisitions, so that a stale answer is recognised ---
 class Claim(NamedTuple):
     """journal.claim(key, member_id, token, seen_epoch) -> Claimed"""
 
@@ -66,7 +67,8 @@ class CommitAt(NamedTuple):
 
 
 class Append(NamedTuple):
-    """journal.append([commit]) -> the outcome, by write_id. Shells gather the Appends of one input into one call."""
+    """journal.append([commit]) -> the outcome, by write_id. Shells gather the Appends of one input
+    into one call."""
 
     commit: Commit
 
@@ -117,8 +119,8 @@ class Durable(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The slice is not ours any more; none of `entries` (in flight and queued, in order) is in the log. Drop every
-    entity of the slice."""
+    """The slice is not ours any more; none of `entries` (in flight and queued, in order) is in the
+    log. Drop every entity of the slice."""
 
     key: SliceKey
     reason: str
@@ -126,7 +128,8 @@ class Lost(NamedTuple):
 
 
 class NotWritten(NamedTuple):
-    """This entry alone was refused for certain (too large, …); all behind it that depends on it must run again."""
+    """This entry alone was refused for certain (too large, …); all behind it that depends on it
+    must run again."""
 
     key: SliceKey
     entry: Entry
