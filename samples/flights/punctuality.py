@@ -18,8 +18,9 @@ QUERY = "select carrier, flights, cancelled, delay_min, arrived from punctuality
 class Punctuality(SqlProjectionHandler):
     """Gathers a batch's figures in memory and writes them once, in the batch's transaction."""
 
-    tables = """create table if not exists punctuality(carrier text primary key,
-        flights integer not null, cancelled integer not null, delay_min integer not null, arrived integer not null)"""
+    tables = """create table if not exists punctuality(
+        carrier text primary key, flights integer not null, cancelled integer not null,
+        delay_min integer not null, arrived integer not null)"""
 
     def start(self, tx: Transaction) -> None:
         self.gathered: dict[str, Figures] = {}
