@@ -1,8 +1,73 @@
-"""Event-sourced entities, projections over gRPC and replication for Thespian actors.
+"""Event-sourced entities, projections over gRPC and replication for the Thespian actor library.
 
-Importing this package starts nothing and imports no driver, no grpc and no thespian.
+What users need stands here by name and is imported when it is first used: an actor system forks,
+and nothing with threads or sockets may be loaded before it does.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from thespian_dc.client.api import Client as Client
+    from thespian_dc.codec.api import Registered as Registered
+    from thespian_dc.codec.api import Upcaster as Upcaster
+    from thespian_dc.entity.actor import DurableStateActor as DurableStateActor
+    from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
+    from thespian_dc.entity.protocol import EntityRef as EntityRef
+    from thespian_dc.entity.protocol import ReplyAddress as ReplyAddress
+    from thespian_dc.entity.protocol import ToEntity as ToEntity
+    from thespian_dc.model.envelope import Envelope as Envelope
+    from thespian_dc.model.errors import ThespianDcError as ThespianDcError
+    from thespian_dc.model.settings import Limits as Limits
+    from thespian_dc.model.settings import Local as Local
+    from thespian_dc.model.settings import Projection as Projection
+    from thespian_dc.model.settings import Remote as Remote
+    from thespian_dc.model.settings import Settings as Settings
+    from thespian_dc.model.settings import Stream as Stream
+    from thespian_dc.model.settings import Tls as Tls
+    from thespian_dc.node import Node as Node
+    from thespian_dc.projection.api import ProjectionHandler as ProjectionHandler
+    from thespian_dc.projection.api import SqlProjectionHandler as SqlProjectionHandler
+    from thespian_dc.projection.api import Transaction as Transaction
+
+_WHERE = {
+    "Client": "client.api",
+    "DurableStateActor": "entity.actor",
+    "EntityRef": "entity.protocol",
+    "Envelope": "model.envelope",
+    "EventSourcedActor": "entity.actor",
+    "Limits": "model.settings",
+    "Local": "model.settings",
+    "Node": "node",
+    "Projection": "model.settings",
+    "ProjectionHandler": "projection.api",
+    "Registered": "codec.api",
+    "Remote": "model.settings",
+    "ReplyAddress": "entity.protocol",
+    "Settings": "model.settings",
+    "SqlProjectionHandler": "projection.api",
+    "Stream": "model.settings",
+    "ThespianDcError": "model.errors",
+    "Tls": "model.settings",
+    "ToEntity": "entity.protocol",
+    "Transaction": "projection.api",
+    "Upcaster": "codec.api",
+}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604  names are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'thespian_dc' has no attribute {name!r}")
+    value = getattr(import_module(f"thespian_dc.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])
