@@ -22,7 +22,7 @@ find-python = $(shell for python in $(HOME)/.pyenv/versions/$(1).*/bin/python$(1
     2>/dev/null && echo "$$python" && break; done)
 PYTHON = $(or $(call find-python,3.11),$(call find-python,3.12),$(call find-python,3.13))
 BIN := .venv/bin
-PIP := -m pip install --quiet --disable-pip-version-check
+PIP := -m pip install --quiet --quiet --disable-pip-version-check
 # What the unit layer needs besides the package itself.
 UNIT := pytest pytest-timeout hypothesis types-protobuf
 
@@ -61,7 +61,7 @@ jars: .venv/.ready
 	  { test "$${THESPIAN_DC_CI:-}" != 1 && echo "tests that need Cassandra will be skipped"; }
 
 demo: .venv/.flights
-	@$(BIN)/python -m samples.flights $(if $(CASSANDRA),--cassandra)
+	@$(BIN)/python samples/flights/demo.py $(if $(CASSANDRA),--cassandra)
 
 test: .venv/.ready jars
 	@PYTHON="$(BIN)/python" PYTHON_3_12="$(call find-python,3.12)" PYTHON_3_13="$(call find-python,3.13)" tests/layers
