@@ -1,11 +1,9 @@
-"""The door of the codec room: a registry of payload types turns objects into bytes and back,
-exactly.
+"""The door of the codec room: a registry of payload types turns objects into bytes and back.
 
     registry = Registry([ItemAdded, Registered(CheckedOut, version=2)], upcasters=[...])
     manifest, payload = registry.encode(ItemAdded("apple", 2))       # "ItemAdded/1", msgpack
     registry.decode(manifest, payload) == ItemAdded("apple", 2)
-    registry.decode_value(registry.encode_value({"apple": 2}))       # untyped: states, snapshots,
-    replies
+    registry.decode_value(registry.encode_value({"apple": 2}))   # untyped: states, replies
 
 Values that can be stored, in fields and inside containers, each restored with its own type:
 None, bool, int (any size), float, str, bytes, list, dict (any storable, hashable key), tuple, set,

@@ -27,7 +27,7 @@ _LISTED_MAX: Final = 30  # names in an error message
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One registered class with its declaration, its shape and the upcasters of each readable version."""
+    """A registered class: declaration, shape, and the upcasters of each readable version."""
 
     declared: Registered
     shape: Shape
@@ -53,7 +53,7 @@ class Catalogue:
     def __init__(
         self, declared: Iterable[tuple[Registered, Shape]], upcasters: Iterable[Upcaster]
     ) -> None:
-        """Raises RegistrationError for two classes under one name and for upcasters that do not fit."""
+        """Raises RegistrationError for a name used twice and for upcasters that do not fit."""
         steps: dict[str, list[Upcaster]] = {}
         for step in upcasters:
             steps.setdefault(step.name, []).append(step)
@@ -122,7 +122,7 @@ def _versions_by_name(entries: tuple[Entry, ...]) -> dict[str, int]:
                 raise RegistrationError(
                     f"{entry.shape.cls.__module__}.{entry.shape.cls.__qualname__}",
                     f"the name {name!r} is taken by {owners[name].__module__}."
-                    f"{owners[name].__qualname__}; give one of them another with Registered(cls, name=...)",
+                    f"{owners[name].__qualname__}; rename one with Registered(cls, name=...)",
                 )
             owners[name] = entry.shape.cls
             versions[name] = entry.declared.version
@@ -133,7 +133,7 @@ def _refuse_foreign(steps: Mapping[str, list[Upcaster]], names: tuple[str, ...])
     for name in steps:
         raise RegistrationError(
             f"Upcaster({name!r})",
-            f"no registered class is stored under this name now; names: {', '.join(names) or 'none'}",
+            f"no registered class has this name now; names: {', '.join(names) or 'none'}",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a user declares about payload types: names, versions, encodings, and the way up from older versions."""
+"""What a user declares of payload types: names, versions, encodings, ways up from old versions."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Registered:
             if not _NAME.fullmatch(name):
                 raise RegistrationError(
                     f"{self.cls.__qualname__}",
-                    f"the name {name!r} must be 1 to 200 ASCII letters, digits, '_', '.', '-' and start "
-                    "with a letter or '_'",
+                    f"the name {name!r} must be 1 to 200 ASCII letters, digits, '_', '.', '-' "
+                    "and start with a letter or '_'",
                 )
         if not 1 <= self.oldest <= self.version:
             raise RegistrationError(
                 self.stored_name,
-                f"1 <= oldest <= version must hold, got oldest={self.oldest}, version={self.version}",
+                f"oldest={self.oldest}, version={self.version}: 1 <= oldest <= version must hold",
             )
 
 

@@ -1,4 +1,4 @@
-"""Why a value cannot be stored: find the first part at fault and the path to it. Runs only after a refusal."""
+"""Why a value cannot be stored: the first part at fault and its path. Runs after a refusal."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ before anything is written.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import typing
@@ -75,8 +76,8 @@ def _refuse_without_subclass(where: str, found: type, shapes: Mapping[type, Shap
         return
     raise RegistrationError(
         where,
-        f"values of {found.__qualname__} cannot be stored; use a dataclass, a NamedTuple, an Enum or a plain "
-        "value, or register the subclasses that stand here",
+        f"values of {found.__qualname__} cannot be stored; use a dataclass, a NamedTuple, an Enum "
+        "or a plain value, or register the subclasses that stand here",
     )
 
 
@@ -89,9 +90,7 @@ def _field_classes(shape: Shape) -> Iterable[tuple[str, type]]:
 
 def _resolved(cls: type, name: str, hint: Any) -> Any:
     """The hint as an object; Any where its names are not to be had at run time."""
-    owner = next(
-        (base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {})), cls
-    )
+    owner = next((base for base in cls.__mro__ if name in inspect.get_annotations(base)), cls)
     holder = types.SimpleNamespace(__annotations__={name: hint})
     names = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
     try:
@@ -101,7 +100,7 @@ def _resolved(cls: type, name: str, hint: Any) -> Any:
 
 
 def _classes_in(hint: Any) -> Iterable[type]:
-    """The classes that values under this hint may have, through unions, aliases and type arguments."""
+    """The classes that a hint speaks of, through unions, aliases and type arguments."""
     if isinstance(hint, typing.NewType):
         yield from _classes_in(hint.__supertype__)
     elif typing.get_origin(hint) is typing.Literal:

@@ -25,7 +25,7 @@ _FOLD: Final = "~1"
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A type stored as text. `from_text(to_text(x)) == x`; both raise ValueError where that cannot hold."""
+    """A type stored as text, exactly; both functions raise ValueError where that cannot be."""
 
     code: int
     tag: str
@@ -41,7 +41,12 @@ class Container:
     code: int
     tag: str
     cls: type
-    from_list: Callable[[list[Any]], Any]
+
+    def restore(self, items: Any) -> Any:
+        """The container of these items; ValueError unless they come as a list."""
+        if type(items) is not list:
+            raise ValueError(f"a {self.cls.__name__} without the list of its items")
+        return self.cls(items)
 
 
 def _moment_text(value: datetime | time) -> str:
@@ -85,9 +90,9 @@ LEAVES: Final = (
     Leaf(7, "$uuid", UUID, str, UUID),
 )
 CONTAINERS: Final = (
-    Container(11, "$tuple", tuple, tuple),
-    Container(12, "$set", set, set),
-    Container(13, "$frozenset", frozenset, frozenset),
+    Container(11, "$tuple", tuple),
+    Container(12, "$set", set),
+    Container(13, "$frozenset", frozenset),
 )
 
 LEAF_BY_TYPE: Final = {leaf.cls: leaf for leaf in LEAVES}

@@ -30,14 +30,14 @@ from thespian_dc.codec.leaves import (
 from thespian_dc.codec.shapes import PLAIN
 
 NESTING_MAX: Final = 32
-"""Extensions within extensions. Each level of unpacking takes some 50 KiB of the C stack: a limit, not a taste."""
+"""Extensions within extensions. Each level of unpacking takes some 50 KiB of the C stack."""
 
 _LEAF_BY_CODE: Final = {leaf.code: leaf for leaf in LEAVES}
 _CONTAINER_BY_CODE: Final = {container.code: container for container in CONTAINERS}
 
 
 class _Packers(threading.local):
-    """A packer per nesting depth and thread: one is busy, and its buffer half full, while its hook runs."""
+    """A packer per nesting depth and thread: one is busy while its hook runs."""
 
     def __init__(self, extend: Callable[[int, Any], ExtType]) -> None:
         self._extend = extend
@@ -52,7 +52,7 @@ class _Packers(threading.local):
 
 
 class MsgpackDialect:
-    """`pack` and `unpack`; both raise whatever msgpack or the value raises, callers name what it was about."""
+    """`packer` and `unpack`; both raise what msgpack or a value raises; callers name it."""
 
     __slots__ = ("_catalogue", "_packers", "unpack")
 
@@ -62,7 +62,7 @@ class MsgpackDialect:
         self.unpack = self._unpacker(0)
 
     def packer(self, take: Callable[[Any], Any]) -> Callable[[Any], bytes]:
-        """A function that packs `take(value)`; ValueError when that holds bytearrays or memoryviews."""
+        """A function that packs `take(value)`; TypeError when that holds mutable buffers."""
         packers = self._packers
 
         def pack(value: Any) -> bytes:
@@ -78,7 +78,7 @@ class MsgpackDialect:
         return pack
 
     def _extend(self, depth: int, value: Any) -> ExtType:
-        """Packer's hook: what msgpack has no form for. `depth` of what the extension holds, from 1."""
+        """The packer's hook for what msgpack lacks. depth: of what the extension holds, from 1."""
         if depth > NESTING_MAX:
             raise ValueError(f"nested more than {NESTING_MAX} levels deep")
         cls = type(value)
@@ -127,10 +127,7 @@ class MsgpackDialect:
             container = _CONTAINER_BY_CODE.get(code)
             if container is None:
                 raise ValueError(f"unknown msgpack extension {code}")
-            items = inner(body)
-            if type(items) is not list:
-                raise ValueError(f"a {container.cls.__name__} without its list")
-            return container.from_list(items)
+            return container.restore(inner(body))
 
         return build
 

@@ -1,4 +1,4 @@
-"""The registry: one dictionary look-up by type or by manifest, then one closure compiled for that class."""
+"""The registry: one look-up by type or manifest, then one closure compiled for that class."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Registry:
         return decode(payload)
 
     def manifest(self, cls: type) -> str:
-        """What `encode` returns for this class's objects: "ItemAdded/1", "ItemAdded/1+json", "Item/1+protobuf"."""
+        """What `encode` returns for this class: "ItemAdded/1", "ItemAdded/1+json", …+protobuf."""
         return self._registered(cls)[0]
 
     def encoder(self, cls: type) -> Encode:
@@ -93,7 +93,7 @@ class Registry:
     # --- untyped values: states, snapshots, replies ---
 
     def encode_value(self, value: Any) -> bytes:
-        """Bytes of any storable value, registered objects within it or at its top. Raises UnencodableError."""
+        """Bytes of any storable value; it may be or hold registered objects. UnencodableError."""
         try:
             return self._pack_value(value)
         except MemoryError:
@@ -102,7 +102,7 @@ class Registry:
             raise explain(type(value).__name__, value, error, self._catalogue) from error
 
     def decode_value(self, payload: bytes) -> Any:
-        """What `encode_value` got. Raises CorruptPayloadError, or UnknownManifestError for a type within it."""
+        """What `encode_value` got. CorruptPayloadError; UnknownManifestError for a type within."""
         return _read(self._msgpack.unpack, payload, "value")
 
     # --- construction ---

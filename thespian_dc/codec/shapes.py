@@ -25,7 +25,7 @@ PLAIN: Final = frozenset({*NATIVE, *LEAF_BY_TYPE, *CONTAINER_BY_TYPE})
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One class, compiled. `hints`: field name to its type hint, possibly still a string; {} if not a record."""
+    """One class, compiled. hints: of a record's fields, by name, possibly still strings."""
 
     cls: type
     take: Callable[[Any], Any]
@@ -63,7 +63,7 @@ def shape_of(cls: type) -> Shape:
         return Shape(cls, lambda value: value, _plain_builder(cls))
     raise RegistrationError(
         cls.__qualname__,
-        "it is neither a dataclass, a NamedTuple, an Enum, a protobuf message nor a plain value type; "
+        "it is neither a dataclass, a NamedTuple, an Enum, a protobuf message nor a plain value; "
         "put @dataclass(frozen=True) above it",
     )
 
@@ -224,5 +224,5 @@ def _refuse_content_beside_fields(cls: type) -> None:
     if bases:
         raise RegistrationError(
             cls.__qualname__,
-            f"it is a dataclass and a {bases[0].__name__}: what the latter holds is no field and would be lost",
+            f"it is also a {bases[0].__name__}: what that holds is no field and would be lost",
         )
