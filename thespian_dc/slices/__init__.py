@@ -1,1 +1,2 @@
-"""Who owns which slice, and the one writer each has. Pure; used by hosts, projection workers and replication."""
+"""Who owns which slice, and the one writer each has. Pure; used by hosts, projection workers and
+replication."""

@@ -1,7 +1,8 @@
 """What a slice writer asks its shell to do, and what comes back. Pure.
 
-Each action names the journal method that performs it; its result carries the action, so that a late
-answer to an earlier attempt is recognised and dropped by whoever does not wait for it any more.
+Each action names the journal method that performs it (`slices/perform.py` does exactly that); its
+result carries the action, so that a late answer to an earlier attempt is recognised and dropped by
+the writer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Entry(NamedTuple):
     ticket: Any
 
 
-# --- to the journal; `attempt` counts acquisitions, so that a stale answer is recognised ---
+# --- to the journal; `attempt` counts the writer's operations, so that a stale answer is recognised
+# ---
 class Claim(NamedTuple):
     """journal.claim(key, member_id, token, seen_epoch) -> Claimed"""
 
@@ -31,6 +33,13 @@ class Claim(NamedTuple):
     member_id: str
     token: bytes
     seen_epoch: int | None
+    attempt: int
+
+
+class ReadOwner(NamedTuple):
+    """journal.owner(key) -> FoundOwner: whether a claim without an answer was given to us"""
+
+    key: SliceKey
     attempt: int
 
 
@@ -66,17 +75,39 @@ class CommitAt(NamedTuple):
     attempt: int
 
 
+class LastCommit(NamedTuple):
+    """journal.read(key, head - 1) -> FoundCommit: the last commit below `head`, None where it is
+    trimmed"""
+
+    key: SliceKey
+    head: int
+    attempt: int
+
+
 class Append(NamedTuple):
-    """journal.append([commit]) -> the outcome, by write_id. Shells gather the Appends of one input
+    """journal.append([commit]) -> Appended, by write_id. Shells gather the Appends of one input
     into one call."""
 
     commit: Commit
 
 
+Operation = Claim | ReadOwner | FindHead | Install | HeadAt | CommitAt | LastCommit
+"""Asked of the journal one at a time per writer; each comes back once as a Result, or not at
+all."""
+
+
 # --- results; a JournalUnavailableError comes back as Failed(action, reason) ---
 class Claimed(NamedTuple):
+    """owner: who holds the highest epoch after the claim; ours only if the token is the
+    action's."""
+
     action: Claim
     owner: Owner
+
+
+class FoundOwner(NamedTuple):
+    action: ReadOwner
+    owner: Owner | None
 
 
 class FoundHead(NamedTuple):
@@ -90,7 +121,7 @@ class Installed(NamedTuple):
 
 
 class FoundCommit(NamedTuple):
-    action: CommitAt
+    action: CommitAt | LastCommit
     commit: Commit | None
 
 
@@ -101,9 +132,13 @@ class Failed(NamedTuple):
     reason: str
 
 
+Result = Claimed | FoundOwner | FoundHead | Installed | FoundCommit | Failed
+
+
 # --- to the writer's owner (the host core) ---
 class Owned(NamedTuple):
-    """The slice is ours from `head` on, under `epoch`: entities may be recovered and served."""
+    """The slice is ours from `head` on, under `epoch`: entities may be recovered and served,
+    entries submitted."""
 
     key: SliceKey
     head: int
@@ -119,18 +154,36 @@ class Durable(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The slice is not ours any more; none of `entries` (in flight and queued, in order) is in the
-    log. Drop every entity of the slice."""
+    """The slice is not ours (any more). Drop every entity of it: another writer may have touched
+    any.
+
+    entries: in flight and queued, in order; certainly none of them is in the log: their commands
+    may run again. unknown: entries of which nobody can say any more whether they are in the log
+    (their commit was trimmed before it could be read back); answer that, or let the command id
+    decide. epoch: the highest one seen there, 0 if none. Also the answer to an `acquire` in which
+    another was quicker, and to `release` (both lists empty).
+    """
 
     key: SliceKey
     reason: str
     entries: list[Entry]
+    unknown: list[Entry]
+    epoch: int
 
 
 class NotWritten(NamedTuple):
-    """This entry alone was refused for certain (too large, …); all behind it that depends on it
-    must run again."""
+    """`entry` was refused for certain, alone and repeatedly (too large, …): it is not in the log
+    and never will be.
+
+    behind: entries of the same entity that were queued after it, in order; not in the log, taken
+    from the queue. The entity's memory is ahead of the log: drop it and run the commands of
+    `behind` again. The slice is kept; entries of other entities stay queued and are written.
+    """
 
     key: SliceKey
     entry: Entry
     reason: str
+    behind: list[Entry]
+
+
+Action = Operation | Append | Owned | Durable | Lost | NotWritten
