@@ -11,14 +11,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from tests import left_behind
 from thespian_dc.model.errors import MissingToolError
 from thespian_dc.testkit import eventually as waiting
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
@@ -76,7 +75,7 @@ def recorded() -> Callable[[int], int]:
     """Remember a process that the test started; returns the pid."""
 
     def remember(pid: int) -> int:
-        _recorded[pid] = _started_at(pid)
+        _recorded[pid] = left_behind.started_at(pid)
         return pid
 
     return remember
@@ -88,43 +87,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what tests left running. A pid counts only with the start time it was recorded with."""
-    left = {pid for pid, at in _recorded.items() if at and _started_at(pid) == at} | _marked()
-    for pid in left - {os.getpid(), os.getppid()}:
-        print(f"left running by the tests, ended now: {pid} {_read(pid, 'cmdline')[:120]!r}")
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def _marked() -> set[int]:
-    """Processes that carry this session's mark and are not among our own ancestors."""
-    mark = f"{MARK}={os.environ[MARK]}".encode()
-    found = {
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if mark in _read(int(entry.name), "environ").split(b"\0")
-    }
-    return found - _ancestors()
-
-
-def _ancestors() -> set[int]:
-    pids, pid = set(), os.getpid()
-    while pid > 0:
-        pids.add(pid)
-        after_name = _read(pid, "stat").rpartition(b")")[2].split()
-        pid = int(after_name[1]) if after_name else 0
-    return pids
-
-
-def _started_at(pid: int) -> str:
-    """The process's start time in clock ticks, as text; empty when there is no such process."""
-    after_name = _read(pid, "stat").rpartition(b")")[2].split()
-    return after_name[19].decode() if after_name else ""
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return (Path("/proc") / str(pid) / name).read_bytes()
-    except OSError:
-        return b""
+    left = {pid for pid, at in _recorded.items() if at and left_behind.started_at(pid) == at}
+    for what in left_behind.end(left | left_behind.marked(MARK, os.environ[MARK])):
+        print(f"left running by the tests, ended now: {what}")

@@ -37,6 +37,7 @@ BROKEN = [
     ("pure_cores", "slices/writer.py", "import time", "from datetime import time"),
     ("pure_cores", "stream/producer_core.py", "from grpc import aio", "import enum"),
     ("pure_cores", "model/x.py", "import logging", "import enum"),
+    ("pure_cores", "codec/x.py", "import threading", "from threading import local"),
     ("pure_cores", "codec/x.py", "from uuid import uuid4", "from uuid import UUID"),
     ("pure_cores", "entity/core.py", "a = datetime.now()", "a = now_us"),
     ("one_place_per_dependency", "slices/x.py", "import thespian.actors", "import enum"),
