@@ -37,7 +37,7 @@ class Result:
         return self.reached >= self.asked if self.better == "higher" else self.reached <= self.asked
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """What came out is not what went in: the figure is void."""
 
 
@@ -76,7 +76,7 @@ def digest(heads: Mapping[str, int]) -> str:
 
 def must_equal(what: str, wanted: object, found: object) -> None:
     if wanted != found:
-        raise Mismatch(f"{what}: expected {wanted}, found {found}")
+        raise MismatchError(f"{what}: expected {wanted}, found {found}")
 
 
 def machine() -> dict[str, Any]:

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 CREATE = (
-    "create table if not exists {keyspace}.plain_events (entity_id text, seq_nr bigint, payload blob, "
-    "tags text, primary key (entity_id, seq_nr))"
+    "create table if not exists {keyspace}.plain_events (entity_id text, seq_nr bigint, "
+    "payload blob, tags text, primary key (entity_id, seq_nr))"
 )
 INSERT = (
     "insert into {keyspace}.plain_events (entity_id, seq_nr, payload, tags) values (?, ?, ?, ?)"
