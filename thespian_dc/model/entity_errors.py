@@ -1,0 +1,214 @@
+"""What can go wrong with an entity; the asker gets it. The rules of errors.py hold here too."""
+
+from __future__ import annotations
+
+from thespian_dc.model.errors import EntityError, SettingsError
+
+
+class EffectError(EntityError):
+    """An effect was called where it cannot happen. Nothing of it was recorded."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, effect: str, where: str, remedy: str) -> None:
+        super().__init__(effect, where, remedy)
+        self.effect, self.where, self.remedy = effect, where, remedy
+
+    def __str__(self) -> str:
+        return f"{self.effect} has no effect in {self.where}: {self.remedy}"
+
+
+class ApplyEventReturnedNoneError(EntityError):
+    """`apply_event` returned None: was the new state forgotten? Nothing of the command was
+    persisted."""
+
+    def __init__(self, class_name: str, event_type: str) -> None:
+        super().__init__(class_name, event_type)
+        self.class_name, self.event_type = class_name, event_type
+
+    def __str__(self) -> str:
+        return (
+            f"{self.class_name}.apply_event returned None for {self.event_type}: return the new "
+            "state, or set in_place_states = True on the class if it changes the state in place"
+        )
+
+
+class CommandFailedError(EntityError):
+    """The command's handler raised (or a reply function, or apply_event). It ran once; nothing was
+    persisted or sent. `where` is file:line of the user's code."""
+
+    def __init__(self, error_type: str, entity: str, where: str, reason: str) -> None:
+        super().__init__(error_type, entity, where, reason)
+        self.error_type, self.entity, self.where, self.reason = error_type, entity, where, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity}: {self.error_type} at {self.where}: {self.reason}; "
+            "nothing was persisted or sent"
+        )
+
+
+class CommandRejectedError(EntityError):
+    """Raised by a handler, this reaches the asker as it is, not as CommandFailedError. Derive your
+    own refusals from it, with all arguments in `args`."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class RevisionConflictError(CommandRejectedError):
+    """The durable state was not at the revision the command expected. Nothing was persisted."""
+
+    grpc_status = "ABORTED"
+
+    def __init__(self, entity: str, expected: int, found: int) -> None:
+        super().__init__(entity, expected, found)
+        self.entity, self.expected, self.found = entity, expected, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity} is at revision {self.found}, the command expected {self.expected}; "
+            "nothing was persisted; read it again and decide anew"
+        )
+
+
+class UnansweredError(EntityError):
+    """The command was handled and its handler ended without an answer. What it persisted stands."""
+
+    def __init__(self, entity: str, command_type: str) -> None:
+        super().__init__(entity, command_type)
+        self.entity, self.command_type = entity, command_type
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity}: the handler of {self.command_type} ended without an answer; call "
+            "reply, then_reply or no_reply; what it persisted, if anything, stands"
+        )
+
+
+class UnknownCommandError(EntityError):
+    """The entity has no handler for this type."""
+
+    grpc_status = "UNIMPLEMENTED"
+
+    def __init__(self, entity: str, command_type: str, known: tuple[str, ...]) -> None:
+        super().__init__(entity, command_type, known)
+        self.entity, self.command_type, self.known = entity, command_type, known
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return f"{self.entity} has no receiveMsg_{self.command_type}; it handles: {known}"
+
+
+class AlreadyHandledError(EntityError):
+    """A command with this id was persisted before; its reply could not be stored, so it cannot be
+    given again. `seq_nr` is of its last event."""
+
+    grpc_status = "ALREADY_EXISTS"
+
+    def __init__(self, entity: str, command_id: str, seq_nr: int) -> None:
+        super().__init__(entity, command_id, seq_nr)
+        self.entity, self.command_id, self.seq_nr = entity, command_id, seq_nr
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity}: command {self.command_id} was persisted before, up to seq_nr "
+            f"{self.seq_nr}; its reply was not stored: list its type in the entity's `replies`"
+        )
+
+
+class CommandUnstableError(EntityError):
+    """The slice was lost each time this command was about to be written. It was not persisted."""
+
+    retryable = True
+    grpc_status = "ABORTED"
+
+    def __init__(self, entity: str, tries: int) -> None:
+        super().__init__(entity, tries)
+        self.entity, self.tries = entity, tries
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity}: the command ran {self.tries} times and its slice was lost each time; "
+            "nothing was persisted; do two hosts keep taking the slice from each other?"
+        )
+
+
+class CommandNotWrittenError(EntityError):
+    """The journal refused this command's records for certain. Nothing was persisted or sent."""
+
+    def __init__(self, entity: str, reason: str) -> None:
+        super().__init__(entity, reason)
+        self.entity, self.reason = entity, reason
+
+    def __str__(self) -> str:
+        return f"{self.entity}: the journal refused the command's records: {self.reason}"
+
+
+class OutcomeUnknownError(EntityError):
+    """Nobody can say any more whether this command was persisted. Ask the entity, or send the
+    command again with the same id: then it is persisted once at most."""
+
+    grpc_status = "UNKNOWN"
+
+    def __init__(self, entity: str, reason: str) -> None:
+        super().__init__(entity, reason)
+        self.entity, self.reason = entity, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity}: it is not known whether the command was persisted ({self.reason}); "
+            "send it again with the same command id, or look"
+        )
+
+
+class StashOverflowError(EntityError):
+    """The entity has stashed as many commands as it may."""
+
+    retryable = True
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, entity: str, limit: int) -> None:
+        super().__init__(entity, limit)
+        self.entity, self.limit = entity, limit
+
+    def __str__(self) -> str:
+        return f"{self.entity} has {self.limit} stashed commands (limits.stash_max); try later"
+
+
+class HostBusyError(EntityError):
+    """The host has accepted as many commands as it may and answered none of them yet."""
+
+    retryable = True
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, host: str, limit: int) -> None:
+        super().__init__(host, limit)
+        self.host, self.limit = host, limit
+
+    def __str__(self) -> str:
+        return (
+            f"host {self.host} has {self.limit} unanswered commands (limits.waiting_max); "
+            "nothing was done; try again later"
+        )
+
+
+class RecoveryError(EntityError):
+    """The entity cannot be brought back from the journal; others are not affected."""
+
+    def __init__(self, entity: str, seq_nr: int, reason: str) -> None:
+        super().__init__(entity, seq_nr, reason)
+        self.entity, self.seq_nr, self.reason = entity, seq_nr, reason
+
+    def __str__(self) -> str:
+        return f"{self.entity} cannot be recovered, at seq_nr {self.seq_nr}: {self.reason}"
+
+
+class EntityClassError(SettingsError):
+    """An entity class cannot be served as it is written. Raised before any actor exists."""
+
+    def __init__(self, class_name: str, reason: str) -> None:
+        super().__init__(class_name, reason)
+        self.class_name, self.reason = class_name, reason
+
+    def __str__(self) -> str:
+        return f"{self.class_name} cannot be an entity: {self.reason}"
