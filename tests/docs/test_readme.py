@@ -1,0 +1,125 @@
+"""Each code block of the README works: from the installed wheel, in an empty folder, in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docs import blocks
+from tests.docs.blocks import Block, check_output, fault, read_blocks, split_console
+from tests.docs.conftest import Installed
+from tests.laws import ROOT
+
+README = ROOT / "README.md"
+
+
+def test_every_block_says_how_it_is_checked() -> None:
+    """An unmarked block would look checked and not be."""
+    found = read_blocks(README.read_text(encoding="utf-8"))
+    assert [one for one in found if one.kind in {"run", "file"}], "nothing to run"
+    assert not [fault(one) for one in found if fault(one)]
+
+
+def test_make_blocks_name_targets_that_exist() -> None:
+    """They are run by CI itself, or take minutes: here only that make knows them."""
+    for block in read_blocks(README.read_text(encoding="utf-8")):
+        if block.kind == "make":
+            _check_make(block)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(900)
+def test_blocks_run_in_order(installed: Installed, tmp_path: Path) -> None:
+    """What a reader types works on their machine: no checkout, no path of ours."""
+    for block in read_blocks(README.read_text(encoding="utf-8")):
+        if block.kind in {"run", "file"}:
+            try:
+                blocks.run(block, tmp_path, installed.environment())
+            except AssertionError as failed:
+                raise AssertionError(f"README.md {block.title}: {failed}") from failed
+
+
+def _check_make(block: Block) -> None:
+    commands, _ = split_console(block.text)
+    assert commands, block.title
+    for command in commands:
+        words = command.split("#")[0].split()
+        if words[0] != "make":
+            assert words[0] in {"git", "cd"}, f"{block.title}: {command!r} is not a make command"
+            continue
+        done = subprocess.run(
+            ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block.title}: {command}: {done.stderr}"
+
+
+PAGE = """
+<!-- file: shop.py -->
+```python
+APPLES = 2
+```
+
+<!-- run: first -->
+```python
+import shop
+assert shop.APPLES == 2
+```
+
+<!-- run: second -->
+```console
+$ python -c 'import shop
+> print("apples:", shop.APPLES, id(shop))'
+apples: 2 …
+$ sleep 1000 &
+```
+"""
+
+
+def test_harness_runs_files_programs_and_commands(tmp_path: Path) -> None:
+    """The proof of the harness: blocks build on each other, and what they leave running ends."""
+    for block in read_blocks(PAGE):
+        assert not fault(block)
+        blocks.run(block, tmp_path, os.environ)
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ("<!-- run: x -->\n```python\nassert False\n```\n", "exit code 1"),
+        ("<!-- run: x -->\n```console\n$ false\n$ true\n```\n", "exit code 1"),
+        ("<!-- run: x -->\n```console\n$ echo a\nb\n```\n", "not printed: 'b'"),
+        ("<!-- run: x -->\n```console\n$ printf 'b\\na\\n'\na\nb\n```\n", "not printed: 'b'"),
+    ],
+)
+def test_harness_catches_a_block_that_fails(page: str, why: str, tmp_path: Path) -> None:
+    """A check that cannot fail is none."""
+    (block,) = read_blocks(page)
+    with pytest.raises(AssertionError, match=why):
+        blocks.run(block, tmp_path, os.environ)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```python\nprint()\n```\n",
+        "```\nprint()\n```\n",
+        "<!-- run: x -->\n\n```python\nprint()\n```\n",
+        "<!-- run: x -->\n```toml\na = 1\n```\n",
+        "<!-- picture -->\n```python\nprint()\n```\n",
+        "<!-- file -->\n```python\nprint()\n```\n",
+    ],
+)
+def test_harness_names_an_unchecked_block(page: str) -> None:
+    """The same: these six are all refused."""
+    (block,) = read_blocks(page)
+    assert fault(block)
+
+
+def test_output_may_have_more_lines_but_not_another_order() -> None:
+    """Logs may stand between what the page shows."""
+    check_output(["a", "c … e"], "a\nb\nc d e\n")
+    with pytest.raises(AssertionError):
+        check_output(["c", "a"], "a\nb\nc\n")
