@@ -1,0 +1,170 @@
+"""Connections to one file and the transactions on them. Knows SQLite and nothing of journals.
+
+A connection belongs to one thread of one process: it is opened when that thread first needs it. After a fork the
+child opens its own; the ones it inherited are kept and never touched, because closing them would drop the
+parent's file locks. Waiting for the write lock is ours (a short random pause), not SQLite's, whose fixed steps let
+the process that just had the lock have it again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from thespian_dc.model.errors import CorruptJournalError, JournalUnavailableError
+
+T = TypeVar("T")
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PAUSE_S_MAX = 0.004
+_CACHE_KIB = 16_384
+_WAL_PAGES = 4_000  # checkpoint at 16 MB: rarer than the default's 4 MB, where large commits meet it all the time
+_WAL_BYTES_KEPT = 32 << 20
+_inherited: list[sqlite3.Connection] = []
+
+
+class UnknownOutcomeError(Exception):
+    """COMMIT failed in a way that may show later, after a crash, as done. Only inside this backend."""
+
+
+class Database:
+    """`read` and `write` run a function in one transaction each; both may be called from any thread."""
+
+    def __init__(self, url: str, path: str, synchronous: str, lock_timeout_s: float) -> None:
+        self.url, self.path = url, path
+        self._synchronous, self._lock_timeout_s = synchronous, lock_timeout_s
+        self._local = threading.local()
+        self._all: list[tuple[int, sqlite3.Connection]] = []
+        self._closed = False
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on one consistent view of the file; it may be run again, so it must have no other effect."""
+        return self._run("begin", work)
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` as the only writer and commit; all or nothing. What it raises rolls back and passes through.
+
+        JournalUnavailableError: certainly nothing was written. UnknownOutcomeError: perhaps it was.
+        """
+        return self._run("begin immediate", work)
+
+    def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            connection = self.connection()
+            try:
+                return _in_transaction(connection, begin, work)
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _BUSY:
+                    raise self.unavailable(error) from error
+                if time.monotonic() > deadline:
+                    reason = f"another process held its lock for {self._lock_timeout_s:g} s"
+                    raise JournalUnavailableError(self.url, reason) from error
+            except sqlite3.IntegrityError:
+                raise
+            except sqlite3.DatabaseError as error:
+                raise self.unavailable(error) from error
+            time.sleep(random.uniform(0, _PAUSE_S_MAX))
+
+    def unavailable(self, error: sqlite3.Error) -> JournalUnavailableError | CorruptJournalError:
+        """The named error for what SQLite says."""
+        if _code(error) in _DAMAGED:
+            return CorruptJournalError(self.url, "the file", str(error))
+        return JournalUnavailableError(self.url, str(error))
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        if self._closed:
+            raise JournalUnavailableError(self.url, "this journal was closed; open it again")
+        pid, connection = getattr(self._local, "mine", (0, None))
+        if connection is None or pid != os.getpid():
+            if connection is not None:
+                _inherited.append(connection)
+            connection = self._connect()
+            self._local.mine = os.getpid(), connection
+            self._all.append(self._local.mine)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False,
+                cached_statements=256,
+            )  # fmt: skip
+            connection.text_factory = _text
+            connection.execute(f"pragma synchronous = {self._synchronous}")
+            connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+            connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
+            connection.execute(f"pragma journal_size_limit = {_WAL_BYTES_KEPT}")
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from error
+        return connection
+
+    def use_wal(self) -> None:
+        """Switch the file to a write-ahead log (a property of the file; once is enough)."""
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                (mode,) = self.connection().execute("pragma journal_mode = wal").fetchone()
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise self.unavailable(error) from error
+                time.sleep(random.uniform(0, _PAUSE_S_MAX))
+                continue
+            if mode != "wal":
+                reason = f"its journal mode is {mode}; a write-ahead log cannot be kept there"
+                raise JournalUnavailableError(self.url, reason)
+            return
+
+    def close(self) -> None:
+        """Close the connections of all threads of this process. Idempotent."""
+        self._closed = True
+        for pid, connection in self._all:
+            if pid == os.getpid():
+                connection.close()
+            else:
+                _inherited.append(connection)
+        self._all.clear()
+
+
+def _in_transaction(
+    connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]
+) -> T:
+    connection.execute(begin)
+    try:
+        result = work(connection)
+    except BaseException:
+        _roll_back(connection)
+        raise
+    try:
+        connection.execute("commit")
+    except sqlite3.Error as error:
+        _roll_back(connection)
+        # A full disk stops the commit's last page from being written whole; everything else may have come later.
+        if begin == "begin" or _code(error) in (*_BUSY, sqlite3.SQLITE_FULL):
+            raise
+        raise UnknownOutcomeError(str(error)) from error
+    return result
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        try:
+            connection.execute("rollback")
+        except sqlite3.Error:  # SQLite rolled back by itself; what it raised first is what matters
+            return
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; 0 where the error is the module's own."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _text(stored: bytes) -> str:
+    """Text as stored; bytes that are no UTF-8 (damage) are kept visible instead of failing the whole read."""
+    return stored.decode(errors="surrogateescape")
