@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 DRAIN_MAX = 20_000
@@ -34,10 +35,8 @@ class Bridge:
 
     def drain(self) -> list[Any]:
         """What was put since, in order, at most DRAIN_MAX items; empty on a spurious wake-up."""
-        try:
+        with suppress(BlockingIOError, InterruptedError):
             self._reader.recv(4096)
-        except (BlockingIOError, InterruptedError):
-            pass
         self._signalled = False
         items: list[Any] = []
         take = self._items.popleft
@@ -57,7 +56,6 @@ class Bridge:
 
     def _signal(self) -> None:
         self._signalled = True
-        try:
+        # Full: a wake-up is under way. Closed: nobody reads any more.
+        with suppress(OSError):
             self._writer.send(b"\0")
-        except (BlockingIOError, InterruptedError, OSError):
-            pass  # full: a wake-up is under way; closed: nobody reads any more
