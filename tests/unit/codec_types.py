@@ -170,7 +170,7 @@ everything = st.builds(
 def typed(value: Any) -> Any:
     """A value with the type of each part beside it: equal only if equal part by part, types included.
 
-    Sign of zero, offset and fold are parts too; == does not see them.
+    The sign of zero, the offset and the fold count too; == does not see them.
     """
     cls = type(value)
     if cls is float:
@@ -186,5 +186,6 @@ def typed(value: Any) -> Any:
     if cls in {set, frozenset}:
         return (cls, {repr(typed(item)) for item in value})
     if hasattr(value, "__dataclass_fields__"):
-        return (cls, [(name, typed(getattr(value, name))) for name in value.__dataclass_fields__])
+        names = value.__dataclass_fields__
+        return (cls, [(name, typed(getattr(value, name))) for name in names])
     return (cls, value)

@@ -63,7 +63,7 @@ def test_untyped_values_come_back_as_they_were(value: Any) -> None:
 
 @given(value=st.recursive(st.binary() | st.builds(bytearray, st.binary()), st.lists))
 def test_a_mutable_buffer_is_refused_however_deep_and_bytes_never_are(value: Any) -> None:
-    """The packer alone would turn a bytearray into bytes, and an in-place state would break at replay."""
+    """The packer alone would make bytes of a bytearray; an in-place state would break at replay."""
     if "bytearray" in repr(value):
         with pytest.raises(UnencodableError, match="bytearray cannot be stored"):
             REGISTRY.encode_value({"state": value})
@@ -150,7 +150,7 @@ def _refused_or_equal(value: Any) -> None:
         payload = REGISTRY.encode_value(value)
     except UnencodableError:
         return
-    # The comparison recurses in C, level by level; the interpreter's limit is no part of the matter.
+    # The comparison recurses level by level; the interpreter's limit is beside the point.
     back, limit = REGISTRY.decode_value(payload), sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
     try:
@@ -166,8 +166,8 @@ def test_one_registry_serves_threads_at_once() -> None:
     def work(number: int) -> None:
         value = {"n": number, "inner": (number, {Point(number, 1.5)}, [Item(str(number), number)])}
         for _ in range(300):
-            if REGISTRY.decode_value(REGISTRY.encode_value(value)) != value:
-                wrong.append(value)
+            back = REGISTRY.decode_value(REGISTRY.encode_value(value))
+            wrong.extend([back] if back != value else [])
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -43,7 +43,7 @@ def with_reachable(types_: Iterable[type | Registered]) -> list[tuple[Registered
     doubtful: list[tuple[str, type]] = []
     pending = list(declared)
     while pending:
-        cls = pending.pop()
+        cls = pending.pop(0)  # in the order declared, so that a clash of names blames the later
         if cls in shapes:
             continue
         shapes[cls] = shape_of(cls)

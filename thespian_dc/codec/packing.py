@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from msgpack import ExtType, Packer, unpackb
+from msgpack import ExtType, OutOfData, Packer, Unpacker, unpackb
 
 from thespian_dc.codec.catalogue import Catalogue
 from thespian_dc.codec.leaves import (
@@ -31,6 +31,9 @@ from thespian_dc.codec.shapes import PLAIN
 
 NESTING_MAX: Final = 32
 """Extensions within extensions. Each level of unpacking takes some 50 KiB of the C stack."""
+
+_TRUSTED_BYTES: Final = 2_048
+"""Too short to claim much: 500 nested lists of 2,048 items, 8 MiB."""
 
 _LEAF_BY_CODE: Final = {leaf.code: leaf for leaf in LEAVES}
 _CONTAINER_BY_CODE: Final = {container.code: container for container in CONTAINERS}
@@ -101,8 +104,9 @@ class MsgpackDialect:
         hook = self._hook(depth)
 
         def unpack(packed: bytes) -> Any:
-            # Lengths within are limited to len(packed) by default. Keys may be of any storable
-            # type.
+            if len(packed) > _TRUSTED_BYTES:
+                _refuse_empty_claims(packed)
+            # Keys may be of any storable type, not only text.
             return unpackb(packed, strict_map_key=False, ext_hook=hook)
 
         return unpack
@@ -117,19 +121,41 @@ class MsgpackDialect:
             leaf = _LEAF_BY_CODE.get(code)
             if leaf is not None:
                 return leaf.from_text(str(body, "ascii"))
-            if code == OBJECT_CODE and body:
-                end = 1 + body[0]
-                tag = str(body[1:end], "ascii")
+            if code == OBJECT_CODE:
+                tag, value = _divided(body)
                 builder = builders.get(tag)
                 if builder is None:
                     raise self._catalogue.unknown(tag)
-                return builder(inner(body[end:]))
+                return builder(inner(value))
             container = _CONTAINER_BY_CODE.get(code)
             if container is None:
                 raise ValueError(f"unknown msgpack extension {code}")
             return container.restore(inner(body))
 
         return build
+
+
+def _refuse_empty_claims(packed: bytes) -> None:
+    """ValueError unless every length stated in `packed` is filled.
+
+    The unpacker makes room for a list's items when it reads their number, at each of 1,000 levels:
+    1 MiB of bytes could take gigabytes. Skipping makes no room, and whatever it gets to the end of
+    holds what it states.
+    """
+    reader = Unpacker(max_buffer_size=len(packed))
+    reader.feed(packed)
+    try:
+        reader.skip()
+    except OutOfData:
+        raise ValueError("incomplete input") from None
+
+
+def _divided(body: bytes) -> tuple[str, bytes]:
+    """The tag and the packed value of an object's extension."""
+    end = 1 + body[0] if body else 0
+    if not 1 < end < len(body):
+        raise ValueError("an object without its tag and value")
+    return str(body[1:end], "ascii"), body[end:]
 
 
 def _refuse_depth(code: int, _: bytes) -> Any:
