@@ -1,8 +1,9 @@
-"""The registry as cells: named values with a version, changed by compare-and-set. What embedded journals share.
+"""The registry as cells: named values with a version. What embedded journals share.
 
-A backend brings four small operations (`Cells`); slice counts, members and entries are written once, here.
-Cell names: `slices/<entity type>`, `member/<member id>`, `entry/<name>`. A cell's value is msgpack; its crc is
-seal(name, version, value). Claims of slices are not cells: they live beside the heads they guard.
+A backend brings four small operations (`Cells`); slice counts, members and entries are written
+once, here. Cell names: `slices/<entity type>`, `member/<member id>`, `entry/<name>`. A cell's value
+is msgpack; its crc is seal(name, version, value). Claims of slices are not cells: they live beside
+the heads they guard.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class CellRegistry:
         self._put_cell(Cell.make(f"member/{member.member_id}", member.beat, tuple(member)), None)
 
     def members(self) -> list[Member]:
-        """A damaged row is left out: its member announces itself again in a moment and so repairs it."""
+        """A damaged row is left out: its member announces itself again soon and so repairs it."""
         return [_member(cell) for cell in self._cells("member/") if cell.sound]
 
     def forget(self, member_id: str) -> None:

@@ -1,8 +1,9 @@
 """The journal in memory: the contract with nothing in the way. Read this backend first.
 
-It behaves as the Cassandra backend does: segments with a head and an epoch of their own, an entity index that
-is a derived table with a mark. One storage per process and name; every `open_memory` is another view of it.
-Each row is a tuple that ends with the seal of the columns before it, as in a database (journal/seal.py).
+It behaves as the Cassandra backend does: segments with a head and an epoch of their own, an entity
+index that is a derived table with a mark. One storage per process and name; every `open_memory` is
+another view of it. Each row is a tuple that ends with the seal of the columns before it, as in a
+database (journal/seal.py).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Row = tuple[Any, ...]
 
 
 class MemoryStorage:
-    """The tables. Whoever reads or writes holds `lock`: that makes every method one linearizable operation."""
+    """The tables. Whoever uses them holds `lock`, so every method is one linearizable operation."""
 
     def __init__(self, segment_records: int) -> None:
         self.lock = threading.RLock()
@@ -77,7 +78,7 @@ _storages_lock = threading.Lock()
 
 
 def open_memory(url: str, segment_records: int = SEGMENT_RECORDS) -> MemoryJournal:
-    """Open `memory:` or `memory:name`: the same storage for the same name, as long as this process lives."""
+    """Open `memory:` or `memory:name`: one storage per name, as long as this process lives."""
     scheme, _, name = url.partition(":")
     if scheme != "memory" or "/" in name:
         raise JournalUrlError(url, "a journal in memory is memory: or memory:name")
@@ -380,7 +381,7 @@ class MemoryJournal(CellRegistry):
             for segment in sorted(segment for at, segment in tables.statics if at == key):
                 self._static(key, segment)
             mark, trimmed, head = self.index_mark(key), self._trimmed(key), self.find_head(key)
-        except Exception as damage:  # each check names what is wrong; without these numbers nothing can be compared
+        except CorruptRecordError as damage:  # without these numbers nothing can be compared
             yield damage
             return
         commits = tables.commits.get(key, {}).items()

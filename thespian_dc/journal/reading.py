@@ -1,4 +1,4 @@
-"""What every backend does alike with commits it has read. Pure: commits in, rows and named errors out."""
+"""What every backend does alike with commits it has read. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class IndexRow(NamedTuple):
 
 
 def index_rows_of(commit: Commit) -> list[IndexRow]:
-    """One row per entity of the commit. CorruptRecordError where the commit is damaged: nothing is indexed then."""
+    """One row per entity of the commit; CorruptRecordError where it is damaged: no row then."""
     runs: dict[str, tuple[int, int]] = {}
     for record in records_of(commit):
         first, last = runs.get(record.entity_id, (record.seq_nr, record.seq_nr))
@@ -34,7 +34,7 @@ def index_rows_of(commit: Commit) -> list[IndexRow]:
 def found_in(
     commits: Iterable[Commit], entity_id: str, from_seq_nr: int, until_offset: int
 ) -> list[Found]:
-    """The entity's records of these commits with seq_nr >= from_seq_nr below until_offset, as they come."""
+    """The entity's records with seq_nr >= from_seq_nr below until_offset, as they come."""
     return [
         Found(offset, commit.time_us, record)
         for commit in commits
@@ -46,7 +46,7 @@ def found_in(
 def check_contiguous(
     key: SliceKey, entity_id: str, found: Sequence[Found], from_seq_nr: int, trimmed_to: int
 ) -> None:
-    """GapError unless seq_nr runs from from_seq_nr by ones; TrimmedError where trimming explains a late start."""
+    """GapError unless seq_nr counts up from from_seq_nr; TrimmedError where that explains it."""
     where = f"{key.entity_type}|{entity_id}"
     for expected, one in enumerate(found, from_seq_nr):
         if one.record.seq_nr != expected:
@@ -58,7 +58,7 @@ def check_contiguous(
 
 
 def check_sound(commit: Commit, why: str) -> Commit:
-    """Return the commit, or raise CorruptRecordError; for who relies on a column and not on the records."""
+    """Return the commit, or raise CorruptRecordError; for who relies on one of its columns."""
     if checksum_of(commit) != commit.checksum:
         records_of(commit)  # names the damaged record where it can
         raise damage_of(commit.key, commit.base_offset, "", why)

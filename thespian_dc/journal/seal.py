@@ -1,7 +1,8 @@
-"""The checksum of small rows: heads, claims, index rows, marks, states, registry cells. Pure; part of the stored format.
+"""The checksum of small rows: heads, claims, index rows, marks, states, registry cells. Pure.
 
-A commit has its own checksum (model/record.py). Every other stored row that has no second place to compare it
-with carries `seal(...)` of all its columns, keys included, so a flipped bit or a row under a foreign key is noticed.
+A commit has its own checksum (model/record.py). Every other stored row that has no second place to
+compare it with carries `seal(...)` of all its columns, keys included, so a flipped bit or a row
+under a foreign key is noticed.
 """
 
 from __future__ import annotations
@@ -13,5 +14,5 @@ import msgpack
 
 
 def seal(*columns: Any) -> int:
-    """CRC-32 of the columns as one msgpack array; text that is no longer UTF-8 is sealed as it stands."""
+    """CRC-32 of the columns as one msgpack array; text that is no UTF-8 is sealed as it stands."""
     return crc32(msgpack.packb(columns, unicode_errors="surrogateescape"))

@@ -1,7 +1,8 @@
-"""Check one slice: the chain of commits, every record, and the index against them. Pure: rows in, named errors out.
+"""Check one slice: the chain of commits, every record, and the index against them. Pure.
 
-A backend reads its rows as they are stored and hands them over; what is wrong with a row by itself (a seal that
-does not match) it may hand over as the exception. Nothing here stops at the first finding.
+A backend reads its rows as they are stored and hands them over; what is wrong with a row by itself
+(a seal that does not match) it may hand over as the exception. Nothing here stops at the first
+finding.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from thespian_dc.model.record import Commit, Record, checksum_of, records_of, sa
 
 @dataclass(slots=True)
 class SliceRows:
-    """What is stored of one slice. `commits`: (key column base_offset, row) in order, from the trim mark.
+    """What is stored of one slice. `commits`: (key base_offset, row) in order, from the trim mark.
 
     `index`: all index rows, in any order. `mark`: the index must be complete below it.
     """
@@ -89,7 +90,7 @@ def _verify_records(
         try:
             pairs = list(enumerate(records_of(commit), base_offset))
             seen.index.update(index_rows_of(commit))
-        except Exception as broken:  # sound bytes that are no records: written by something else
+        except Exception as broken:  # noqa: BLE001  # sound bytes, no records: not written by us
             seen.unreadable.add(base_offset)
             yield damage_of(key, base_offset, "", f"its body holds no records: {broken!r}")
             return
@@ -136,10 +137,10 @@ def _verify_index(key: SliceKey, seen: _Seen, rows: SliceRows) -> Iterator[Excep
 
 
 def _true_count(commit: Commit) -> int:
-    """How many records a damaged row really has: `count` unless its list of records says otherwise."""
+    """How many records a damaged row has: as many as its list of records says, else `count`."""
     import msgpack
 
     try:
         return len(msgpack.unpackb(commit.heads, unicode_errors="surrogateescape"))
-    except Exception:  # any damage may raise anything here
+    except Exception:  # noqa: BLE001  # any damage may raise anything here
         return commit.count

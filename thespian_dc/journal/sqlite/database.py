@@ -1,9 +1,9 @@
 """Connections to one file and the transactions on them. Knows SQLite and nothing of journals.
 
-A connection belongs to one thread of one process: it is opened when that thread first needs it. After a fork the
-child opens its own; the ones it inherited are kept and never touched, because closing them would drop the
-parent's file locks. Waiting for the write lock is ours (a short random pause), not SQLite's, whose fixed steps let
-the process that just had the lock have it again.
+A connection belongs to one thread of one process: it is opened when that thread first needs it.
+After a fork the child opens its own; the ones it inherited are kept and never touched, because
+closing them would drop the parent's file locks. Waiting for the write lock is ours (a short random
+pause), not SQLite's, whose fixed steps let the process that just had the lock have it again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PAUSE_S_MAX = 0.004
 _CACHE_KIB = 16_384
-_WAL_PAGES = 4_000  # checkpoint at 16 MB: rarer than the default's 4 MB, where large commits meet it all the time
+_WAL_PAGES = 4_000  # checkpoint at 16 MB: large commits would meet the default's 4 MB all the time
 _WAL_BYTES_KEPT = 32 << 20
 _inherited: list[sqlite3.Connection] = []
 
 
 class UnknownOutcomeError(Exception):
-    """COMMIT failed in a way that may show later, after a crash, as done. Only inside this backend."""
+    """COMMIT failed in a way that may show as done after a crash. Stays inside this backend."""
 
 
 class Database:
-    """`read` and `write` run a function in one transaction each; both may be called from any thread."""
+    """`read` and `write` run a function in one transaction each; from any thread."""
 
     def __init__(self, url: str, path: str, synchronous: str, lock_timeout_s: float) -> None:
         self.url, self.path = url, path
@@ -43,11 +43,11 @@ class Database:
         self._closed = False
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on one consistent view of the file; it may be run again, so it must have no other effect."""
+        """Run `work` on one consistent view of the file; it may be run again: no other effect."""
         return self._run("begin", work)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` as the only writer and commit; all or nothing. What it raises rolls back and passes through.
+        """Run `work` as the only writer and commit; what it raises rolls back and passes through.
 
         JournalUnavailableError: certainly nothing was written. UnknownOutcomeError: perhaps it was.
         """
@@ -145,7 +145,7 @@ def _in_transaction(
         connection.execute("commit")
     except sqlite3.Error as error:
         _roll_back(connection)
-        # A full disk stops the commit's last page from being written whole; everything else may have come later.
+        # A full disk keeps the last page from being written whole; anything else is not certain.
         if begin == "begin" or _code(error) in (*_BUSY, sqlite3.SQLITE_FULL):
             raise
         raise UnknownOutcomeError(str(error)) from error
@@ -166,5 +166,5 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def _text(stored: bytes) -> str:
-    """Text as stored; bytes that are no UTF-8 (damage) are kept visible instead of failing the whole read."""
+    """Text as stored; bytes that are no UTF-8 (damage) stay visible, the read goes on."""
     return stored.decode(errors="surrogateescape")

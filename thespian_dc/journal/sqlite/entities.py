@@ -1,7 +1,8 @@
-"""The entity index in SQLite: which commits hold an entity's records. Written in the append's own transaction.
+"""The entity index in SQLite: which commits hold an entity's records. `append` writes it.
 
-`entity` gives a name its integer id and keeps the last seq_nr; `entry` has one row per record. Two tables that must
-agree are what makes a lost or moved row visible, and the primary key of `entry` is the second fence.
+`entity` gives a name its integer id and keeps the last seq_nr; `entry` has one row per record. Two
+tables that must agree are what makes a lost or moved row visible, and the primary key of `entry` is
+the second fence.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ _NEED_ID = (
 
 
 class EntityIndex:
-    """Ids of entities seen by this process. An id never changes, so what is remembered stays true."""
+    """Ids of entities seen by this process. An id never changes: what is remembered stays true."""
 
     def __init__(self) -> None:
         self._known: Ids = {}
 
     def add(self, connection: sqlite3.Connection, placed: Sequence[tuple[int, Commit]]) -> Ids:
-        """Index commits of the slices with these ids; IntegrityError where a (entity, seq_nr) is there already.
+        """Index commits by slice id; IntegrityError where an (entity, seq_nr) is there already.
 
-        Returns the ids found on the way: `remember` them once the transaction is committed, not before.
+        Returns the ids found on the way: `remember` them once the transaction is committed, not
+        before.
         """
         known, fresh = self._known, Ids()
         entries: list[tuple[int, int, int]] = []
@@ -73,7 +75,7 @@ def _need_id(connection: sqlite3.Connection, name: tuple[int, str]) -> int:
 def indexed(
     connection: sqlite3.Connection, row: SliceRow, entity_id: str, from_seq_nr: int
 ) -> dict[int, list[int]]:
-    """{base_offset: seq_nrs} of the entity's records from from_seq_nr, in order; damage and trimming are raised."""
+    """{base_offset: seq_nrs} of the entity's records from from_seq_nr, in order."""
     found = connection.execute(
         "select id, last_seq_nr from entity where slice = ? and entity_id = ?", (row.id, entity_id)
     ).fetchone()
@@ -113,7 +115,7 @@ def _check_no_more(
 
 
 def drop_trimmed(connection: sqlite3.Connection, row: SliceRow, commits: Sequence[Commit]) -> None:
-    """Forget where these commits' records were, but for each entity's last: it tells trimmed from never there."""
+    """Forget where these were, but each entity's last: it tells trimmed from never there."""
     names = [
         (row.id, fields[1], fields[2])
         for commit in commits
@@ -131,27 +133,23 @@ def list_entity_ids(
     connection: sqlite3.Connection, slice_ids: Sequence[int], after: str, limit: int
 ) -> list[str]:
     """Ids greater than `after`, in order, at most `limit`, over these slices."""
-    pages = [
-        [name for (name,) in connection.execute(
-            "select entity_id from entity where slice = ? and entity_id > ? order by entity_id limit ?",
-            (slice_id, after, limit),
-        )]
-        for slice_id in slice_ids
-    ]  # fmt: skip
-    return list(islice(merge(*pages), limit))
+    select = "select entity_id from entity where slice = ? and entity_id > ? order by 1 limit ?"
+    pages = [connection.execute(select, (number, after, limit)).fetchall() for number in slice_ids]
+    return [name for (name,) in islice(merge(*pages), limit)]
 
 
 def all_rows(connection: sqlite3.Connection, row: SliceRow) -> Iterator[IndexRow | Exception]:
-    """The whole index of a slice, for verify: one row per entity and commit, or what is wrong with it."""
+    """The whole index of a slice: one row per entity and commit, or what is wrong with it."""
     rows = connection.execute(
-        "select e.entity_id, e.last_seq_nr, i.base_offset, min(i.seq_nr), max(i.seq_nr), count(i.seq_nr)"
-        " from entity e left join entry i on i.entity = e.id where e.slice = ? group by e.id, i.base_offset"
-        " order by e.id, max(i.seq_nr)",
+        "select e.entity_id, e.last_seq_nr, i.base_offset,"
+        " min(i.seq_nr), max(i.seq_nr), count(i.seq_nr)"
+        " from entity e left join entry i on i.entity = e.id where e.slice = ?"
+        " group by e.id, i.base_offset order by e.id, max(i.seq_nr)",
         (row.id,),
     )
     for entity_id, of_entity in groupby(rows, key=lambda found: found[0]):
         last_of_entries = 0
-        for _, last_seq_nr, base, first, last, count in of_entity:
+        for _, last_seq_nr, base, first, last, count in of_entity:  # noqa: B007  # used after
             if base is None:
                 yield damage_of(row.key, row.head, entity_id, "it has no entry in the index")
                 continue

@@ -1,7 +1,8 @@
-"""Slice logs in SQLite: one row per commit, one row per slice with (head, epoch). There are no segments here.
+"""Slice logs in SQLite: one row per commit, one row per slice with (head, epoch); no segments.
 
-All commits of one `append` share a transaction, and so one fsync; each is compared by itself. The writer's lock is
-taken before the comparison, so what was compared is still true when it is committed.
+All commits of one `append` share a transaction, and so one fsync; each is compared by itself. The
+writer's lock is taken before the comparison, so what was compared is still true when it is
+committed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,14 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import Commit, checksum_of
 
-_COLUMNS = "base_offset, count, write_id, epoch, time_us, checksum, heads, body"
+_SELECT = (
+    "select base_offset, count, write_id, epoch, time_us, checksum, heads, body from commits"
+    " where slice = ?"
+)
+_INSERT = (
+    "insert into commits(slice, base_offset, count, write_id, epoch, time_us, checksum, heads, body)"
+    " values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _NO_END = (1 << 63) - 1
 _TRIM_COMMITS = 256  # per transaction: other writers wait no longer than that
 
@@ -145,11 +153,17 @@ class SqliteLog:
             or row.head != commit.base_offset
         ):
             return Appended(commit, Outcome.CONFLICT), 0
-        connection.execute(
-            f"insert into commits(slice, {_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (row.id, commit.base_offset, commit.count, commit.write_id, commit.epoch, commit.time_us,
-             commit.checksum, commit.heads, commit.body),
-        )  # fmt: skip
+        columns = (
+            commit.base_offset,
+            commit.count,
+            commit.write_id,
+            commit.epoch,
+            commit.time_us,
+            commit.checksum,
+            commit.heads,
+            commit.body,
+        )
+        connection.execute(_INSERT, (row.id, *columns))
         store_slice(connection, row._replace(head=commit.end_offset, epoch=commit.epoch))
         return Appended(commit, Outcome.DONE), row.id
 
@@ -249,9 +263,7 @@ def _commit(row: SliceRow, columns: tuple[Any, ...]) -> Commit:
 
 
 def _at(connection: sqlite3.Connection, row: SliceRow, base_offset: int) -> Commit | None:
-    found = connection.execute(
-        f"select {_COLUMNS} from commits where slice = ? and base_offset = ?", (row.id, base_offset)
-    ).fetchone()
+    found = connection.execute(_SELECT + " and base_offset = ?", (row.id, base_offset)).fetchone()
     return _commit(row, found) if found else None
 
 
@@ -260,8 +272,7 @@ def commits_from(
 ) -> Iterator[Commit]:
     """Rows with from_offset <= base_offset < until_offset (None: all) as they come, unchecked."""
     cursor = connection.execute(
-        f"select {_COLUMNS} from commits where slice = ? and base_offset >= ? and base_offset < ?"
-        " order by base_offset",
+        _SELECT + " and base_offset >= ? and base_offset < ? order by base_offset",
         (row.id, from_offset, _NO_END if until_offset is None else until_offset),
     )
     try:
@@ -272,10 +283,9 @@ def commits_from(
 
 
 def _covering(connection: sqlite3.Connection, row: SliceRow, offset: int) -> Commit:
-    """The commit that covers the offset, a sound one rather than a damaged row astray in its range."""
+    """The commit that covers the offset, a sound one rather than a damaged row astray there."""
     found = connection.execute(
-        f"select {_COLUMNS} from commits where slice = ? and base_offset <= ? and base_offset < ?"
-        " order by base_offset desc limit 2",
+        _SELECT + " and base_offset <= ? and base_offset < ? order by base_offset desc limit 2",
         (row.id, offset, row.head),
     ).fetchall()
     commits = [_commit(row, columns) for columns in found]

@@ -26,7 +26,7 @@ LOCK_TIMEOUT_S = 30.0
 
 
 class SqliteJournal(SqliteRegistry, SqliteLog):
-    """The contract on one file. Several processes may have it open; each thread has its own connection."""
+    """The contract on one file. Several processes may have it open, and many threads in each."""
 
     derived_index = False
 
@@ -75,10 +75,13 @@ class SqliteJournal(SqliteRegistry, SqliteLog):
 
 
 def open_sqlite(url: str, create: bool = True) -> SqliteJournal:
-    """Open `sqlite:///relative/path` or `sqlite:////absolute/path`, with `?synchronous=full|normal&lock_timeout_s=30`.
+    """Open `sqlite:///relative/path` or `sqlite:////absolute/path`.
 
-    JournalUrlError: no such directory, not an SQLite file, another program's file, an unknown parameter.
-    SchemaError: the file's schema is another version, or there is none and `create` is False.
+    Parameters: `?synchronous=full|normal` (default full) and `lock_timeout_s` (default 30).
+
+    JournalUrlError: no such directory, not an SQLite file, another program's file, an unknown
+    parameter. SchemaError: the file's schema is another version, or there is none and `create` is
+    False.
     """
     path, synchronous, lock_timeout_s = _parse(url)
     where = Path(path)

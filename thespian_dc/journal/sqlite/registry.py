@@ -1,4 +1,4 @@
-"""Cells and claims in SQLite. A claim is part of the slice's row: who lost the one has lost the other."""
+"""Cells and claims in SQLite. A claim is part of the slice's row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class SqliteRegistry(CellRegistry):
     def _cells(self, prefix: str) -> list[Cell]:
         def work(connection: sqlite3.Connection) -> list[Cell]:
             found = connection.execute(
-                "select name, version, value, crc from cell where name >= ? and name < ? order by 1",
+                "select name, version, value, crc from cell"
+                " where name >= ? and name < ? order by name",
                 (prefix, prefix + _AFTER_ALL),
             )
             return [Cell(*row) for row in found.fetchall()]

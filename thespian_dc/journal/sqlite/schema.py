@@ -1,7 +1,8 @@
-"""The tables, their version, and how they come to be. The version stands in the file's `user_version`.
+"""The tables, their version (the file's `user_version`), and how they come to be.
 
-Every table's rows are guarded: `cell`, `slice` and `state` by a seal, `commits` by the commit's own checksum,
-`entity` and `entry` by each other (the entity's last seq_nr is that of its last entry) and by the log itself.
+Every table's rows are guarded: `cell`, `slice` and `state` by a seal, `commits` by the commit's own
+checksum, `entity` and `entry` by each other (the entity's last seq_nr is that of its last entry)
+and by the log itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TABLES = (
         trimmed_to integer not null, trimmed_write_id blob not null,
         claim_epoch integer not null, member_id text not null, token blob not null,
         crc integer not null, unique(entity_type, slice))""",
-    # The log. Small columns stand before the body, so that they are read without its overflow pages.
+    # The log. Small columns stand before the body: they are read without its overflow pages.
     """create table commits(
         slice integer not null, base_offset integer not null, count integer not null,
         write_id blob not null, epoch integer not null, time_us integer not null,
@@ -46,7 +47,7 @@ TABLES = (
 
 
 def found_version(connection: sqlite3.Connection) -> int:
-    """The schema's version in this file; 0 where there is none yet, -1 where the file is another program's."""
+    """The schema's version in this file; 0: none yet, -1: the file is another program's."""
     (version,) = connection.execute("pragma user_version").fetchone()
     (application,) = connection.execute("pragma application_id").fetchone()
     if application == APPLICATION_ID:

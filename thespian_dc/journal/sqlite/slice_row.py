@@ -1,4 +1,4 @@
-"""The row of a slice: head, epoch, trim mark and claim in one, sealed as one. All work inside a transaction."""
+"""The row of a slice: head, epoch, trim mark and claim, sealed as one. Used in transactions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SliceRow(NamedTuple):
 
 
 def load_slice(connection: sqlite3.Connection, key: SliceKey) -> SliceRow | None:
-    """The slice's row, or None where nothing is known of the slice; CorruptRecordError where it is damaged or gone."""
+    """The slice's row, or None where there is none; CorruptRecordError where it is damaged."""
     found = connection.execute(f"{_SELECT} where entity_type = ? and slice = ?", key).fetchone()
     if found is not None:
         return _checked(found, key)
@@ -86,8 +86,8 @@ def need_slice(connection: sqlite3.Connection, key: SliceKey) -> SliceRow:
 def store_slice(connection: sqlite3.Connection, row: SliceRow) -> None:
     """Overwrite the row."""
     connection.execute(
-        "update slice set head = ?, epoch = ?, trimmed_to = ?, trimmed_write_id = ?, claim_epoch = ?,"
-        " member_id = ?, token = ?, crc = ? where id = ?",
+        "update slice set head = ?, epoch = ?, trimmed_to = ?, trimmed_write_id = ?,"
+        " claim_epoch = ?, member_id = ?, token = ?, crc = ? where id = ?",
         (*row[3:], seal(*row), row.id),
     )
 

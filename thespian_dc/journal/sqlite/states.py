@@ -12,19 +12,20 @@ from thespian_dc.journal.sqlite.slice_row import SliceRow, need_slice
 from thespian_dc.model.ids import SliceKey
 
 _SELECT = "select entity_id, seq_nr, offset, body, crc from state"
+_REPLACE = (
+    "insert or replace into state(slice, entity_id, seq_nr, offset, body, crc)"
+    " values (?, ?, ?, ?, ?, ?)"
+)
 
 
 def write_states(connection: sqlite3.Connection, key: SliceKey, rows: Sequence[StateRow]) -> None:
     """Store each row unless a sound one with the same or a higher offset stands there."""
     row = need_slice(connection, key)
-    newer = [
-        state for state in rows
-        if (stored := read_state(connection, row, state.entity_id)) is None or stored.offset < state.offset
-    ]  # fmt: skip
-    connection.executemany(
-        "insert or replace into state(slice, entity_id, seq_nr, offset, body, crc) values (?, ?, ?, ?, ?, ?)",
-        [(row.id, *astuple(state), seal(*key, *astuple(state))) for state in newer],
-    )
+    for state in rows:
+        stored = read_state(connection, row, state.entity_id)
+        if stored is None or stored.offset < state.offset:
+            columns = astuple(state)
+            connection.execute(_REPLACE, (row.id, *columns, seal(*key, *columns)))
 
 
 def read_state(connection: sqlite3.Connection, row: SliceRow, entity_id: str) -> StateRow | None:

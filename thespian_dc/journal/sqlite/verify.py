@@ -26,7 +26,7 @@ _ORPHANS = {
 def verify_file(
     connection: sqlite3.Connection, url: str, entity_type: str | None
 ) -> list[Exception]:
-    """What is wrong with the slices of a type (None: all), with rows nobody owns and with the file's pages."""
+    """What is wrong with the slices of a type (None: all), rows nobody owns, the file's pages."""
     found: list[Exception] = []
     for row, sound in load_slices(connection, entity_type):
         if not sound:
@@ -61,7 +61,7 @@ def _verify_states(connection: sqlite3.Connection, row: SliceRow) -> Iterator[Ex
 
 
 def _missing_slices(connection: sqlite3.Connection, entity_type: str | None) -> Iterator[Exception]:
-    """Slices of recorded types without a row. A row with a damaged name is found by its seal as well."""
+    """Slices of recorded types without a row."""
     from thespian_dc.journal.cells import Cell
 
     there = {row.key for row, _ in load_slices(connection, entity_type)}
