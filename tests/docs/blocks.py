@@ -4,11 +4,12 @@ An HTML comment on the line before a block says what the block is:
 
     <!-- file: cart.py -->    written to the folder under that name
     <!-- run: name -->        run there: python as a program, console as commands after `$ `;
-                              console lines without `$ ` are expected output in order, … is any
-    <!-- make: name -->       commands of a checkout (`$ make demo`): the targets must exist
-    <!-- picture -->          a drawing: only in a ```text block
+                              other console lines are expected output in order, … is any text;
+                              where no line begins with `$ `, every line is a command
+    <!-- make: name -->       commands of a checkout (`make demo`): the targets must exist
 
-A block without one is an error: then nothing of the page is silently unchecked.
+A ```text block is a picture, a console block of make commands alone needs no comment. Any other
+block without one is an error: then nothing of the page is silently unchecked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Block:
     """A code block: its language, what the comment before it says, its text, its first line."""
 
     language: str
-    kind: str  # file | run | make | picture | "" where nothing is said
+    kind: str  # file | run | make | text | "" where nothing is said
     name: str
     text: str
     line: int
@@ -53,25 +54,34 @@ def read_blocks(markdown: str) -> list[Block]:
             continue
         indent, fence, language = opening.groups()
         said = lines[at - 1].strip() if at else ""
-        comment = re.fullmatch(r"<!-- (file|run|make|picture)(?:: (\S+))? -->", said)
-        kind, name = (comment[1], comment[2] or "") if comment else ("", "")
+        comment = re.fullmatch(r"<!-- (file|run|make): (\S+) -->", said)
+        kind, name = (comment[1], comment[2]) if comment else ("", "")
         body, first = [], at + 1
         while (at := at + 1) < len(lines) and lines[at].strip() != fence:
             body.append(lines[at].removeprefix(indent))
         if at == len(lines):
             raise ValueError(f"the block of line {first} is never closed")
-        blocks.append(Block(language, kind, name, "\n".join(body) + "\n", first))
+        text = "\n".join(body) + "\n"
+        blocks.append(Block(language, kind or _evident(language, text), name, text, first))
         at += 1
     return blocks
+
+
+def _evident(language: str, text: str) -> str:
+    """What a block without a comment is, where that cannot be mistaken."""
+    if language == "console":
+        commands, _ = split_console(text)
+        return "make" if all(one.startswith("make ") for one in commands) else ""
+    return "text" if language == "text" else ""
 
 
 def fault(block: Block) -> str:
     """What is wrong with the comment before a block; empty when nothing is."""
     allowed = {
-        "file": block.language != "" and block.name != "",
-        "run": block.language in {"python", "console"} and block.name != "",
+        "file": block.language not in {"", "text"},
+        "run": block.language in {"python", "console"},
         "make": block.language == "console",
-        "picture": block.language == "text",
+        "text": block.language == "text",
     }
     if not block.kind:
         return f"line {block.line}: no comment says how this {block.language} block is checked"
@@ -98,6 +108,8 @@ def run(block: Block, folder: Path, environment: Mapping[str, str]) -> None:
 
 def split_console(text: str) -> tuple[list[str], list[str]]:
     """The commands after `$ ` (and `> `, for further lines of one), and the lines of output."""
+    if not any(line.startswith("$ ") for line in text.splitlines()):
+        return [line for line in text.splitlines() if line.strip()], []
     commands: list[str] = []
     expected: list[str] = []
     for line in text.splitlines():

@@ -47,9 +47,9 @@ def _check_make(block: Block) -> None:
     assert commands, block.title
     for command in commands:
         words = command.split("#")[0].split()
-        if words[0] != "make":
-            assert words[0] in {"git", "cd"}, f"{block.title}: {command!r} is not a make command"
+        if words[0] in {"git", "cd"}:
             continue
+        assert words[0] == "make", f"{block.title}: {command!r} is not a make command"
         done = subprocess.run(
             ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -66,6 +66,12 @@ APPLES = 2
 ```python
 import shop
 assert shop.APPLES == 2
+```
+
+<!-- run: commands -->
+```console
+test -f shop.py
+cat shop.py
 ```
 
 <!-- run: second -->
@@ -108,12 +114,13 @@ def test_harness_catches_a_block_that_fails(page: str, why: str, tmp_path: Path)
         "```\nprint()\n```\n",
         "<!-- run: x -->\n\n```python\nprint()\n```\n",
         "<!-- run: x -->\n```toml\na = 1\n```\n",
-        "<!-- picture -->\n```python\nprint()\n```\n",
+        "<!-- run: x -->\n```text\nprint()\n```\n",
+        "```console\nmake test\nrm -rf x\n```\n",
         "<!-- file -->\n```python\nprint()\n```\n",
     ],
 )
 def test_harness_names_an_unchecked_block(page: str) -> None:
-    """The same: these six are all refused."""
+    """The same: these seven are all refused."""
     (block,) = read_blocks(page)
     assert fault(block)
 
