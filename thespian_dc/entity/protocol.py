@@ -82,11 +82,24 @@ class Route(NamedTuple):
     epoch: int
 
 
-@dataclass(slots=True)
+class TypeRoutes(NamedTuple):
+    """What a host knows of one entity type. owners: ("ip:port", epoch) by slice; "" and 0 where
+    it does not know."""
+
+    slices: int
+    owners: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CommandFrame:
-    """Many commands for one host, in order. blob: list of (entity_type, entity_id, message,
-    correlation, command_id), pickled once (shell/frames.py). A host answers each frame_nr once with
-    a ReplyFrame that acknowledges it, at once."""
+    """Many commands for one host, in order.
+
+    blob: packed list of (entity_type, entity_id, packed message, correlation, command_id, sender).
+    correlation: 0 where nobody waits for an answer. command_id: "" for "{client_id}-{correlation}".
+    sender: None, or the ActorAddress of a raw sender whom the entity answers directly.
+    A host acknowledges each frame once in a ReplyFrame: at once where the frame is large, else with
+    the first answers or a few milliseconds later. The same frame_nr again is acknowledged, no more.
+    """
 
     client_id: str
     frame_nr: int
@@ -96,14 +109,17 @@ class CommandFrame:
         return "CommandFrame"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ReplyFrame:
-    """Acknowledged frames and answers: blob is a list of (correlation, status, value), pickled
-    once."""
+    """Acknowledged frames and answers.
+
+    blob: packed list of (correlation, status, value). value: the packed reply (OK), the packed
+    exception (ERROR), a Route (NOT_OWNER).
+    """
 
     member_id: str
     client_id: str
-    acknowledged: list[int]
+    acknowledged: tuple[int, ...]
     blob: bytes
 
     def __str__(self) -> str:

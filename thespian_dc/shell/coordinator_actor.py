@@ -126,7 +126,7 @@ class CoordinatorActor(TypedActor):
         if leaf is None:  # of a node that was stopped, or of one whose StartNode is on its way
             return
         if leaf.report is not None and leaf.report.pid != report.pid:
-            log.info("leaf_came_back", extra={"leaf": report.name, "process": report.pid})
+            log.info("leaf_came_back", extra={"leaf": report.name, "leaf_pid": report.pid})
         leaf.address, leaf.report, leaf.heard_us = sender, report, now_us()
         self.send(sender, self._peers())
 
@@ -144,7 +144,8 @@ class CoordinatorActor(TypedActor):
         leaf.pause_us = BACKOFF_US[0] if steady else min(leaf.pause_us * 2, BACKOFF_US[1])
         leaf.create_at_us = now + leaf.pause_us
         leaf.restarts += 1
-        log.warning("leaf_ended", extra={"leaf": leaf.spec.name, "again_in_ms": leaf.pause_us // 1000})
+        facts = {"leaf": leaf.spec.name, "again_in_ms": leaf.pause_us // 1000}
+        log.warning("leaf_ended", extra=facts)
 
     def _tick(self) -> None:
         now = now_us()
