@@ -107,7 +107,7 @@ _floats = st.floats(allow_nan=False)
 _ints = st.one_of(st.integers(-100, 100), st.integers(-(2**64), 2**65), st.integers())
 items = st.builds(Item, _text, _ints, st.sampled_from([None, *Colour]))
 points = st.builds(Point, _ints, _floats)
-leaves = st.one_of(
+_leaves = st.one_of(
     st.none(),
     st.booleans(),
     _ints,
@@ -124,11 +124,20 @@ leaves = st.one_of(
     items,
     points,
 )
+
+
+# Functions below, so that the strategies' reprs stay short.
+@st.composite
+def leaves(draw: st.DrawFn) -> Any:
+    """Any value without parts."""
+    return draw(_leaves)
+
+
 hashables = st.recursive(
-    leaves, lambda inner: st.one_of(st.tuples(inner, inner), st.frozensets(inner, max_size=2))
+    leaves(), lambda inner: st.one_of(st.tuples(inner, inner), st.frozensets(inner, max_size=2))
 )
-values = st.recursive(
-    leaves,
+_values = st.recursive(
+    leaves(),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.tuples(inner, inner),
@@ -138,6 +147,14 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@st.composite
+def values(draw: st.DrawFn) -> Any:
+    """Any storable value."""
+    return draw(_values)
+
+
 everything = st.builds(
     Everything,
     nothing=st.none(),
@@ -162,13 +179,13 @@ everything = st.builds(
     key=st.uuids(),
     rights=st.sampled_from([Right.READ, Right.READ | Right.WRITE]),
     kind=st.sampled_from(["a", 1]),
-    anything=values,
+    anything=values(),
     items=st.lists(items, max_size=2),
 )
 
 
 def typed(value: Any) -> Any:
-    """A value with the type of each part beside it: equal only if equal part by part, types included.
+    """A value with the type of each part beside it: equal only if values and types are.
 
     The sign of zero, the offset and the fold count too; == does not see them.
     """

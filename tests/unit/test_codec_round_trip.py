@@ -54,7 +54,7 @@ def test_json_gives_back_every_field_with_its_type(event: Everything) -> None:
     assert typed(AS_JSON.decode(manifest, payload)) == typed(event)
 
 
-@given(value=values)
+@given(value=values())
 @settings(deadline=None)
 def test_untyped_values_come_back_as_they_were(value: Any) -> None:
     """States and replies are plain values with registered objects anywhere within them."""

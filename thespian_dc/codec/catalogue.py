@@ -138,9 +138,11 @@ def _refuse_foreign(steps: Mapping[str, list[Upcaster]], names: tuple[str, ...])
 
 
 def _builder(tag: str, shape: Shape, way: tuple[Upcaster, ...]) -> Build:
+    construct = shape.build
+
     def build(stored: Any) -> Any:
         try:
-            return shape.build(_brought_up(stored, way) if way else stored)
+            return construct(_brought_up(stored, way) if way else stored)
         except (CodecError, MemoryError):
             raise
         except Exception as error:

@@ -5,30 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from thespian_dc.model.errors import RegistrationError
 
 Encoding = Literal["msgpack", "json", "protobuf"]
 Fields = dict[str, Any]
 
-# "/" and "+" divide a manifest; 200 characters keep a nested tag within one length byte.
-_NAME = re.compile(r"[A-Za-z_][\w.\-]{0,199}", re.ASCII)
+# "/" and "+" divide a manifest; these limits keep a nested tag within one length byte.
+VERSION_MAX: Final = 9_999
+_NAME: Final = re.compile(r"[A-Za-z_][\w.\-]{0,199}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A payload type with settings that differ from the defaults; a bare class stands for
-    `Registered(cls)`.
+    """A payload type with settings of its own; a bare class stands for `Registered(cls)`.
 
-    name: what stored records say; the class's own name if None. It must never change once records
-    exist,
+    name: what stored records say; None: the class's name. Once records exist it must not change,
         or the former name goes to `aliases`.
-    version: from 1; raise it together with an Upcaster when the meaning of fields changes.
-    oldest: the oldest version that journals may still hold; every version from here up needs a way
-    to `version`. encoding: how new payloads are written; None: protobuf for protobuf messages,
-    else msgpack. Payloads
-        written as msgpack or json stay readable after a change between the two.
+    version: 1 to 9,999; raise it together with an Upcaster when the meaning of fields changes.
+    oldest: the oldest version that journals may still hold; from here every version needs a way
+        up to `version`.
+    encoding: how new payloads are written; None: protobuf for protobuf messages, else msgpack.
+        What was written as msgpack or json stays readable after a change between the two.
     """
 
     cls: type
@@ -52,10 +51,11 @@ class Registered:
                     f"the name {name!r} must be 1 to 200 ASCII letters, digits, '_', '.', '-' "
                     "and start with a letter or '_'",
                 )
-        if not 1 <= self.oldest <= self.version:
+        if not 1 <= self.oldest <= self.version <= VERSION_MAX:
             raise RegistrationError(
                 self.stored_name,
-                f"oldest={self.oldest}, version={self.version}: 1 <= oldest <= version must hold",
+                f"oldest={self.oldest}, version={self.version}: 1 <= oldest <= version <= "
+                f"{VERSION_MAX} must hold",
             )
 
 

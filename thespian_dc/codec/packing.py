@@ -48,8 +48,8 @@ class _Packers(threading.local):
         self.pack = self.at(0)
 
     def at(self, depth: int) -> Callable[[Any], bytes]:
-        while len(self._by_depth) <= depth:
-            hook = partial(self._extend, len(self._by_depth) + 1)
+        if depth == len(self._by_depth):  # each depth is first met from the one above it
+            hook = partial(self._extend, depth + 1)
             self._by_depth.append(Packer(strict_types=True, default=hook).pack)
         return self._by_depth[depth]
 

@@ -31,7 +31,15 @@ class Registry:
     names. Raises RegistrationError, naming class and field, for what cannot be stored exactly.
     """
 
-    __slots__ = ("_by_type", "_catalogue", "_decoders", "_json", "_msgpack", "_pack_value")
+    __slots__ = (
+        "_by_type",
+        "_catalogue",
+        "_decoders",
+        "_json",
+        "_msgpack",
+        "_pack_value",
+        "_unpack_value",
+    )
 
     def __init__(
         self, types: Iterable[type | Registered], *, upcasters: Iterable[Upcaster] = ()
@@ -40,6 +48,7 @@ class Registry:
         self._msgpack = MsgpackDialect(self._catalogue)
         self._json = JsonDialect(self._catalogue)
         self._pack_value = self._msgpack.packer(lambda value: value)
+        self._unpack_value = _decoder("value", self._msgpack.unpack, lambda value: value)
         self._by_type: dict[type, tuple[str, Encode]] = {}
         self._decoders: dict[str, Decode] = {}
         for entry in self._catalogue.entries:
@@ -103,7 +112,7 @@ class Registry:
 
     def decode_value(self, payload: bytes) -> Any:
         """What `encode_value` got. CorruptPayloadError; UnknownManifestError for a type within."""
-        return _read(self._msgpack.unpack, payload, "value")
+        return self._unpack_value(payload)
 
     # --- construction ---
 
@@ -125,10 +134,9 @@ class Registry:
             if encoding == "protobuf":
                 self._decoders[f"{tag}+protobuf"] = build
             else:
-                fast = entry.shape.cls if tag == entry.tag and entry.shape.calls_init else None
-                self._decoders[tag] = _decoder(tag, self._msgpack.unpack, build, fast)
+                self._decoders[tag] = _decoder(tag, self._msgpack.unpack, build)
                 text = f"{tag}+json"
-                self._decoders[text] = _decoder(text, self._json.load, build, fast)
+                self._decoders[text] = _decoder(text, self._json.load, build)
 
     def _encoder(self, shape: Shape, encoding: Encoding) -> Encode:
         catalogue, name, take = self._catalogue, shape.cls.__name__, shape.take
@@ -162,32 +170,15 @@ def _encoding(entry: Entry) -> Encoding:
     return chosen
 
 
-def _read(unpack: Decode, payload: bytes, manifest: str) -> Any:
-    try:
-        return unpack(payload)
-    except (CodecError, MemoryError):
-        raise
-    except Exception as error:
-        raise CorruptPayloadError(manifest, f"{type(error).__name__}: {error}") from error
-
-
-def _decoder(
-    manifest: str, unpack: Decode, build: Callable[[Any], Any], fast: Callable[..., Any] | None
-) -> Decode:
-    """Bytes to object. `fast`: the class itself, when it takes exactly its fields."""
+def _decoder(manifest: str, unpack: Decode, build: Callable[[Any], Any]) -> Decode:
+    """Bytes to object, under the names of errors that a user knows."""
 
     def decode(payload: bytes) -> Any:
-        return build(_read(unpack, payload, manifest))
-
-    if fast is None:
-        return decode
-
-    def decode_at_once(payload: bytes) -> Any:
         try:
-            return fast(**unpack(payload))
-        except MemoryError:
+            return build(unpack(payload))
+        except (CodecError, MemoryError):
             raise
-        except Exception:  # noqa: BLE001 - whatever it was, the long way names it or gets by
-            return decode(payload)
+        except Exception as error:
+            raise CorruptPayloadError(manifest, f"{type(error).__name__}: {error}") from error
 
-    return decode_at_once
+    return decode

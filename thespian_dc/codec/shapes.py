@@ -32,7 +32,6 @@ class Shape:
     build: Callable[[Any], Any]
     hints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     is_record: bool = False  # stored as fields by name: only these have upcasters
-    calls_init: bool = False  # build(fields) is cls(**fields) when these are all the class's own
 
 
 def is_named_tuple(cls: type) -> bool:
@@ -119,6 +118,18 @@ def _taker(names: tuple[str, ...]) -> Callable[[Any], Fields]:
     return take
 
 
+def _at_once(cls: Any, build: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The short way for stored fields that are exactly the class's own; `build` for all else."""
+
+    def build_at_once(stored: Any) -> Any:
+        try:
+            return cls(**stored)
+        except TypeError:
+            return build(stored)
+
+    return build_at_once
+
+
 def _own_fields(cls: type, stored: Any, names: frozenset[str]) -> Fields:
     if type(stored) is not dict:
         raise ValueError(f"a {type(stored).__name__} is stored, not the fields of {cls.__name__}")
@@ -143,7 +154,7 @@ def _named_tuple_shape(cls: Any) -> Shape:
         return cls(**fields)
 
     hints = {name: getattr(cls, "__annotations__", {}).get(name, Any) for name in names}
-    return Shape(cls, _taker(names), build, hints, is_record=True, calls_init=True)
+    return Shape(cls, _taker(names), _at_once(cls, build), hints, is_record=True)
 
 
 def _dataclass_shape(cls: Any) -> Shape:
@@ -154,13 +165,14 @@ def _dataclass_shape(cls: Any) -> Shape:
     own_init = set(inspect.signature(cls).parameters) == {f.name for f in fields if f.init}
     through_init = frozenset(f.name for f in fields if f.init) if own_init else frozenset()
     build = _dataclass_builder(cls, frozenset(names), through_init, own_init)
+    if len(through_init) == len(names):
+        build = _at_once(cls, build)
     return Shape(
         cls,
         _taker(names),
         build,
         {field.name: field.type for field in fields},
         is_record=True,
-        calls_init=own_init and len(through_init) == len(names),
     )
 
 
