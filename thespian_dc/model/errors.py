@@ -3,6 +3,8 @@
 Law: all constructor arguments stand in `args`, because errors cross processes; `str()` says what
 happened, where, and what to do next. `retryable` tells a caller whether the same call may succeed
 later; `grpc_status` is the name of the status it travels under.
+
+Long because a reader looks for an error in one place, and each is a class with its own text.
 """
 
 from __future__ import annotations
@@ -301,6 +303,35 @@ class NotSupportedError(JournalError):
 
     def __str__(self) -> str:
         return f"{self.what} is not supported: {self.reason}"
+
+
+class HomeDataCentreError(JournalError):
+    """A Cassandra journal lives in the data centre it was made in, and its clients work there."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, where: str, home_dc: str, found_dc: str) -> None:
+        super().__init__(where, home_dc, found_dc)
+        self.where, self.home_dc, self.found_dc = where, home_dc, found_dc
+
+    def __str__(self) -> str:
+        return (
+            f"journal {self.where} lives in data centre {self.home_dc!r}, this client would use "
+            f"{self.found_dc!r}; name hosts of {self.home_dc!r} and local_dc={self.home_dc}"
+        )
+
+
+class UnsafeServerError(JournalError):
+    """A server, or a client's setting against it, would break what the journal promises."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, where: str, setting: str, value: str) -> None:
+        super().__init__(where, setting, value)
+        self.where, self.setting, self.value = where, setting, value
+
+    def __str__(self) -> str:
+        return f"journal {self.where}: {self.setting} is {self.value}; see docs/cassandra.md"
 
 
 class MissingExtraError(SettingsError):

@@ -1,0 +1,161 @@
+"""What is derived from the log: the entity index with its mark, and states. Plain writes, ordered by offset.
+
+An index row is the same whoever writes it and whenever: (entity, first seq_nr of a commit) → (last seq_nr, base
+offset). So rows may be written twice, by two owners, in any order. The mark is raised when they are durable, and
+its write time is its value: a late lower mark never wins. A state's write time is its offset.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from cassandra.query import BatchStatement, BatchType
+
+from thespian_dc.journal.api import Found, StateRow
+from thespian_dc.journal.cassandra.reader import LogReader
+from thespian_dc.journal.cassandra.sealed import unwrap, wrap
+from thespian_dc.journal.reading import (
+    IndexRow,
+    check_contiguous,
+    damage_of,
+    found_in,
+    index_rows_of,
+)
+from thespian_dc.model.errors import TrimmedError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import Commit
+
+_ROW_BYTES = 100
+_INDEX_PAGE = 1000
+_COMMITS_AT_ONCE = 8
+
+
+class Derived(LogReader):
+    """The derived part of the contract, and reading by entity."""
+
+    derived_index = True
+
+    # --- the index ---
+    def advance_index(self, key: SliceKey, until_offset: int, recent: Sequence[Commit] = ()) -> int:
+        at_hand = {commit.base_offset: commit for commit in recent if commit.key == key}
+        mark = self.index_mark(key)
+        if mark >= until_offset:
+            return mark
+        rows: dict[str, list[IndexRow]] = defaultdict(list)
+        while mark < until_offset:
+            commit = at_hand.get(mark) or next(self._chain(key, mark, until_offset))
+            for row in index_rows_of(commit):
+                rows[row.entity_id].append(row)
+            mark = commit.end_offset
+        self._link.all(self._index_batches(key, rows))
+        self._rows("raise_index_mark", *key, wrap(("mark", *key), mark), mark)
+        return mark
+
+    def _index_batches(self, key: SliceKey, rows: dict[str, list[IndexRow]]) -> Iterator[Any]:
+        """Unlogged batches below the server's thresholds. A partition's rows are one mutation, so they stay together."""
+        partitions_max, rows_max = (
+            self._limits.batch_partitions,
+            self._limits.batch_warn_bytes // _ROW_BYTES,
+        )
+        batch, partitions, count = BatchStatement(BatchType.UNLOGGED), 0, 0
+        for found in rows.values():
+            if count and (partitions >= partitions_max or count + len(found) > rows_max):
+                yield batch
+                batch, partitions, count = BatchStatement(BatchType.UNLOGGED), 0, 0
+            for row in found:
+                batch.add(self._index_statement(key, row))
+            partitions, count = partitions + 1, count + len(found)
+        if count:
+            yield batch
+
+    def _index_statement(self, key: SliceKey, row: IndexRow) -> Any:
+        place = (*key, row.entity_id, row.first_seq_nr)
+        cell = wrap(("index", *place), (row.last_seq_nr, row.base_offset))
+        return self._statements.bind("index_row", *place, cell, row.base_offset)
+
+    def read_entity(
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
+    ) -> list[Found]:
+        mark = self.index_mark(key)  # first the mark, then the index, then the log from that mark
+        until = (1 << 62) if until_offset is None else until_offset
+        bases = [
+            row.base_offset
+            for row in self._indexed(key, entity_id, from_seq_nr)
+            if row.base_offset < min(mark, until)
+        ]
+        trimmed = self._trimmed(key).offset
+        if bases and bases[0] < trimmed:
+            raise TrimmedError(f"{key.entity_type}|{entity_id}", bases[0], trimmed)
+        commits = chain(self._at(key, entity_id, bases), self._tail(key, mark, until))
+        found = found_in(commits, entity_id, from_seq_nr, until)
+        check_contiguous(key, entity_id, found, from_seq_nr, trimmed)
+        return found
+
+    def _indexed(self, key: SliceKey, entity_id: str, from_seq_nr: int) -> Iterator[IndexRow]:
+        """The index rows of commits with seq_nr >= from_seq_nr, in order."""
+        for stored in self._rows("index_at", *key, entity_id, from_seq_nr):
+            row = self._index_row(key, entity_id, *stored)
+            if row.last_seq_nr >= from_seq_nr:
+                yield row
+        after = from_seq_nr
+        while page := self._rows("index_from", *key, entity_id, after, _INDEX_PAGE):
+            for stored in page:
+                yield self._index_row(key, entity_id, *stored)
+            after = page[-1][0]
+            if len(page) < _INDEX_PAGE:
+                return
+
+    def _index_row(
+        self, key: SliceKey, entity_id: str, first_seq_nr: int, cell: bytes | None, time: int | None
+    ) -> IndexRow:
+        stored = unwrap(("index", *key, entity_id, first_seq_nr), cell)
+        if stored is None:
+            # The write time is the commit's offset: it tells where, though the cell no longer does.
+            raise damage_of(key, time or 0, entity_id, "its index row does not match its seal")
+        return IndexRow(entity_id, stored[1], first_seq_nr, stored[0])
+
+    def _at(self, key: SliceKey, entity_id: str, bases: Sequence[int]) -> Iterator[Commit]:
+        """The commits at these offsets, a few at once: each may be a MiB."""
+        for start in range(0, len(bases), _COMMITS_AT_ONCE):
+            some = bases[start : start + _COMMITS_AT_ONCE]
+            for base, commit in zip(some, self._commits_at(key, some), strict=True):
+                if commit is None:
+                    raise damage_of(
+                        key, base, entity_id, "the index names a commit that is not there"
+                    )
+                yield commit
+
+    def _tail(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
+        while from_offset < until_offset and (page := self.read(key, from_offset)):
+            yield from page
+            from_offset = page[-1].end_offset
+
+    def entity_ids(self, entity_type: str, after: str = "", limit: int = 1000) -> list[str]:
+        """In alphabetical order. Reads the ids of all entities: Cassandra has them in the order of their hashes."""
+        ids = {
+            entity_id for kind, _, entity_id in self._partitions("entities") if kind == entity_type
+        }
+        return sorted(entity_id for entity_id in ids if entity_id > after)[:limit]
+
+    # --- states ---
+    def write_states(self, key: SliceKey, rows: Sequence[StateRow]) -> None:
+        self._link.all(self._state_statements(key, rows))
+
+    def _state_statements(self, key: SliceKey, rows: Iterable[StateRow]) -> Iterator[Any]:
+        for row in rows:
+            cell = wrap(("state", *key, row.entity_id), (row.seq_nr, row.offset, row.body))
+            yield self._statements.bind("write_state", *key, row.entity_id, cell, row.offset)
+
+    def read_state(self, key: SliceKey, entity_id: str) -> StateRow | None:
+        rows = self._rows("state", *key, entity_id)
+        stored = unwrap(("state", *key, entity_id), rows[0][0]) if rows else None
+        return StateRow(entity_id, *stored) if stored else None
+
+    def delete_state(self, key: SliceKey, entity_id: str) -> None:
+        """Deletes at the stored state's own write time, so that every later state is stored again."""
+        for _, time in self._rows("state", *key, entity_id):
+            if time is not None:
+                self._rows("delete_state", time, *key, entity_id)

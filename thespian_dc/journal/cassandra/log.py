@@ -1,0 +1,193 @@
+"""Change slice logs: append and install by one compare-and-set of (head, epoch) each; trim by range delete.
+
+An append is one conditional update of one partition: it sets the segment's static head and epoch and the row, or
+nothing. A segment's first append finds no head there and says so (`if head = null`); that form compares no
+epoch, so it is sent only where this slice's head is known to be at the commit's base under the commit's epoch: by
+this process's own acknowledged append or install, or by a read.
+The two forms exclude each other, and "not applied" is certain, so after it the other form may be sent, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from thespian_dc.journal.api import Appended, Head, Outcome
+from thespian_dc.journal.cassandra.link import CONDITIONAL, Link
+from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of
+from thespian_dc.journal.cassandra.reader import LogReader
+from thespian_dc.journal.cassandra.sealed import wrap
+from thespian_dc.journal.reading import check_sound, position_in
+from thespian_dc.journal.seal import seal
+from thespian_dc.model.errors import JournalError, JournalUnavailableError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import Commit
+
+if TYPE_CHECKING:
+    from thespian_dc.journal.cassandra.open import CassandraUrl, ServerLimits
+    from thespian_dc.journal.cassandra.schema import Meta
+
+
+class Known(NamedTuple):
+    """What this process last wrote for a slice: the head, under its epoch, and the segment that says so."""
+
+    head: int
+    epoch: int
+    segment: int
+
+
+class SliceLog(LogReader):
+    """The writing half of the slice log."""
+
+    def __init__(self, link: Link, url: CassandraUrl, meta: Meta, limits: ServerLimits) -> None:
+        super().__init__(link, url, meta, limits)
+        self._known: dict[SliceKey, Known] = {}
+        self._aside = ThreadPoolExecutor(
+            1, "journal-aside"
+        )  # blocking steps that a callback asks for
+
+    def install(self, key: SliceKey, head: int, epoch: int) -> bool:
+        segment = head // self._segment_records
+        crc = seal(*key, segment, head, epoch)
+        here = self.head_at(key, head)
+        if here is None:
+            statement = self._statements.bind("install_first", head, epoch, crc, *key, segment)
+        elif here.head == head and here.epoch < epoch:
+            statement = self._statements.bind("install", epoch, crc, *key, segment, head, epoch)
+        else:
+            return False
+        if not self._link.decide(statement)["[applied]"]:
+            return False
+        self._known[key] = Known(head, epoch, segment)
+        return True
+
+    def append(self, commits: Sequence[Commit], on_appended: Callable[[Appended], None]) -> None:
+        for commit in commits:
+            if commit.size_bytes > self._limits.mutation_bytes_max:
+                reason = (
+                    f"{commit.size_bytes} bytes, the server takes {self._limits.mutation_bytes_max}"
+                )
+                on_appended(Appended(commit, Outcome.REFUSED, reason))
+                continue
+            known, segment = (
+                self._known.get(commit.key),
+                commit.base_offset // self._segment_records,
+            )
+            first = known is not None and known[:2] == (commit.base_offset, commit.epoch)
+            first = first and known is not None and known.segment != segment
+            self._send(commit, on_appended, "append_first" if first else "append", last_form=False)
+
+    def _send(
+        self, commit: Commit, on_appended: Callable[[Appended], None], form: str, last_form: bool
+    ) -> None:
+        def on_rows(rows: list[dict[str, Any]]) -> None:
+            if rows[0]["[applied]"]:
+                segment = commit.base_offset // self._segment_records
+                self._known[commit.key] = Known(commit.end_offset, commit.epoch, segment)
+                on_appended(Appended(commit, Outcome.DONE))
+            elif last_form:
+                on_appended(Appended(commit, Outcome.CONFLICT))
+            else:
+                self._other_form(commit, on_appended, form, rows[0])
+
+        def on_error(error: BaseException) -> None:
+            on_appended(Appended(commit, outcome_of(error), reason_of(error)))
+
+        self._link.send(self._append_statement(form, commit), CONDITIONAL, on_rows, on_error)
+
+    def _other_form(
+        self,
+        commit: Commit,
+        on_appended: Callable[[Appended], None],
+        form: str,
+        found: dict[str, Any],
+    ) -> None:
+        """The first form was certainly not applied; `found` is what stood there instead."""
+        head = found.get("head")
+        if form == "append_first" and head == commit.base_offset:
+            self._send(commit, on_appended, "append", last_form=True)
+        elif form == "append" and head is None:
+            # This runs in a callback of the driver, and finding the head blocks.
+            self._aside.submit(self._append_to_empty, commit, on_appended)
+        else:
+            on_appended(Appended(commit, Outcome.CONFLICT))
+
+    def _append_to_empty(self, commit: Commit, on_appended: Callable[[Appended], None]) -> None:
+        """The commit's segment has no head: it is the segment's first, if the log's head is at its base."""
+        try:
+            found = self.find_head(commit.key)
+        except JournalError as error:
+            on_appended(Appended(commit, Outcome.REFUSED, f"not sent: {error}"))
+            return
+        if found == (commit.base_offset, commit.epoch) or (
+            found == (0, 0) and commit.base_offset == 0
+        ):
+            self._send(commit, on_appended, "append_first", last_form=True)
+        else:
+            on_appended(Appended(commit, Outcome.CONFLICT))
+
+    def _append_statement(self, form: str, commit: Commit) -> Any:
+        key, base = commit.key, commit.base_offset
+        segment, head = base // self._segment_records, commit.end_offset
+        static = (head, commit.epoch, seal(*key, segment, head, commit.epoch))
+        row = (commit.count, commit.write_id, commit.epoch, commit.time_us, commit.size_bytes)
+        compared = (base, commit.epoch) if form == "append" else ()
+        return self._statements.bind(
+            form,
+            *static,
+            *row,
+            commit.heads,
+            commit.body,
+            commit.checksum,
+            *key,
+            segment,
+            base,
+            *compared,
+        )
+
+    def trim(self, key: SliceKey, until_offset: int) -> int:
+        trimmed, until = self._trimmed(key), min(until_offset, self.index_mark(key))
+        mark = self._boundary(key, until) if until > trimmed.offset else trimmed.offset
+        if mark > trimmed.offset:
+            new = self.position_before(key, mark)
+            cell = wrap(("trim", *key), tuple(new))
+            self._rows(
+                "raise_trim_mark", *key, cell, mark
+            )  # first the mark: readers below it are told so
+        self._delete_below(key, trimmed.offset, mark)
+        return mark
+
+    def _start_segments(self, key: SliceKey) -> list[int]:
+        known = self._known.get(key)
+        return [known.segment, 0] if known else super()._start_segments(key)
+
+    def _boundary(self, key: SliceKey, until: int) -> int:
+        """The largest offset <= until where a commit ends."""
+        place = self._covering(key, until - 1)
+        if place is None:
+            return 0
+        commit = self.commit_at(key, place.base_offset)
+        if commit is None:
+            raise JournalUnavailableError(
+                self.url, f"{key} was trimmed by another at the same time"
+            )
+        end = check_sound(commit, "it cannot be trimmed").end_offset
+        return end if end <= until else place.base_offset
+
+    def _delete_below(self, key: SliceKey, earlier_mark: int, mark: int) -> None:
+        """Delete segment by segment, upwards: a trim that was cut short leaves the rows right below its mark."""
+        if mark == 0:
+            return
+        if earlier_mark and self._covering(key, earlier_mark - 1) is not None:
+            earlier_mark = 0
+        elif earlier_mark == mark:
+            return
+        for segment in range(
+            earlier_mark // self._segment_records, mark // self._segment_records + 1
+        ):
+            self._rows("trim", *key, segment, mark)
+
+    def _close(self) -> None:
+        self._aside.shutdown(wait=False, cancel_futures=False)
+        self._link.close()
