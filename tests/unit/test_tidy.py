@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pickle
+import pkgutil
 import re
 from datetime import date
 from pathlib import PurePosixPath
@@ -13,7 +15,7 @@ import pytest
 
 from tests import laws
 from tests.laws import LAWS, ROOT, Source
-from thespian_dc import __version__
+from thespian_dc import __version__, model
 from thespian_dc.model import errors
 
 # law, path, source with the fault, and the same without it
@@ -128,6 +130,8 @@ def test_the_laws_read_the_whole_package() -> None:
 
 
 def _error_classes() -> list[type[errors.ThespianDcError]]:
+    for module in pkgutil.iter_modules(model.__path__, model.__name__ + "."):
+        importlib.import_module(module.name)
     found = [errors.ThespianDcError]
     for known in found:
         found += [kind for kind in known.__subclasses__() if kind not in found]
