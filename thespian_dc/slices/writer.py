@@ -310,6 +310,7 @@ class SliceWriter:
 
     def _rest(self, until_us: int | None = None) -> None:
         self.phase, self._failures = Phase.IDLE, 0
+        self._attempt += 1  # an answer still under way belongs to nothing any more
         self._paused, self._due_us = until_us is not None, until_us
 
     def _unanswered(self, now_us: int) -> list[Action]:
