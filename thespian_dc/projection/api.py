@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.position import Position
+from thespian_dc.model.settings import Local, Projection
 
 
 class CommitView(NamedTuple):
@@ -157,3 +158,54 @@ class PositionStore(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """What a projection is doing, as plain values that pickle.
+
+    phase: "starting" | "running" | "waiting" (before a restart) | "halted" (an error that no
+    restart mends) | "stopped". events: offsets passed since this process began. lag: events known
+    to be waiting, over all slices. positions: stored offset by slice. error: of the last failed
+    run, "" if none.
+    """
+
+    name: str
+    phase: str
+    events: int
+    lag: int
+    positions: Mapping[int, int]
+    restarts: int
+    error: str
+
+
+class RunningProjection(Protocol):
+    """A projection on its own thread in this process."""
+
+    def status(self) -> ProjectionStatus: ...
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End after the transaction at hand; False where a handler did not return in time."""
+
+
+def start_projection(
+    projection: Projection, make_source: Callable[[], Source]
+) -> RunningProjection:
+    """Run `projection` on a thread of this process until it is stopped, restarting it as its policy
+    says.
+
+    make_source builds a source for each run: `local_source(...)`, or one that reads a stream.
+    """
+    from thespian_dc.projection.runner import ProjectionRunner
+
+    runner = ProjectionRunner(projection, make_source)
+    runner.start()
+    return runner
+
+
+def local_source(local: Local, journal_url: str) -> Source:
+    """A source over a journal that this process opens; journal_url: the node's own, if local has
+    none."""
+    from thespian_dc.projection.local import LocalSource
+
+    return LocalSource(local.entity_type, local.journal or journal_url)

@@ -1,0 +1,179 @@
+"""A projection over a journal of its own machine: everything real but the distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.streams import material
+from tests.streams.material import (
+    Added,
+    CountItems,
+    EndsTransaction,
+    Fuse,
+    FusedCount,
+    FusedSum,
+    Plain,
+    SumItems,
+    Unknown,
+    Writer,
+    counted,
+    offsets,
+    projection,
+    rows,
+)
+from thespian_dc.model.settings import Local
+from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.testkit.eventually import eventually, never
+
+
+@pytest.fixture
+def journal_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/journal.db"
+
+
+@pytest.fixture
+def writer(journal_url: str) -> Iterator[Writer]:
+    opened = Writer(journal_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(journal_url: str) -> Iterator[Any]:
+    running: list[RunningProjection] = []
+
+    def start(settings: Any) -> RunningProjection:
+        started = start_projection(
+            settings, lambda: local_source(Local(material.ENTITY_TYPE), journal_url)
+        )
+        running.append(started)
+        return started
+
+    yield start
+    Fuse.blown.clear()
+    for one in running:
+        assert one.stop(), "a projection did not stop"
+
+
+def test_catches_up_and_follows(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """What was there before and what comes later is counted, each event once, in entity order."""
+    read_model = tmp_path / "read.db"
+    for nr in range(20):
+        writer.add([(f"c-{i}", Added("apple", 1)) for i in range(10)])
+        if nr == 10:
+            running = run(projection(read_model))
+    eventually(lambda: counted(read_model) == {"apple": 200})
+    writer.add([("c-1", Added("pear", 5))])
+    eventually(lambda: counted(read_model).get("pear") == 5)
+    for entity in range(10):
+        seen = rows(read_model, "select seq_nr from seen where entity_id = ? order by nr",
+                    f"c-{entity}")  # fmt: skip
+        assert [nr for (nr,) in seen] == list(range(1, len(seen) + 1))
+    status = eventually(lambda: (s := running.status()).lag == 0 and s.events == 201 and s)
+    assert status.phase == "running"
+    assert status.error == ""
+
+
+def test_resumes_where_it_stopped(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """A second start handles only what came since: positions live beside the read model."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("apple", 1))] * 7)
+    first = run(projection(read_model, handler=SumItems))
+    eventually(lambda: counted(read_model) == {"apple": 7})
+    assert first.stop()
+    writer.add([("c-1", Added("apple", 1))] * 3)
+    run(projection(read_model, handler=SumItems))
+    eventually(lambda: counted(read_model) == {"apple": 10})
+
+
+@pytest.mark.parametrize("handler", [FusedCount, FusedSum])
+@pytest.mark.parametrize("poisoned", range(8))
+def test_a_raise_stops_exactly_there(
+    writer: Writer, run: Any, tmp_path: Path, handler: type, poisoned: int
+) -> None:
+    """At every index of a batch: what came before stays, flushed; the event itself leaves no
+    trace."""
+    read_model = tmp_path / "read.db"
+    Fuse.blown = {1000 + poisoned}
+    writer.add([("c-1", Added(f"s{i}", 1000 + i)) for i in range(8)])
+    running = run(projection(read_model, handler=handler))
+    status = eventually(lambda: (s := running.status()).restarts and s)
+    assert status.error.startswith("HandlerError: projection popularity: the handler raised at c-1")
+    assert f"seq_nr {poisoned + 1} (" in status.error
+    assert counted(read_model) == {f"s{i}": 1000 + i for i in range(poisoned)}
+    assert sum(offsets(read_model).values()) == poisoned
+    Fuse.blown = set()
+    eventually(lambda: counted(read_model) == {f"s{i}": 1000 + i for i in range(8)})
+
+
+def test_unknown_event_fails_by_name_and_is_never_dropped(
+    writer: Writer, run: Any, tmp_path: Path
+) -> None:
+    """A newer producer's type stops the projection at exactly that event until it is registered."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("a", 1)), ("c-1", Unknown("x")), ("c-1", Added("a", 1))])
+    running = run(projection(read_model))
+    status = eventually(lambda: (s := running.status()).restarts > 1 and s)
+    assert status.error.startswith("UnknownEventError")
+    assert "'Unknown/1'" in status.error
+    assert counted(read_model) == {"a": 1}
+    assert sum(offsets(read_model).values()) == 1
+
+
+def test_a_handler_cannot_commit(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """Effects without their position would be repeated: `commit` is refused inside a handler."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("a", 1))])
+    running = run(projection(read_model, handler=EndsTransaction))
+    status = eventually(lambda: (s := running.status()).restarts > 2 and s)
+    assert "not authorized" in status.error
+    assert rows(read_model, "select count(*) from t") == [(0,)]
+
+
+def test_at_least_once_stores_the_position_after_the_flush(
+    writer: Writer, run: Any, tmp_path: Path
+) -> None:
+    """A plain handler's position never runs ahead of its effects, also when it raises midway."""
+    Plain.events.clear()
+    writer.add([("c-1", Added("a", nr)) for nr in range(1, 6)])
+    Fuse.blown = {4}
+    read_model = tmp_path / "read.db"
+    running = run(projection(read_model, handler=Plain, delivery="at-least-once"))
+    eventually(lambda: running.status().restarts)
+    assert sum(offsets(read_model).values()) == 3
+    assert Plain.flushed == 3
+    Fuse.blown = set()
+    eventually(lambda: Plain.events == [("c-1", nr) for nr in range(1, 6)])
+
+
+def test_the_fenced_one_of_two_consumers_stops(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """Two consumers of one projection: the later one owns the positions, the former halts by
+    name."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("a", 1))])
+    first = run(projection(read_model))
+    eventually(lambda: counted(read_model) == {"a": 1})
+    run(projection(read_model))
+    eventually(lambda: rows(read_model, "select min(epoch) from thespian_dc_positions") == [(2,)])
+    writer.add([("c-1", Added("a", 1))])
+    eventually(lambda: counted(read_model) == {"a": 2})
+    status = eventually(lambda: (s := first.status()).phase == "halted" and s)
+    assert status.error.startswith("PositionConflictError")
+    writer.add([("c-1", Added("a", 1))])
+    eventually(lambda: counted(read_model) == {"a": 3})
+    never(lambda: counted(read_model) != {"a": 3}, within_s=0.2)
+
+
+def test_wrong_delivery_is_refused(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """Exactly-once cannot be had for effects outside the transaction; saying so beats
+    pretending."""
+    running = run(projection(tmp_path / "read.db", handler=Plain))
+    status = eventually(lambda: (s := running.status()).phase == "halted" and s)
+    assert "at-least-once" in status.error
+    other = run(projection(tmp_path / "r2.db", handler=CountItems, delivery="at-least-once"))
+    status = eventually(lambda: (s := other.status()).phase == "halted" and s)
+    assert "exactly-once" in status.error

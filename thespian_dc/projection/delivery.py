@@ -1,0 +1,157 @@
+"""How a batch of handled events and their position become durable together: exactly once, or at
+least once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.settings import Projection
+from thespian_dc.model.stream_errors import FlushError
+from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
+from thespian_dc.projection.core import Move
+from thespian_dc.projection.handling import Mark
+from thespian_dc.projection.sqlite_store import SqlitePositionStore
+
+
+class Delivery(Protocol):
+    """One run of a handler with its position store. Used on one thread.
+
+    begin, then events through `handle`, then `commit` or `roll_back`; `undo_event` after one that
+    raised.
+    """
+
+    handle: Callable[[Envelope[Any], Any], Any]
+    mark: Mark
+
+    def start(self) -> None: ...
+    def begin(self) -> None: ...
+    def undo_event(self) -> None: ...
+    def commit(self, moves: Sequence[Move]) -> None: ...
+    def roll_back(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class ExactlyOnce:
+    """Effects and position in one SQL transaction."""
+
+    def __init__(
+        self, projection: str, handler: SqlProjectionHandler, store: SqlitePositionStore
+    ) -> None:
+        self._projection, self._handler, self._store = projection, handler, store
+        self.handle: Callable[[Envelope[Any], Any], Any] = handler.handle
+        self.mark: Mark = store.transaction
+
+    def start(self) -> None:
+        """Make the handler's tables and start it, in a transaction of their own."""
+        self._store.begin()
+        try:
+            self._store.run_script(self._handler.tables)
+            self._handler.start(self._store.transaction)
+        except BaseException:
+            self._store.rollback()
+            raise
+        self._store.commit()
+
+    def begin(self) -> None:
+        self._store.begin()
+
+    def undo_event(self) -> None:
+        if self._store.is_open:  # the database itself may have ended it: then `commit` says so
+            self._store.transaction.undo_event()
+
+    def commit(self, moves: Sequence[Move]) -> None:
+        """Flush, move the positions, commit; whatever raises, nothing of it is kept."""
+        try:
+            _flush(self._projection, lambda: self._handler.flush(self._store.transaction))
+            self._store.move(self._projection, moves)
+            self._store.commit()
+        except BaseException:
+            self._store.rollback()
+            raise
+
+    def roll_back(self) -> None:
+        self._store.rollback()
+
+    def stop(self) -> None:
+        self._handler.stop()
+
+
+class _NoTransaction:
+    """The mark where there is nothing to undo."""
+
+    __slots__ = ("fresh",)
+
+    def __init__(self) -> None:
+        self.fresh = True
+
+
+class AtLeastOnce:
+    """The position is stored after the handler handled and flushed; a crash between repeats
+    events."""
+
+    def __init__(
+        self, projection: str, handler: ProjectionHandler, store: SqlitePositionStore
+    ) -> None:
+        self._projection, self._handler, self._store = projection, handler, store
+        handle = handler.handle
+        self.handle: Callable[[Envelope[Any], Any], Any] = lambda event, _: handle(event)
+        self.mark: Mark = _NoTransaction()
+
+    def start(self) -> None:
+        self._handler.start()
+
+    def begin(self) -> None:
+        """Nothing: a transaction open while the handler works could lock it out of its own
+        database."""
+
+    def undo_event(self) -> None:
+        """Nothing to undo: effects are the handler's own affair."""
+
+    def commit(self, moves: Sequence[Move]) -> None:
+        _flush(self._projection, self._handler.flush)
+        self._store.begin()
+        try:
+            self._store.move(self._projection, moves)
+            self._store.commit()
+        except BaseException:
+            self._store.rollback()
+            raise
+
+    def roll_back(self) -> None:
+        """Nothing is open."""
+
+    def stop(self) -> None:
+        self._handler.stop()
+
+
+def _flush(projection: str, flush: Callable[[], None]) -> None:
+    try:
+        flush()
+    except Exception as error:
+        raise FlushError(projection, f"{type(error).__name__}: {error}") from error
+
+
+def deliver(projection: Projection, store: SqlitePositionStore) -> Delivery:
+    """Build the handler and what carries it; SettingsError where handler and delivery do not
+    fit."""
+    handler, who = projection.handler(), f"projection {projection.name}"
+    what = projection.handler.__qualname__
+    if isinstance(handler, SqlProjectionHandler):
+        if projection.delivery != "exactly-once":
+            raise SettingsError(
+                f"{who}: {what} is an SQL handler, its delivery is 'exactly-once'"
+            )
+        return ExactlyOnce(projection.name, handler, store)
+    if not isinstance(handler, ProjectionHandler):
+        raise SettingsError(
+            f"{who}: {what} must be a subclass of SqlProjectionHandler or ProjectionHandler"
+        )
+    if projection.delivery != "at-least-once":
+        raise SettingsError(
+            f"{who}: {what} has effects outside the position's transaction: say "
+            "delivery='at-least-once', or make it an SqlProjectionHandler"
+        )
+    return AtLeastOnce(projection.name, handler, store)

@@ -1,0 +1,133 @@
+"""The hot loop: the events of a batch, one typed envelope at a time, through a handler.
+
+What runs per event is one call of the payload's decoder, one Envelope and one call of the handler;
+all else is per commit or per batch. Nothing of this knows where batches come from or how positions
+are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgpack
+
+from thespian_dc.codec.api import Registry
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.errors import CodecError, CorruptRecordError, ThespianDcError
+from thespian_dc.model.record import CONTROL
+from thespian_dc.model.stream_errors import HandlerError, UnknownEventError
+from thespian_dc.projection.api import CommitView, SourceBatch
+
+_unpack = msgpack.unpackb
+Fields = Sequence[Any]
+_NO_FIELDS: Fields = ()
+
+
+class Mark(Protocol):
+    """What `handle` gets as its second argument; `fresh` is set before each event."""
+
+    fresh: bool
+
+
+class Stopped(NamedTuple):
+    """Handling ended before `offset`; the batch's events below it are handled."""
+
+    offset: int
+    error: Exception
+
+
+class BatchHandler:
+    """Decodes and handles batches of one projection. handle: the handler's `(envelope, tx)`."""
+
+    __slots__ = ("_decode", "_entity_type", "_handle", "_projection", "_tx")
+
+    def __init__(
+        self,
+        projection: str,
+        entity_type: str,
+        registry: Registry,
+        handle: Callable[[Envelope[Any], Any], Any],
+        tx: Mark,
+    ) -> None:
+        self._projection, self._entity_type = projection, entity_type
+        self._decode, self._handle, self._tx = registry.decode, handle, tx
+
+    def handle(self, batch: SourceBatch, from_offset: int) -> Stopped | None:
+        """Handle the events at offsets >= from_offset in order; None when all of them were."""
+        for commit in batch.commits:
+            if commit.body and commit.end_offset > from_offset:
+                stopped = self._handle_commit(batch.slice, commit, from_offset)
+                if stopped is not None:
+                    return stopped
+        return None
+
+    def _handle_commit(
+        self, slice_: int, commit: CommitView, from_offset: int
+    ) -> Stopped | None:
+        offset, fields = max(commit.first_offset, from_offset), _NO_FIELDS
+        decode, handle, tx = self._decode, self._handle, self._tx
+        entity_type, time_us = self._entity_type, commit.time_us
+        decoding = True
+        try:
+            for offset, fields in records_in(commit, entity_type, slice_, from_offset):
+                tx.fresh = decoding = True
+                kind, entity_id, seq_nr, manifest, payload, tags, _, _, meta = fields
+                if kind == CONTROL:
+                    continue
+                event = Envelope(
+                    decode(manifest, payload), entity_type, entity_id, seq_nr, slice_, offset,
+                    time_us, tags, manifest, meta,
+                )  # fmt: skip
+                decoding = False
+                handle(event, tx)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
+            return Stopped(offset, self._named(slice_, offset, fields, decoding, error))
+        return None
+
+    def _named(
+        self, slice_: int, offset: int, fields: Fields, decoding: bool, error: Exception
+    ) -> Exception:
+        if isinstance(error, CorruptRecordError):
+            return error
+        cause = f"{type(error).__name__}: {error}"
+        named: ThespianDcError
+        if decoding and not isinstance(error, CodecError):
+            named = CorruptRecordError(self._entity_type, slice_, offset, "", cause)
+        else:
+            kind = UnknownEventError if decoding else HandlerError
+            named = kind(self._projection, slice_, offset, fields[1], fields[2], cause)
+        named.__cause__ = error
+        return named
+
+
+def records_in(
+    commit: CommitView, entity_type: str, slice_: int, from_offset: int
+) -> Iterable[tuple[int, Fields]]:
+    """(offset, fields of a Record) of what passes at offsets >= from_offset, in order.
+
+    Raises CorruptRecordError where the body is not what the commit says.
+    """
+    try:
+        records = _unpack(commit.body)
+        whole = len(records) == (commit.end_offset - commit.first_offset)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise _corrupt(commit, entity_type, slice_, reason) from error
+    if commit.kept:
+        if len(commit.kept) != len(records):
+            raise _corrupt(commit, entity_type, slice_, "it does not hold what it says it kept")
+        pairs = zip([commit.first_offset + kept for kept in commit.kept], records, strict=True)
+        return [pair for pair in pairs if pair[0] >= from_offset]
+    if not whole:
+        raise _corrupt(commit, entity_type, slice_, "it does not hold as many records as it says")
+    skipped = from_offset - commit.first_offset
+    if skipped > 0:
+        return enumerate(records[skipped:], from_offset)
+    return enumerate(records, commit.first_offset)
+
+
+def _corrupt(
+    commit: CommitView, entity_type: str, slice_: int, reason: str
+) -> CorruptRecordError:
+    return CorruptRecordError(entity_type, slice_, commit.first_offset, "", reason)
