@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -122,6 +123,8 @@ def records_of_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]
     raised."""
     if checksum_of(commit) != commit.checksum:
         return _salvage_entity(commit, entity_id)
+    if entity_id.encode() not in commit.heads:  # most commits of a log's tail hold nothing of it
+        return []
     found, start = [], _HEADER_BYTES
     for index, (owner, length, _) in enumerate(msgpack.unpackb(commit.heads)):
         if owner == entity_id:
@@ -148,59 +151,86 @@ def _salvage_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]]:
 
 
 def salvage(commit: Commit) -> Iterator[tuple[int, Record] | CorruptRecordError]:
-    """Read a damaged commit as far as it can be trusted: (offset, record) or the named damage, in
-    offset order.
+    """Read a damaged commit as far as it can be trusted: (offset, record) or the named damage.
 
-    Damage that no single record explains (a number column, `heads`) is reported once, first, at
-    base_offset. A record is trusted when its own CRC in `heads` matches, or, with `heads`
-    unreadable, never.
+    In offset order. A record is trusted when its own CRC in `heads` matches. Damage that no single
+    record explains (a number column, the checksum, a list of records that cannot be read) is
+    reported once, first, at base_offset and with entity_id "": then it may concern every record of
+    the commit.
     """
     heads = _heads_or_none(commit)
-    if heads is None:
+    pieces = None if heads is None else _pieces_or_none(commit, [length for _, length, _ in heads])
+    if heads is None or pieces is None:
         yield _damage(commit, commit.base_offset, "", "its list of records is unreadable")
         return
-    start, damaged = _HEADER_BYTES, False
-    for index, (owner, length, crc) in enumerate(heads):
-        packed, offset = commit.body[start : start + length], commit.base_offset + index
-        start += length
-        if crc32(packed) == crc:
-            record = Record(*msgpack.unpackb(packed))
-            if record.entity_id == owner:
-                yield offset, record
-                continue
-        damaged = True
-        yield _damage(
-            commit, offset, _entity_named_by(packed, owner), "its bytes do not match their CRC"
-        )
-    if not damaged:
-        yield _damage(
-            commit, commit.base_offset, "", "a column of the row does not match the row's checksum"
-        )
+    found = [
+        _judge(commit, commit.base_offset + index, head, packed)
+        for index, (head, packed) in enumerate(zip(heads, pieces, strict=True))
+    ]
+    if not any(isinstance(item, CorruptRecordError) for item in found):
+        yield _damage(commit, commit.base_offset, "", _which_column(commit, len(heads)))
+    yield from found
 
 
-def _heads_or_none(commit: Commit) -> list[Any] | None:
+def _judge(
+    commit: Commit, offset: int, head: tuple[str, int, int], packed: bytes
+) -> tuple[int, Record] | CorruptRecordError:
+    """One record against its entry in `heads`: the CRC says which of the two is the damaged one."""
+    owner, length, crc = head
+    if crc32(packed) != crc:
+        return _damage(commit, offset, owner, "its bytes do not match their CRC")
+    record = Record(*msgpack.unpackb(packed))
+    if owner != record.entity_id:
+        return _damage(commit, offset, record.entity_id, "the list of records names another")
+    if length != len(packed):
+        return _damage(commit, offset, owner, "its length in the list of records is wrong")
+    return offset, record
+
+
+def _heads_or_none(commit: Commit) -> list[tuple[str, int, int]] | None:
     try:
-        heads = msgpack.unpackb(commit.heads)
-        sound = all(
-            isinstance(o, str) and isinstance(n, int) and isinstance(c, int) for o, n, c in heads
-        )
-    except Exception:  # noqa: BLE001  damage may raise anything
+        heads = msgpack.unpackb(commit.heads, use_list=False, unicode_errors="surrogateescape")
+        sound = [
+            (owner, length, crc)
+            for owner, length, crc in heads
+            if isinstance(owner, str) and isinstance(length, int) and isinstance(crc, int)
+        ]
+        return sound if len(sound) == len(heads) else None
+    except Exception:  # noqa: BLE001  # any damage may raise anything here
         return None
-    return (
-        heads if sound and len(commit.body) == _HEADER_BYTES + sum(n for _, n, _ in heads) else None
-    )
 
 
-def _entity_named_by(packed: bytes, owner: str) -> str:
-    """`owner` comes from `heads`; where the record itself is intact but names another, the flip is
-    in `heads`."""
+def _pieces_or_none(commit: Commit, lengths: list[int]) -> list[bytes] | None:
+    """The body cut into records: by their lengths, or, where those are wrong, by reading it."""
+    records = len(lengths)
+    if len(commit.body) != _HEADER_BYTES + sum(lengths):
+        lengths = _lengths_in(commit.body)
+    pieces, start = [], _HEADER_BYTES
+    for length in lengths:
+        pieces.append(commit.body[start : start + length])
+        start += length
+    return pieces if len(pieces) == records and start == len(commit.body) else None
+
+
+def _lengths_in(body: bytes) -> list[int]:
+    walker = msgpack.Unpacker(max_buffer_size=0)
+    walker.feed(body[_HEADER_BYTES:])
+    ends = [0]
     try:
-        fields = msgpack.unpackb(packed)
-        if isinstance(fields, list) and isinstance(fields[1], str) and fields[1] != owner:
-            return ""
-    except Exception:  # noqa: BLE001  the record is the damaged one
-        return owner
-    return owner
+        while ends[-1] < len(body) - _HEADER_BYTES:
+            walker.skip()
+            ends.append(walker.tell())
+    except Exception:  # noqa: BLE001  # any damage may raise anything here
+        return []
+    return [end - start for start, end in pairwise(ends)]
+
+
+def _which_column(commit: Commit, records: int) -> str:
+    if commit.count != records:
+        return f"its count says {commit.count}, its list of records {records}"
+    if commit.body[:_HEADER_BYTES] != b"\xdd" + records.to_bytes(4, "big"):
+        return "the header of its body is wrong"
+    return "a number, the write_id or the checksum of the row was changed"
 
 
 def _damage(commit: Commit, offset: int, entity_id: str, reason: str) -> CorruptRecordError:

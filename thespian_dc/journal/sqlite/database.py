@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from thespian_dc.model.errors import CorruptJournalError, JournalUnavailableError
 
@@ -28,8 +28,16 @@ _WAL_BYTES_KEPT = 32 << 20
 _inherited: list[sqlite3.Connection] = []
 
 
-class UnknownOutcomeError(Exception):
-    """COMMIT failed in a way that may show as done after a crash. Stays inside this backend."""
+class UnknownOutcomeError(JournalUnavailableError):
+    """COMMIT failed in a way that may show as done after a crash. `append` answers it as UNKNOWN."""
+
+
+class _Held(NamedTuple):
+    """A connection, and the only process and thread that may use it."""
+
+    pid: int
+    thread: threading.Thread
+    connection: sqlite3.Connection
 
 
 class Database:
@@ -39,7 +47,8 @@ class Database:
         self.url, self.path = url, path
         self._synchronous, self._lock_timeout_s = synchronous, lock_timeout_s
         self._local = threading.local()
-        self._all: list[tuple[int, sqlite3.Connection]] = []
+        self._lock = threading.Lock()
+        self._held: list[_Held] = []
         self._closed = False
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -81,14 +90,24 @@ class Database:
         """This thread's connection."""
         if self._closed:
             raise JournalUnavailableError(self.url, "this journal was closed; open it again")
-        pid, connection = getattr(self._local, "mine", (0, None))
-        if connection is None or pid != os.getpid():
-            if connection is not None:
-                _inherited.append(connection)
-            connection = self._connect()
-            self._local.mine = os.getpid(), connection
-            self._all.append(self._local.mine)
-        return connection
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None or held.pid != os.getpid():
+            held = self._local.held = _Held(
+                os.getpid(), threading.current_thread(), self._connect()
+            )
+            with self._lock:
+                self._drop_unused()
+                self._held.append(held)
+        return held.connection
+
+    def _drop_unused(self) -> None:
+        """Close what ended threads left; keep untouched what this process inherited."""
+        for held in self._held:
+            if held.pid != os.getpid():
+                _inherited.append(held.connection)
+            elif not held.thread.is_alive():
+                held.connection.close()
+        self._held = [h for h in self._held if h.pid == os.getpid() and h.thread.is_alive()]
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -124,12 +143,11 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads of this process. Idempotent."""
         self._closed = True
-        for pid, connection in self._all:
-            if pid == os.getpid():
-                connection.close()
-            else:
-                _inherited.append(connection)
-        self._all.clear()
+        with self._lock:
+            self._drop_unused()
+            for held in self._held:
+                held.connection.close()
+            self._held.clear()
 
 
 def _in_transaction(
@@ -148,7 +166,7 @@ def _in_transaction(
         # A full disk keeps the last page from being written whole; anything else is not certain.
         if begin == "begin" or _code(error) in (*_BUSY, sqlite3.SQLITE_FULL):
             raise
-        raise UnknownOutcomeError(str(error)) from error
+        raise UnknownOutcomeError("the file", str(error)) from error
     return result
 
 

@@ -38,7 +38,6 @@ from thespian_dc.model.errors import (
     GapError,
     JournalDivergedError,
     JournalError,
-    JournalUnavailableError,
     TrimmedError,
 )
 from thespian_dc.model.ids import SliceKey
@@ -50,7 +49,8 @@ _SELECT = (
     " where slice = ?"
 )
 _INSERT = (
-    "insert into commits(slice, base_offset, count, write_id, epoch, time_us, checksum, heads, body)"
+    "insert into commits"
+    "(slice, base_offset, count, write_id, epoch, time_us, checksum, heads, body)"
     " values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _NO_END = (1 << 63) - 1
@@ -85,10 +85,7 @@ class SqliteLog:
             store_slice(connection, row._replace(epoch=epoch))
             return True
 
-        try:
-            return self._db.write(work)
-        except UnknownOutcomeError as error:
-            raise JournalUnavailableError(self.url, str(error)) from error
+        return self._db.write(work)
 
     # --- append ---
     def append(self, commits: Sequence[Commit], on_appended: Callable[[Appended], None]) -> None:
