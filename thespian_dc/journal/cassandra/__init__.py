@@ -1,1 +1,1 @@
-"""The journal in Apache Cassandra 4.1 and 5.0. `open.py` is the door; nothing here is imported before it."""
+"""The journal in Apache Cassandra 4.1 and 5.0. `open.py` is the door."""

@@ -1,8 +1,10 @@
-"""What is derived from the log: the entity index with its mark, and states. Plain writes, ordered by offset.
+"""What is derived from the log: the entity index with its mark, and states. Plain writes, ordered
+by offset.
 
-An index row is the same whoever writes it and whenever: (entity, first seq_nr of a commit) → (last seq_nr, base
-offset). So rows may be written twice, by two owners, in any order. The mark is raised when they are durable, and
-its write time is its value: a late lower mark never wins. A state's write time is its offset.
+An index row is the same whoever writes it and whenever: (entity, first seq_nr of a commit) → (last
+seq_nr, base offset). So rows may be written twice, by two owners, in any order. The mark is raised
+when they are durable, and its write time is its value: a late lower mark never wins. A state's
+write time is its offset.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from thespian_dc.journal.reading import (
     found_in,
     index_rows_of,
 )
-from thespian_dc.model.errors import TrimmedError
+from thespian_dc.model.errors import GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
 _ROW_BYTES = 100
 _INDEX_PAGE = 1000
 _COMMITS_AT_ONCE = 8
+_NO_LIMIT = 1 << 62
 
 
 class Derived(LogReader):
@@ -55,7 +58,9 @@ class Derived(LogReader):
         return mark
 
     def _index_batches(self, key: SliceKey, rows: dict[str, list[IndexRow]]) -> Iterator[Any]:
-        """Unlogged batches below the server's thresholds. A partition's rows are one mutation, so they stay together."""
+        """Unlogged batches below the server's thresholds. A partition's rows are one mutation, so
+        they stay together.
+        """
         partitions_max, rows_max = (
             self._limits.batch_partitions,
             self._limits.batch_warn_bytes // _ROW_BYTES,
@@ -80,7 +85,7 @@ class Derived(LogReader):
         self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
     ) -> list[Found]:
         mark = self.index_mark(key)  # first the mark, then the index, then the log from that mark
-        until = (1 << 62) if until_offset is None else until_offset
+        until = _NO_LIMIT if until_offset is None else until_offset
         bases = [
             row.base_offset
             for row in self._indexed(key, entity_id, from_seq_nr)
@@ -132,9 +137,15 @@ class Derived(LogReader):
         while from_offset < until_offset and (page := self.read(key, from_offset)):
             yield from page
             from_offset = page[-1].end_offset
+        if from_offset < until_offset < _NO_LIMIT:  # all of it was asked for: the head must agree
+            head = self.find_head(key).head
+            if from_offset < head:
+                raise GapError(f"slice log {key}", from_offset, head)
 
     def entity_ids(self, entity_type: str, after: str = "", limit: int = 1000) -> list[str]:
-        """In alphabetical order. Reads the ids of all entities: Cassandra has them in the order of their hashes."""
+        """In alphabetical order. Reads the ids of all entities: Cassandra has them in the order of
+        their hashes.
+        """
         ids = {
             entity_id for kind, _, entity_id in self._partitions("entities") if kind == entity_type
         }
@@ -155,7 +166,7 @@ class Derived(LogReader):
         return StateRow(entity_id, *stored) if stored else None
 
     def delete_state(self, key: SliceKey, entity_id: str) -> None:
-        """Deletes at the stored state's own write time, so that every later state is stored again."""
+        """Deletes at the stored state's own write time: every later state is stored again."""
         for _, time in self._rows("state", *key, entity_id):
             if time is not None:
                 self._rows("delete_state", time, *key, entity_id)

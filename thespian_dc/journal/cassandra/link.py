@@ -1,11 +1,12 @@
 """One connection to a cluster: profiles, retry rules, time limits, and answers that always come.
 
 Laws:
-- A conditional write is sent once: its retry policy rethrows everything. Plain writes and reads are idempotent
-  here (explicit write times, fixed values) and may be sent again.
-- Consistency is set on every request: LOCAL_QUORUM, with LOCAL_SERIAL for the conditional part and for reads that
-  decide. The driver's own default is LOCAL_ONE.
-- Nothing blocks in a callback of the driver. Every request is answered once, also where the driver loses it.
+- A conditional write is sent once: its retry policy rethrows everything. Plain writes and reads are
+  idempotent here (explicit write times, fixed values) and may be sent again.
+- Consistency is set on every request: LOCAL_QUORUM, with LOCAL_SERIAL for the conditional part and
+  for reads that decide. The driver's own default is LOCAL_ONE.
+- Nothing blocks in a callback of the driver. Every request is answered once, also where the driver
+  loses it.
 """
 
 from __future__ import annotations
@@ -82,11 +83,13 @@ class SendAgain(RetryPolicy):  # type: ignore[misc]
 
 
 def profiles(local_dc: str, timeout_s: float) -> dict[str, ExecutionProfile]:
-    """One execution profile per kind of request. A load balancing policy belongs to one profile alone."""
+    """One execution profile per kind of request. A load balancing policy belongs to one profile
+    alone.
+    """
 
     def profile(retry: RetryPolicy, consistency: int, rows: Any) -> ExecutionProfile:
-        # Replicas in a fixed order: a slice's conditional writes go through one coordinator, whose ballots
-        # do not collide with each other.
+        # Replicas in a fixed order: a slice's conditional writes go through one coordinator, whose
+        # ballots do not collide with each other.
         replicas = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc), shuffle_replicas=False)
         return ExecutionProfile(
             load_balancing_policy=replicas,
@@ -106,7 +109,7 @@ def profiles(local_dc: str, timeout_s: float) -> dict[str, ExecutionProfile]:
 
 
 class Watchdog:
-    """Answers for the driver where the driver does not: one thread, started with the first request."""
+    """Answers where the driver does not: one thread, started with the first request."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -179,7 +182,9 @@ class Link:
         on_rows: Callable[[list[Any]], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Send and return; exactly one of the two callbacks follows, from any thread or before this returns."""
+        """Send and return; exactly one of the two callbacks follows, from any thread or before this
+        returns.
+        """
 
         def late() -> None:
             on_error(
@@ -199,7 +204,7 @@ class Link:
 
         try:
             future = self.session.execute_async(statement, execution_profile=profile)
-        except Exception as why:  # the driver raises what it likes; nothing may stay unanswered
+        except Exception as why:  # noqa: BLE001 - the driver raises what it likes; all is answered
             error(why)
             return
         future.add_callbacks(rows, error)
@@ -215,14 +220,18 @@ class Link:
         return self.result(self.later(statement, profile))
 
     def decide(self, statement: Any) -> dict[str, Any]:
-        """Send a conditional write and wait for its one row; JournalUnavailableError: its outcome is not known."""
+        """Send a conditional write and wait for its one row; JournalUnavailableError: its outcome
+        is not known.
+        """
         row: dict[str, Any] = self.rows(statement, CONDITIONAL)[0]
         return row
 
     def all(
         self, statements: Iterable[Any], profile: str = PLAIN, window: int = WINDOW
     ) -> list[Any]:
-        """Send all with at most `window` in flight and wait; rows per statement, in order; the first error is raised."""
+        """Send all with at most `window` in flight and wait; rows per statement, in order; the
+        first error is raised.
+        """
         waiting: deque[Future[list[Any]]] = deque()
         found: list[Any] = []
         try:

@@ -1,10 +1,12 @@
-"""Change slice logs: append and install by one compare-and-set of (head, epoch) each; trim by range delete.
+"""Change slice logs: append and install by one compare-and-set of (head, epoch) each; trim by range
+delete.
 
-An append is one conditional update of one partition: it sets the segment's static head and epoch and the row, or
-nothing. A segment's first append finds no head there and says so (`if head = null`); that form compares no
-epoch, so it is sent only where this slice's head is known to be at the commit's base under the commit's epoch: by
-this process's own acknowledged append or install, or by a read.
-The two forms exclude each other, and "not applied" is certain, so after it the other form may be sent, once.
+An append is one conditional update of one partition: it sets the segment's static head and epoch
+and the row, or nothing. A segment's first append finds no head there and says so (`if head =
+null`); that form compares no epoch, so it is sent only where this slice's head is known to be at
+the commit's base under the commit's epoch: by this process's own acknowledged append or install, or
+by a read. The two forms exclude each other, and "not applied" is certain, so after it the other
+form may be sent, once.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thespian_dc.journal.api import Appended, Head, Outcome
+from thespian_dc.journal.api import Appended, Outcome
 from thespian_dc.journal.cassandra.link import CONDITIONAL, Link
 from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of
 from thespian_dc.journal.cassandra.reader import LogReader
 from thespian_dc.journal.cassandra.sealed import wrap
-from thespian_dc.journal.reading import check_sound, position_in
+from thespian_dc.journal.reading import check_sound
 from thespian_dc.journal.seal import seal
 from thespian_dc.model.errors import JournalError, JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """What this process last wrote for a slice: the head, under its epoch, and the segment that says so."""
+    """What this process last wrote for a slice: the head, under its epoch, and the segment that
+    says so.
+    """
 
     head: int
     epoch: int
@@ -114,7 +118,9 @@ class SliceLog(LogReader):
             on_appended(Appended(commit, Outcome.CONFLICT))
 
     def _append_to_empty(self, commit: Commit, on_appended: Callable[[Appended], None]) -> None:
-        """The commit's segment has no head: it is the segment's first, if the log's head is at its base."""
+        """The commit's segment has no head: it is the segment's first, if the log's head is at its
+        base.
+        """
         try:
             found = self.find_head(commit.key)
         except JournalError as error:
@@ -176,7 +182,9 @@ class SliceLog(LogReader):
         return end if end <= until else place.base_offset
 
     def _delete_below(self, key: SliceKey, earlier_mark: int, mark: int) -> None:
-        """Delete segment by segment, upwards: a trim that was cut short leaves the rows right below its mark."""
+        """Delete segment by segment, upwards: a trim that was cut short leaves the rows right below
+        its mark.
+        """
         if mark == 0:
             return
         if earlier_mark and self._covering(key, earlier_mark - 1) is not None:

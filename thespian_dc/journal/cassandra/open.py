@@ -1,7 +1,8 @@
-"""Turn a URL into an open journal: parse, connect, and refuse a server or schema that would not be safe.
+"""Turn a URL into an open journal: parse, connect, and refuse a server or schema that would not be
+safe.
 
-cassandra://host[,host…][:port]/keyspace[?key=value&…]; keys in docs/cassandra.md. Secrets are file paths.
-The driver is imported here, when a Cassandra journal is opened, and not before.
+cassandra://host[,host…][:port]/keyspace[?key=value&…]; keys in docs/cassandra.md. Secrets are file
+paths. The driver is imported here, when a Cassandra journal is opened, and not before.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class ServerLimits:
 def open_cassandra(url: str) -> CassandraJournal:
     """Connect and check: schema, home data centre, paxos variant, limits. Never changes the schema.
 
-    Raises JournalUrlError, MissingExtraError, JournalUnavailableError, SchemaError, HomeDataCentreError,
-    UnsafeServerError.
+    Raises JournalUrlError, MissingExtraError, JournalUnavailableError, SchemaError,
+    HomeDataCentreError, UnsafeServerError.
     """
     parsed = parse_url(url)
     link = _connect(parsed, parsed.timeout_s or _TIMEOUT_S_DEFAULT)
@@ -94,7 +95,9 @@ def open_cassandra(url: str) -> CassandraJournal:
 
 
 def apply_schema(url: str) -> Applied:
-    """Create the keyspace and tables the URL names, as far as they are missing; record the home data centre."""
+    """Create the keyspace and tables the URL names, as far as they are missing; record the home
+    data centre.
+    """
     parsed = parse_url(url)
     link = _connect(parsed, 30.0)
     try:
@@ -110,7 +113,7 @@ def apply_schema(url: str) -> Applied:
 
 
 def check_schema(url: str) -> Meta:
-    """The recorded facts of the journal; SchemaError where the schema is missing, older or newer."""
+    """The recorded facts of the journal; SchemaError where it is missing, older or newer."""
     parsed = parse_url(url)
     link = _connect(parsed, parsed.timeout_s or _TIMEOUT_S_DEFAULT)
     try:
@@ -229,7 +232,8 @@ def _tls(parsed: CassandraUrl) -> Any:
     import ssl
 
     context = ssl.create_default_context(cafile=parsed.tls_ca)
-    # The driver connects by address, so the certificate is checked against its authority, not a name.
+    # The driver connects by address, so the certificate is checked against its authority, not a
+    # name.
     context.check_hostname = False
     if parsed.tls_cert:
         context.load_cert_chain(parsed.tls_cert, parsed.tls_key or None)
@@ -242,14 +246,18 @@ def _connected_dc(link: Link) -> str:
 
 
 def _check_home(link: Link, parsed: CassandraUrl, meta: Meta) -> None:
-    """LOCAL_SERIAL in two data centres is two logs: everybody works in the one that the journal was made in."""
+    """LOCAL_SERIAL in two data centres is two logs: everybody works in the one that the journal was
+    made in.
+    """
     found = parsed.local_dc or _connected_dc(link)
     if found != meta.home_dc:
         raise HomeDataCentreError(parsed.url, meta.home_dc, found)
 
 
 def _server_limits(link: Link, parsed: CassandraUrl) -> ServerLimits:
-    """Read what system_views.settings shows; refuse a server whose conditional writes are not linearizable."""
+    """Read what system_views.settings shows; refuse a server whose conditional writes are not
+    linearizable.
+    """
     settings = _settings(link)
     variant = settings.get("paxos_variant") or ""
     if "without_linearizable_reads" in variant:

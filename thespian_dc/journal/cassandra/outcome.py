@@ -1,15 +1,18 @@
 """Say what an error of the driver means for a conditional write. Pure: errors in, outcome out.
 
-Law: REFUSED only where the write was certainly not executed, and never will be; everything else is UNKNOWN.
+Law: REFUSED only where the write was certainly not executed, and never will be; everything else is
+UNKNOWN.
 What makes it certain, by stage of a conditional write:
 - not sent: the driver found no connection to send it on;
-- refused at the door: the server was overloaded and said so before it started, or the statement is not valid, or
-  not allowed;
-- not proposed: too few replicas were alive for the *serial* consistency level. The same error at the commit's
-  level comes after the proposal was accepted, so it is not certain. Nor is "too many hints in flight": some
-  releases count hints in the commit stage.
-A time-out of any kind, a lost connection, a failure on a replica and code 0x1700 (CAS_WRITE_UNKNOWN, which the
-driver does not know and raises as a bare ErrorMessage) may all be followed by the write taking effect.
+- refused at the door: the server was overloaded and said so before it started, or the statement is
+  not valid, or not allowed;
+- not proposed: too few replicas were alive for the *serial* consistency level. The same error at
+  the commit's level comes after the proposal was accepted, so it is not certain. Nor is "too many
+  hints in flight": some releases count hints in the commit stage.
+
+A time-out of any kind, a lost connection, a failure on a replica and code 0x1700
+(CAS_WRITE_UNKNOWN, which the driver does not know and raises as a bare ErrorMessage) may all be
+followed by the write taking effect.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ _SERIAL = (ConsistencyLevel.SERIAL, ConsistencyLevel.LOCAL_SERIAL)
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """REFUSED where the conditional write that ended in `error` certainly never takes effect, else UNKNOWN."""
+    """REFUSED where the conditional write that ended in `error` certainly never takes effect, else
+    UNKNOWN.
+    """
     return Outcome.REFUSED if _is_certain(error) else Outcome.UNKNOWN
 
 

@@ -1,14 +1,16 @@
 """Read slice logs: heads, commits, positions, times. Nothing here writes.
 
-A segment is a partition: the commits with base_offset // segment_records = segment. A commit may run past its
-segment's end; the next one then starts in the segment of its own base offset, and a segment may stay empty.
-Plain reads at LOCAL_QUORUM see every acknowledged commit: it was committed at LOCAL_QUORUM. Heads that decide
-something are read at LOCAL_SERIAL, which finishes what an earlier conditional write left half done.
+A segment is a partition: the commits with base_offset // segment_records = segment. A commit may
+run past its segment's end; the next one then starts in the segment of its own base offset, and a
+segment may stay empty. Plain reads at LOCAL_QUORUM see every acknowledged commit: it was committed
+at LOCAL_QUORUM. Heads that decide something are read at LOCAL_SERIAL, which finishes what an
+earlier conditional write left half done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thespian_dc.journal.api import Head
@@ -42,7 +44,9 @@ class Place(NamedTuple):
 
 
 class Parts:
-    """What all parts of the journal share: the link, the statements, the facts of `schema apply`, the limits."""
+    """What all parts of the journal share: the link, the statements, the facts of `schema apply`,
+    the limits.
+    """
 
     def __init__(self, link: Link, url: CassandraUrl, meta: Meta, limits: ServerLimits) -> None:
         self._link, self._limits = link, limits
@@ -89,9 +93,11 @@ class LogReader(Parts):
         return self._static(key, base_offset // self._segment_records)
 
     def _start_segments(self, key: SliceKey) -> list[int]:
-        """Where to look for a head first. Each segment up to the head's is as good as 0, only nearer.
+        """Where to look for a head first. Each segment up to the head's is as good as 0, only
+        nearer.
 
-        The index mark is at a commit's end at or below the head; the segment it falls in may not exist yet.
+        The index mark is at a commit's end at or below the head; the segment it falls in may not
+        exist yet.
         """
         mark = int(unwrap(("mark", *key), self._cell_of("index_mark", key)) or 0)
         near = {mark // self._segment_records, max(0, mark - 1) // self._segment_records, 0}
@@ -136,7 +142,7 @@ class LogReader(Parts):
         return self._fetch(key, wanted)
 
     def _fetch(self, key: SliceKey, places: list[Place]) -> list[Commit]:
-        """The rows of contiguous places; what was trimmed since is left out with all that follows."""
+        """The rows of contiguous places; TrimmedError where they were trimmed just now."""
         ranges: dict[int, list[int]] = {}
         for place in places:
             ranges.setdefault(place.base_offset // self._segment_records, []).append(
@@ -147,12 +153,14 @@ class LogReader(Parts):
             for segment, bases in ranges.items()
         ]
         commits = [commit_of(key, row) for rows in self._link.all(statements) for row in rows]
-        return (
-            commits if [c.base_offset for c in commits] == [p.base_offset for p in places] else []
-        )
+        for place, commit in zip_longest(places, commits):
+            if commit is None or commit.base_offset != place.base_offset:
+                self._check_absence(key, place.base_offset, None, [])
+                raise GapError(f"slice log {key}", place.base_offset, places[-1].base_offset)
+        return commits
 
     def _places(self, key: SliceKey, from_offset: int) -> Iterator[Place]:
-        """The commits from the one that covers from_offset, without gaps, as far as they are there."""
+        """The commits from the one that covers from_offset on, contiguous, as far as they go."""
         page = self._page(key, from_offset)
         if not page or page[0].base_offset != from_offset:
             before = self._covering(key, from_offset)
@@ -191,10 +199,13 @@ class LogReader(Parts):
     def _check_absence(
         self, key: SliceKey, offset: int, before: Place | None, behind: list[Place]
     ) -> None:
-        """No commit covers `offset`. Return where that is the log's end; else TrimmedError or GapError."""
+        """No commit covers `offset`. Return where that is the log's end; else TrimmedError or
+        GapError.
+        """
         if before is None and offset < (trimmed := self._trimmed(key).offset):
             raise TrimmedError(f"slice log {key}", offset, trimmed)
-        # The static head is written with the row, so a head above the offset proves that a row is missing.
+        # The static head is written with the row, so a head above the offset proves that a row is
+        # missing.
         head = self._static(key, offset // self._segment_records, PLAIN)
         found = behind[0].base_offset if behind else head.head if head else offset
         if found > offset:
@@ -291,7 +302,9 @@ class LogReader(Parts):
 
 
 def commit_of(key: SliceKey, row: Any) -> Commit:
-    """A row of slice_log as a commit. The size column is not under the checksum, so it must agree by itself."""
+    """A row of slice_log as a commit. The size column is not under the checksum, so it must agree
+    by itself.
+    """
     base, records, write_id, epoch, time_us, size_bytes, heads, body, checksum = row
     if None in row:  # a damaged or foreign row: what is absent can only fail the checksum
         numbers = (records or 0, epoch or 0, time_us or 0)

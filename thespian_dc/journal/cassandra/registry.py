@@ -1,7 +1,7 @@
 """Claims of slices, slice counts, entries and members.
 
-Claims and cells are written conditionally and only so (cells: one partition per kind); members, which announce
-themselves all the time and may be a little old, are written plainly and only so.
+Claims and cells are written conditionally and only so (cells: one partition per kind); members,
+which announce themselves all the time and may be a little old, are written plainly and only so.
 """
 
 from __future__ import annotations

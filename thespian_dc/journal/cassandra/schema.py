@@ -1,13 +1,14 @@
-"""The tables, and the only place that makes them: `thespian-dc schema apply|check`. Running hosts never do.
+"""The tables, and the only place that makes them: `thespian-dc schema apply|check`. Running hosts
+never do.
 
 Which rule a table's writes follow; never both on one table:
-- conditional only (a conditional write's time is its ballot, a plain write's time is a clock; mixed, a later
-  plain write can lose to an earlier conditional one): slice_log, owners, cells
-- plain, ordered by a write time that comes from the log (`USING TIMESTAMP` offset): entity_index, index_marks,
-  trim_marks, states. A late older write never wins.
+- conditional only (a conditional write's time is its ballot, a plain write's time is a clock;
+  mixed, a later plain write can lose to an earlier conditional one): slice_log, owners, cells
+- plain, ordered by a write time that comes from the log (`USING TIMESTAMP` offset): entity_index,
+  index_marks, trim_marks, states. A late older write never wins.
 - plain, the latest wins: members
-The one plain write to slice_log is trimming: a range delete of commits below a mark that nothing is ever
-written below again.
+The one plain write to slice_log is trimming: a range delete of commits below a mark that nothing is
+ever written below again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from thespian_dc.model.errors import CorruptJournalError, JournalUnavailableErro
 SCHEMA_VERSION = 1
 SEGMENT_RECORDS_DEFAULT = 1 << 15
 
-# heads, body: wire bytes (model/record.py). A segment is a partition: records base_offset // segment_records.
+# heads, body: wire bytes (model/record.py). A segment is a partition: records base_offset //
+# segment_records.
 _SLICE_LOG = """
 create table if not exists {ks}.slice_log (
     entity_type text, slice int, segment bigint,
@@ -34,26 +36,33 @@ create table if not exists {ks}.slice_log (
     size_bytes int, heads blob, body blob, checksum bigint,
     primary key ((entity_type, slice, segment), base_offset))"""
 
+_OWNERS = """
+create table if not exists {ks}.owners (
+    entity_type text, slice int, epoch bigint, sealed blob,
+    primary key (entity_type, slice))"""
+_CELLS = """
+create table if not exists {ks}.cells (
+    kind text, name text, version bigint, value blob, crc bigint, primary key (kind, name))"""
+_MEMBERS = """
+create table if not exists {ks}.members (
+    kind text, name text, version bigint, value blob, crc bigint, primary key (kind, name))"""
+_ENTITY_INDEX = """
+create table if not exists {ks}.entity_index (
+    entity_type text, slice int, entity_id text, first_seq_nr bigint, sealed blob,
+    primary key ((entity_type, slice, entity_id), first_seq_nr))"""
+_INDEX_MARKS = """
+create table if not exists {ks}.index_marks (
+    entity_type text, slice int, sealed blob, primary key ((entity_type, slice)))"""
+_TRIM_MARKS = """
+create table if not exists {ks}.trim_marks (
+    entity_type text, slice int, sealed blob, primary key ((entity_type, slice)))"""
+_STATES = """
+create table if not exists {ks}.states (
+    entity_type text, slice int, entity_id text, sealed blob,
+    primary key ((entity_type, slice, entity_id)))"""
 _TABLES = (
-    _SLICE_LOG,
-    "create table if not exists {ks}.owners ("
-    " entity_type text, slice int, epoch bigint, sealed blob, primary key (entity_type, slice))",
-    "create table if not exists {ks}.members ("
-    " kind text, name text, version bigint, value blob, crc bigint, primary key (kind, name))",
-    "create table if not exists {ks}.entity_index ("
-    " entity_type text, slice int, entity_id text, first_seq_nr bigint, sealed blob,"
-    " primary key ((entity_type, slice, entity_id), first_seq_nr))",
-    "create table if not exists {ks}.index_marks ("
-    " entity_type text, slice int, sealed blob, primary key ((entity_type, slice)))",
-    "create table if not exists {ks}.trim_marks ("
-    " entity_type text, slice int, sealed blob, primary key ((entity_type, slice)))",
-    "create table if not exists {ks}.states ("
-    " entity_type text, slice int, entity_id text, sealed blob,"
-    " primary key ((entity_type, slice, entity_id)))",
-)
-_CELLS = (
-    "create table if not exists {ks}.cells ("
-    " kind text, name text, version bigint, value blob, crc bigint, primary key (kind, name))"
+    *(_SLICE_LOG, _OWNERS, _MEMBERS, _ENTITY_INDEX, _INDEX_MARKS, _TRIM_MARKS, _STATES),
+    _CELLS,  # last: it says that the schema is there
 )
 
 
@@ -76,7 +85,8 @@ class Applied(NamedTuple):
 def apply(
     link: Link, keyspace: str, home_dc: str, replication: int, segment_records: int
 ) -> Applied:
-    """Make what is missing; change nothing that is there. Run it once at a time, from the command line.
+    """Make what is missing; change nothing that is there. Run it once at a time, from the command
+    line.
 
     Raises SchemaError where a newer version made the schema.
     """
@@ -88,7 +98,7 @@ def apply(
         f"create keyspace if not exists {keyspace} with replication ="
         f" {{'class': 'NetworkTopologyStrategy', '{home_dc}': {replication}}}",
     )
-    for table in (*_TABLES, _CELLS):
+    for table in _TABLES:
         _ddl(link, table.format(ks=keyspace))
     wanted = {
         "journal/id": uuid.uuid4().hex,

@@ -1,7 +1,8 @@
 """Values in one cell each, with the CRC-32 of their key and their bytes. Pure.
 
-Cassandra resolves two writes cell by cell. A value in one cell is one write's or the other's, never a mixture;
-the CRC covers the key too, so that a cell that turns up under another key is not believed.
+Cassandra resolves two writes cell by cell. A value in one cell is one write's or the other's, never
+a mixture; the CRC covers the key too, so that a cell that turns up under another key is not
+believed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Every statement of the journal, prepared once when it is opened. Columns are named, rows are bounded.
+"""Every statement of the journal, prepared once when it is opened. Columns are named, rows are
+bounded.
 
-No statement deletes in, or binds a null to, a hot table; trimming and `delete_state` are what an operator asks for.
+No statement deletes in, or binds a null to, a hot table; trimming and `delete_state` are what an
+operator asks for.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _CQL = {
     f" where {_LOG_KEY} if head = ? and epoch < ?",
     "install_first": "update {ks}.slice_log set head = ?, epoch = ?, head_crc = ?"
     f" where {_LOG_KEY} if head = null",
-    "head": f"select distinct entity_type, slice, segment, head, epoch, head_crc from {{ks}}.slice_log where {_LOG_KEY}",
+    "head": "select distinct entity_type, slice, segment, head, epoch, head_crc from {ks}.slice_log"
+    f" where {_LOG_KEY}",
     "row": f"select {_ROW} from {{ks}}.slice_log where {_LOG_KEY} and base_offset = ?",
     "rows": f"select {_ROW} from {{ks}}.slice_log where {_LOG_KEY}"
     " and base_offset >= ? and base_offset <= ?",
@@ -39,7 +42,8 @@ _CQL = {
     # --- registry ---
     "owner": "select epoch, sealed from {ks}.owners where entity_type = ? and slice = ?",
     "owners": "select slice, epoch, sealed from {ks}.owners where entity_type = ?",
-    "claim": "update {ks}.owners set epoch = ?, sealed = ? where entity_type = ? and slice = ? if epoch = ?",
+    "claim": "update {ks}.owners set epoch = ?, sealed = ?"
+    " where entity_type = ? and slice = ? if epoch = ?",
     "claim_first": "insert into {ks}.owners (entity_type, slice, epoch, sealed) values (?, ?, ?, ?)"
     " if not exists",
     "cell": "select name, version, value, crc from {ks}.cells where kind = ? and name = ?",
@@ -54,7 +58,8 @@ _CQL = {
     "members": "select name, version, value, crc from {ks}.members where kind = ?",
     "forget": "delete from {ks}.members where kind = ? and name = ?",
     # --- derived: the write time is an offset ---
-    "index_row": "insert into {ks}.entity_index (entity_type, slice, entity_id, first_seq_nr, sealed)"
+    "index_row": "insert into {ks}.entity_index"
+    " (entity_type, slice, entity_id, first_seq_nr, sealed)"
     " values (?, ?, ?, ?, ?) using timestamp ?",
     "index_from": "select first_seq_nr, sealed, writetime(sealed) from {ks}.entity_index"
     f" where {_ENTITY} and first_seq_nr > ? limit ?",
