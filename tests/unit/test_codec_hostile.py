@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.codec_types import Everything, Item, Told, everything, registry
+from tests.unit.codec_types import Everything, Item, Sku, Told, everything, registry
 from thespian_dc.codec.api import Registered, Registry
 from thespian_dc.codec.leaves import LEAVES
 from thespian_dc.codec.packing import NESTING_MAX
@@ -173,5 +173,5 @@ def test_fields_of_a_wrong_shape_are_corrupt_and_a_class_may_refuse_its_fields()
         REGISTRY.decode("Colour/1", b"\xa4BLUE")
     with pytest.raises(CorruptPayloadError, match="a int is stored, not a dict"):
         REGISTRY.decode("dict/1", b"\x01")
-    assert REGISTRY.decode(*REGISTRY.encode(Item("x", 1))) == Item("x", 1)
+    assert REGISTRY.decode(*REGISTRY.encode(Item(Sku("x"), 1))) == Item(Sku("x"), 1)
     assert REGISTRY.decode(*REGISTRY.encode(Told("x", 1))) == Told("x", 1)

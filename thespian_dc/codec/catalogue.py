@@ -1,8 +1,6 @@
-"""The compiled registry as both dialects see it: type to (tag, shape), tag to builder. Read-only
-after `build`.
+"""The compiled registry as both dialects see it: type to (tag, shape), tag to builder. Read-only.
 
-A tag is "name/version". What stands under a tag is brought up to the current version before it is
-built.
+A tag is "name/version". Fields under an older tag are brought up to the current version first.
 """
 
 from __future__ import annotations

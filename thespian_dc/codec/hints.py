@@ -26,8 +26,7 @@ _REFUSED_ANYHOW: Final = {
 
 
 def with_reachable(types_: Iterable[type | Registered]) -> list[tuple[Registered, Shape]]:
-    """The declared classes and every record, enum or message class their fields' hints lead to,
-    each once.
+    """The declared classes, and the records, enums and messages their hints lead to, each once.
 
     Raises RegistrationError for a class without shape, one declared twice differently, or a field
     that its hint shows cannot be stored.
