@@ -95,7 +95,8 @@ class CommandFrame:
     """Many commands for one host, in order.
 
     blob: packed list of (entity_type, entity_id, packed message, correlation, command_id, sender).
-    correlation: 0 where nobody waits for an answer. command_id: "" for "{client_id}-{correlation}".
+    correlation: unique per client_id, negative where nobody waits for an answer. command_id: "" for
+    "{client_id}-{correlation}".
     sender: None, or the ActorAddress of a raw sender whom the entity answers directly.
     A host acknowledges each frame once in a ReplyFrame: at once where the frame is large, else with
     the first answers or a few milliseconds later. The same frame_nr again is acknowledged, no more.
