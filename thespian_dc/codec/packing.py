@@ -12,9 +12,9 @@ msgpack.ExtType itself is no storable value: it is the dialect's own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
+from threading import local
 from typing import Any, Final
 
 from msgpack import ExtType, OutOfData, Packer, Unpacker, unpackb
@@ -39,7 +39,7 @@ _LEAF_BY_CODE: Final = {leaf.code: leaf for leaf in LEAVES}
 _CONTAINER_BY_CODE: Final = {container.code: container for container in CONTAINERS}
 
 
-class _Packers(threading.local):
+class _Packers(local):
     """A packer per nesting depth and thread: one is busy while its hook runs."""
 
     def __init__(self, extend: Callable[[int, Any], ExtType]) -> None:
