@@ -9,7 +9,13 @@ from thespian_dc.journal.api import Found
 from thespian_dc.model.errors import CorruptRecordError, GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
-from thespian_dc.model.record import Commit, checksum_of, records_of, records_of_entity
+from thespian_dc.model.record import (
+    Commit,
+    checksum_of,
+    records_of,
+    records_of_entity,
+    seq_nr_runs,
+)
 
 
 class IndexRow(NamedTuple):
@@ -23,11 +29,7 @@ class IndexRow(NamedTuple):
 
 def index_rows_of(commit: Commit) -> list[IndexRow]:
     """One row per entity of the commit; CorruptRecordError where it is damaged: no row then."""
-    runs: dict[str, tuple[int, int]] = {}
-    for record in records_of(commit):
-        first, last = runs.get(record.entity_id, (record.seq_nr, record.seq_nr))
-        runs[record.entity_id] = (min(first, record.seq_nr), max(last, record.seq_nr))
-    base = commit.base_offset
+    runs, base = seq_nr_runs(check_sound(commit, "it cannot be indexed")), commit.base_offset
     return [IndexRow(entity_id, base, first, last) for entity_id, (first, last) in runs.items()]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cassandra.query import BatchStatement, BatchType
 
@@ -30,10 +30,30 @@ from thespian_dc.model.errors import GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
-_ROW_BYTES = 100
+if TYPE_CHECKING:
+    from thespian_dc.journal.cassandra.open import ServerLimits
+
+_ROW_BYTES = 64  # of an index row in a batch, without the names in its key
 _INDEX_PAGE = 1000
 _COMMITS_AT_ONCE = 8
 _NO_LIMIT = 1 << 62
+
+
+class _Batch:
+    """Index rows that go out together."""
+
+    def __init__(self) -> None:
+        self.batch = BatchStatement(BatchType.UNLOGGED)
+        self.partitions = self.size_bytes = 0
+
+    def has_room(self, size_bytes: int, limits: ServerLimits) -> bool:
+        fits = self.size_bytes + size_bytes <= limits.batch_bytes_max
+        return fits and self.partitions < limits.batch_partitions_max
+
+    def add(self, statements: Iterable[Any], size_bytes: int) -> None:
+        for statement in statements:
+            self.batch.add(statement)
+        self.partitions, self.size_bytes = self.partitions + 1, self.size_bytes + size_bytes
 
 
 class Derived(LogReader):
@@ -58,23 +78,32 @@ class Derived(LogReader):
         return mark
 
     def _index_batches(self, key: SliceKey, rows: dict[str, list[IndexRow]]) -> Iterator[Any]:
-        """Unlogged batches below the server's thresholds. A partition's rows are one mutation, so
-        they stay together.
+        """Unlogged batches below the server's thresholds, each for one replica.
+
+        An entity's rows are one partition: they stay together and are one mutation.
         """
-        partitions_max, rows_max = (
-            self._limits.batch_partitions,
-            self._limits.batch_warn_bytes // _ROW_BYTES,
-        )
-        batch, partitions, count = BatchStatement(BatchType.UNLOGGED), 0, 0
-        for found in rows.values():
-            if count and (partitions >= partitions_max or count + len(found) > rows_max):
-                yield batch
-                batch, partitions, count = BatchStatement(BatchType.UNLOGGED), 0, 0
-            for row in found:
-                batch.add(self._index_statement(key, row))
-            partitions, count = partitions + 1, count + len(found)
-        if count:
-            yield batch
+        open_batches: dict[Any, _Batch] = {}
+        for entity_id, found in rows.items():
+            statements = [self._index_statement(key, row) for row in found]
+            replica = self._replica_of(statements[0])
+            size = len(found) * (_ROW_BYTES + len(entity_id) + len(key.entity_type))
+            batch = open_batches.get(replica)
+            if batch is not None and not batch.has_room(size, self._limits):
+                yield batch.batch
+                batch = None
+            if batch is None:
+                batch = open_batches[replica] = _Batch()
+            batch.add(statements, size)
+        for batch in open_batches.values():
+            yield batch.batch
+
+    def _replica_of(self, statement: Any) -> Any:
+        """The first replica of the statement's partition; None where there is but one node."""
+        metadata = self._link.cluster.metadata
+        if len(metadata.all_hosts()) == 1:
+            return None
+        replicas = metadata.get_replicas(self._keyspace, statement.routing_key)
+        return replicas[0] if replicas else None
 
     def _index_statement(self, key: SliceKey, row: IndexRow) -> Any:
         place = (*key, row.entity_id, row.first_seq_nr)

@@ -36,7 +36,7 @@ _MARGIN_S = 1.0
 _TIMEOUT_S_DEFAULT = 6.0
 _FRAME_BYTES = 16 << 20
 _ROW_OVERHEAD_BYTES = 64 << 10
-_BATCH_WARN_BYTES, _BATCH_PARTITIONS = 5 << 10, 10
+_BATCH_WARN_BYTES, _BATCH_FAIL_BYTES, _BATCH_PARTITIONS = 5 << 10, 50 << 10, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class ServerLimits:
 
     timeout_s: float
     mutation_bytes_max: int
-    batch_warn_bytes: int
-    batch_partitions: int
+    batch_bytes_max: int
+    batch_partitions_max: int
 
 
 def open_cassandra(url: str) -> CassandraJournal:
@@ -279,7 +279,10 @@ def _server_limits(link: Link, parsed: CassandraUrl) -> ServerLimits:
     return ServerLimits(
         timeout_s,
         mutation_max,
-        _bytes(settings, "batch_size_warn_threshold") or _BATCH_WARN_BYTES,
+        min(
+            _bytes(settings, "batch_size_warn_threshold") or _BATCH_WARN_BYTES,
+            (_bytes(settings, "batch_size_fail_threshold") or _BATCH_FAIL_BYTES) // 2,
+        ),
         int(partitions) if partitions.isdigit() else _BATCH_PARTITIONS,
     )
 
