@@ -2,11 +2,11 @@
 
 import sys
 
-from thespian.actors import ActorSystem
-from thespian_dc import Client, Node, Settings
-
 from desk import Order, OrderDesk
 from points import Earn, Points
+from thespian.actors import ActorSystem
+
+from thespian_dc import Client, Node, Settings
 
 
 def start(admin_port):

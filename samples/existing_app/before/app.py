@@ -2,9 +2,8 @@
 
 import sys
 
-from thespian.actors import ActorSystem
-
 from desk import Order, OrderDesk
+from thespian.actors import ActorSystem
 
 
 def start(admin_port):
