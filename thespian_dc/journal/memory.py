@@ -137,8 +137,8 @@ class MemoryJournal(CellRegistry):
         with self._open() as tables:
             last = self.owner(key)
             epoch = last.epoch if last else 0
-            if last and seen_epoch is not None and seen_epoch != epoch:
-                return last
+            if seen_epoch is not None and seen_epoch != epoch:
+                return last or Owner(0, "", b"")
             tables.claims[key] = _sealed(*key, epoch + 1, member_id, token)
             return Owner(epoch + 1, member_id, token)
 
@@ -234,7 +234,10 @@ class MemoryJournal(CellRegistry):
     def _all(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
         """The commits from..until, which must all be there."""
         while from_offset < until_offset:
-            for commit in self.read(key, from_offset):
+            page = self.read(key, from_offset)
+            if not page:
+                raise GapError(f"slice log {key}: head", until_offset, from_offset)
+            for commit in page:
                 if commit.base_offset >= until_offset:
                     return
                 yield commit
@@ -335,7 +338,7 @@ class MemoryJournal(CellRegistry):
         with self._open() as tables:
             mark = self.index_mark(key)
             while mark < until_offset:
-                commit = at_hand.get(mark) or self.read(key, mark, 1)[0]
+                commit = at_hand.get(mark) or next(self._all(key, mark, until_offset))
                 for row in index_rows_of(commit):
                     rows = tables.index.setdefault((key, row.entity_id), {})
                     rows[row.base_offset] = _sealed(*key, *row)

@@ -59,8 +59,8 @@ class SqliteRegistry(CellRegistry):
     ) -> Owner:
         def work(connection: sqlite3.Connection) -> Owner:
             row = need_slice(connection, key)
-            if row.owner and seen_epoch is not None and seen_epoch != row.claim_epoch:
-                return row.owner
+            if seen_epoch is not None and seen_epoch != row.claim_epoch:
+                return row.owner or Owner(0, "", b"")
             mine = Owner(row.claim_epoch + 1, member_id, token)
             store_slice(
                 connection, row._replace(claim_epoch=mine.epoch, member_id=member_id, token=token)
