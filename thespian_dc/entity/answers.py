@@ -1,0 +1,178 @@
+"""A host's answers on their way out: reply frames to clients, bare messages to ordinary actors.
+
+No Thespian here: the outbox calls back when a peer is free, and everything that gathered for it
+goes into one frame. An ordinary actor gets its messages one by one, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from thespian_dc.entity.protocol import CommandFrame, ReplyAddress, ReplyFrame, Route, Status
+from thespian_dc.shell.addresses import key_of
+from thespian_dc.shell.frames import pack_error, pack_items, unpack
+from thespian_dc.shell.outbox import NOTHING, Outbox
+
+log = logging.getLogger(__name__)
+
+ANSWERS_MAX = 2000  # in one frame
+BYTES_MAX = 1 << 20
+BARE_MAX = 10_000  # messages that wait for one ordinary actor; the rest are dead letters
+KNOWN_FRAMES = 64  # frame numbers remembered per client
+CLIENTS_MAX = 4096  # remembered; the longest silent are forgotten
+LARGE_FRAME = 64  # commands; a frame of so many is acknowledged at once
+
+
+class _Client:
+    __slots__ = ("acks", "address", "answers", "hurry", "seen")
+
+    def __init__(self, address: Any) -> None:
+        self.address = address
+        self.acks: list[int] = []
+        self.answers: deque[tuple[int, int, Any]] = deque()  # bounded by the client's commands_max
+        self.hurry = False
+        self.seen: deque[int] = deque(maxlen=KNOWN_FRAMES)
+
+
+class Answers:
+    """flush() after each batch of inputs; flush(all_acks=True) now and then."""
+
+    def __init__(self, member_id: str, outbox: Outbox, on_settled: Callable[[Any], None]) -> None:
+        self._member_id, self._outbox, self._on_settled = member_id, outbox, on_settled
+        self._clients: dict[str, _Client] = {}
+        self._bare: dict[Any, deque[Any]] = {}
+        self._touched: set[str] = set()
+        self._owed: set[str] = set()
+        self.dead_letters = 0
+
+    def owes_acks(self) -> bool:
+        return bool(self._owed)
+
+    # --- in ---
+
+    def is_new(self, frame: CommandFrame, address: Any) -> bool:
+        """Take note of a frame that is to be acknowledged; False: it was here before."""
+        client = self._clients.pop(frame.client_id, None) or _Client(address)
+        self._clients[frame.client_id] = client
+        if len(self._clients) > CLIENTS_MAX:
+            self._drop(next(iter(self._clients)))
+        client.address = address
+        client.acks.append(frame.frame_nr)
+        self._owed.add(frame.client_id)
+        if frame.frame_nr in client.seen:
+            client.hurry = True
+            return False
+        client.seen.append(frame.frame_nr)
+        return True
+
+    def hurry(self, client_id: str) -> None:
+        """Acknowledge with the next flush: the client has more, or waits for nothing else."""
+        self._clients[client_id].hurry = True
+        self._touched.add(client_id)
+
+    def answer(self, to: Any, status: Status, value: Any) -> None:
+        """to: a ReplyAddress, or the address of a raw sender."""
+        if not isinstance(to, ReplyAddress):
+            self.send(to, unpack(value) if isinstance(value, bytes) else value)
+            return
+        client = self._clients.get(to.client_id)
+        if client is None:
+            client = self._clients[to.client_id] = _Client(to.address)
+        if status == Status.ERROR and not isinstance(value, bytes):
+            value = pack_error(value)
+        client.answers.append((to.correlation, int(status), value))
+        self._touched.add(to.client_id)
+
+    def not_owner(self, client_id: str, correlation: int, route: Route) -> None:
+        self._clients[client_id].answers.append((correlation, int(Status.NOT_OWNER), route))
+        self._touched.add(client_id)
+
+    def send(self, address: Any, message: Any) -> None:
+        """A bare message to an ordinary actor."""
+        self._put_bare(address, (message,))
+
+    def settle(self, address: Any) -> None:
+        """Call on_settled(address) when everything sent so far has arrived, or the peer is gone."""
+        self._put_bare(address, None)
+
+    def flush(self, all_acks: bool = False) -> None:
+        """Offer what there is to the peers that are free."""
+        if all_acks:
+            for client_id in self._owed:
+                self._clients[client_id].hurry = True
+            self._touched |= self._owed
+        touched, self._touched = self._touched, set()
+        for client_id in touched:
+            client = self._clients.get(client_id)
+            if client is not None:
+                self._outbox.offer(
+                    client_id,
+                    client.address,
+                    partial(self._next_frame, client_id),
+                    partial(self._drop, client_id),
+                )
+
+    # --- out, called by the outbox ---
+
+    def _next_frame(self, client_id: str) -> Any:
+        client = self._clients.get(client_id)
+        if client is None or not (client.answers or (client.acks and client.hurry)):
+            return NOTHING
+        items: list[tuple[int, int, Any]] = []
+        size = 0
+        while client.answers and len(items) < ANSWERS_MAX and size < BYTES_MAX:
+            item = client.answers.popleft()
+            size += len(item[2]) if isinstance(item[2], bytes) else 100
+            items.append(item)
+        acks, client.acks, client.hurry = tuple(client.acks), [], False
+        self._owed.discard(client_id)
+        return ReplyFrame(self._member_id, client_id, acks, pack_items(items))
+
+    def _drop(self, client_id: str) -> None:
+        """The client is gone, or has not taken a frame for long: it has given up on its asks."""
+        client = self._clients.pop(client_id, None)
+        self._owed.discard(client_id)
+        self._touched.discard(client_id)
+        if client is not None and client.answers:
+            log.warning(
+                "client_gone", extra={"client": client_id, "answers": len(client.answers)}
+            )
+
+    def _put_bare(self, address: Any, item: Any) -> None:
+        key = key_of(address)
+        waiting = self._bare.get(key)
+        if waiting is None:
+            waiting = self._bare[key] = deque()  # bounded by BARE_MAX, below
+        if item is not None and len(waiting) >= BARE_MAX:
+            self.dead_letters += 1
+            log.warning("dead_letter", extra={"to": str(address), "reason": "its queue is full"})
+            return
+        waiting.append(item)
+        self._outbox.offer(
+            key, address, partial(self._next_bare, key, address), partial(self._bare_gone, key)
+        )
+
+    def _next_bare(self, key: Any, address: Any) -> Any:
+        waiting = self._bare.get(key)
+        while waiting:
+            item = waiting.popleft()
+            if item is not None:
+                return item[0]
+            self._on_settled(address)
+        self._bare.pop(key, None)
+        return NOTHING
+
+    def _bare_gone(self, key: Any) -> None:
+        """Settle what waits to be settled; messages are dead letters."""
+        waiting = self._bare.get(key)
+        if waiting:
+            lost = sum(item is not None for item in waiting)
+            self.dead_letters += lost
+            settles = [item for item in waiting if item is None]
+            waiting.clear()
+            waiting.extend(settles)
+            log.warning("dead_letters", extra={"to": str(key), "count": lost})

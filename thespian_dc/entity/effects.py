@@ -1,0 +1,198 @@
+"""What one run of a handler recorded. Pure; knows nothing of journals and actors.
+
+Laws:
+- An effect is recorded by the call, in order, and takes place when the commit the run saw is
+  durable; never before, and not at all where that commit is lost.
+- What leaves the entity is packed by the call: a later change of the object changes nothing.
+- Events are applied after the handler has returned, so a handler that raises leaves the state as
+  it was. Reply functions run right after that, on the state as this command left it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from thespian_dc.entity.actions import Answer, Forward, Send
+from thespian_dc.entity.protocol import EntityRef, ReplyAddress, Status
+from thespian_dc.model.entity_errors import EffectError
+from thespian_dc.shell.frames import pack
+
+if TYPE_CHECKING:
+    from thespian_dc.entity.instance import Instance
+    from thespian_dc.entity.recording import Recorded
+    from thespian_dc.entity.rows import Kept
+    from thespian_dc.entity.turn import Turn
+
+class Stage(enum.Enum):
+    """In what a run of user code is: this decides which effects are open to it."""
+
+    HANDLER = "a command handler"
+    ANSWERED = "on_reply or on_timeout of an ask"
+    THEN = "a `then` function"
+    RECOVERED = "recovery_completed"
+    CLOSED = "code that runs after its handler has ended"
+
+
+HANDLING = frozenset((Stage.HANDLER, Stage.ANSWERED))
+
+
+# --- recorded effects that are the host's to perform, beside Answer, Send and Forward ---
+class ReplyWith(NamedTuple):
+    """A reply function, until it is called; then an Answer stands in its place."""
+
+    function: Callable[[Any], Any]
+
+
+class Then(NamedTuple):
+    """function(state); state as the command left it (in-place states may have moved on)."""
+
+    function: Callable[[Any], Any]
+    state: Any
+
+
+class Wakeup(NamedTuple):
+    period_us: int
+    payload: Any
+
+
+class OpenAsk(NamedTuple):
+    """A question to an actor or entity; its answer goes to on_reply."""
+
+    target: Any
+    body: bytes
+    on_reply: Callable[[Any], Any]
+    on_timeout: Callable[[], Any] | None
+    timeout_us: int
+
+
+class Keep(enum.Enum):
+    """Effects without arguments."""
+
+    STASH = "stash"
+    UNSTASH_ALL = "unstash_all"
+    STOP = "stop"
+
+
+Held = Answer | Send | Forward | ReplyWith | Then | Wakeup | OpenAsk | Keep
+
+
+class Chain:
+    """What `persist`, `delete` and `none` return: what is to follow once it is durable."""
+
+    __slots__ = ()
+
+    def then_reply(self, function: Callable[[Any], Any]) -> Chain:
+        """Answer the command with function(state), called on the state as this command leaves
+        it."""
+        raise NotImplementedError
+
+    def then(self, function: Callable[[Any], Any]) -> Chain:
+        """Call function(state) once the command is durable: at most once, lost in a crash."""
+        raise NotImplementedError
+
+    def then_stop(self) -> Chain:
+        """Leave memory once the command is durable."""
+        raise NotImplementedError
+
+
+class Effects(Chain):
+    """One run of user code and all it asked for; a slice writer's ticket once it has records."""
+
+    __slots__ = (
+        "answered", "asks", "events", "followers", "instance", "items", "row", "sent",
+        "stage", "stashed", "turn",
+    )  # fmt: skip
+
+    def __init__(self, instance: Instance, turn: Turn | None, stage: Stage) -> None:
+        self.instance, self.turn, self.stage = instance, turn, stage
+        self.events: list[Recorded] | None = None
+        self.items: list[Held] = []
+        self.followers: list[Effects] | None = None
+        """Runs that saw this one's uncommitted state, in order: released after it."""
+        self.row: Kept | None = None
+        """The state this run led to, if it is to be kept: written once it is durable."""
+        self.sent: list[Any] | None = None
+        """The messages it sends, as they are: an asker named in one may be answered from there."""
+        self.answered = self.stashed = False
+        self.asks = 0
+
+    def open(self, effect: str, stages: frozenset[Stage] | None = None) -> None:
+        """Raise EffectError where `effect` is not open to the code that runs now."""
+        if self.stage is Stage.CLOSED or (stages is not None and self.stage not in stages):
+            remedy = (
+                "call it before the handler returns" if self.stage is Stage.CLOSED
+                else "call it in a command handler"
+            )  # fmt: skip
+            raise EffectError(effect, self.stage.value, remedy)
+
+    # --- recording ---
+    def answer(self, status: Status, value: Any) -> None:
+        """Record the one answer of this command."""
+        self.claim_answer("reply")
+        turn = self.turn
+        if turn is not None and turn.reply_to is not None:
+            body = pack(value) if status is Status.OK else value
+            self.items.append(Answer(turn.reply_to, status, body))
+
+    def claim_answer(self, effect: str) -> None:
+        self.open(effect, HANDLING)
+        turn = self.turn
+        if self.answered or (turn is not None and turn.answered):
+            raise EffectError(effect, "a command that is answered already", "answer it once")
+        self.answered = True
+
+    def then_reply(self, function: Callable[[Any], Any]) -> Chain:
+        self.claim_answer("then_reply")
+        self.items.append(ReplyWith(function))
+        return self
+
+    def then(self, function: Callable[[Any], Any]) -> Chain:
+        self.open("then", HANDLING)
+        self.items.append(Then(function, None))
+        return self
+
+    def then_stop(self) -> Chain:
+        self.open("then_stop", HANDLING)
+        self.items.append(Keep.STOP)
+        return self
+
+    def keep(self, effect: Keep) -> None:
+        self.open(effect.value, HANDLING if effect is Keep.STASH else None)
+        if effect is Keep.STASH:
+            self.stashed = True
+        self.items.append(effect)
+
+    def send(self, target: Any, message: Any) -> None:
+        """To an entity, an open answer, or an actor."""
+        self.open("send")
+        if self.sent is None:
+            self.sent = []
+        self.sent.append(message)
+        if isinstance(target, EntityRef):
+            self.items.append(Forward(target, pack(message), None, ""))
+        elif not isinstance(target, ReplyAddress):
+            self.items.append(Send(target, pack(message)))
+        elif target.address is not None:
+            if self.turn is not None and target == self.turn.reply_to:
+                self.answer(Status.OK, message)
+            else:
+                self.items.append(Answer(target, Status.OK, pack(message)))
+
+    def ask(self, question: OpenAsk) -> None:
+        self.open("ask")
+        self.asks += 1
+        self.items.append(question)
+
+    def persist(self, recorded: list[Recorded]) -> Chain:
+        """Add to what this command persists."""
+        if self.events is not None:
+            self.events += recorded
+        elif recorded:
+            self.events = recorded
+        return self
+
+    def wake_up_after(self, period_us: int, payload: Any) -> None:
+        self.open("wakeupAfter")
+        self.items.append(Wakeup(period_us, payload))

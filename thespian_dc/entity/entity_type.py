@@ -1,0 +1,157 @@
+"""A user's entity class, compiled once: checks, payload registry, dispatch table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from thespian_dc.codec.api import Registry
+from thespian_dc.model.entity_errors import EntityClassError
+from thespian_dc.model.errors import CodecError, NotImportableError, UnregisteredTypeError
+from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+
+HANDLER = "receiveMsg_"
+UNRECOGNIZED = "receiveUnrecognizedMessage"
+VALUE_MANIFEST = "$value"
+"""Of a durable state that is a plain value: its payload is `Registry.encode_value`'s."""
+DELETED_MANIFEST = "$deleted"
+"""Of the record that deletes a durable state; its payload is empty."""
+
+Handler = Callable[[Any, Any, Any], Any]
+_DECORATORS = {
+    "thespian.transient": "@transient ends the actor by a timer; idle entities are passivated here",
+    "thespian.troupe": "@troupe spreads messages over several actors; an entity is one",
+    "thespian.initmsgs": "@initializing_messages waits for messages; an entity has its state from "
+    "the journal, use recovery_completed",
+}
+
+
+class Encoded(NamedTuple):
+    """A payload in its stored form."""
+
+    manifest: str
+    payload: bytes
+
+
+class EntityType:
+    """What a host knows of a class. `of` makes it, or says what is wrong with the class."""
+
+    def __init__(self, cls: Any, slices: int, registry: Registry) -> None:
+        self.cls, self.name, self.slices, self.registry = cls, cls.entity_type, slices, registry
+        self.is_durable_state: bool = cls._durable_state
+        self.in_place: bool = cls.in_place_states
+        self.snapshot_every: int = cls.snapshot_every
+        self.empty_state: Callable[[Any], Any] = cls.empty_state
+        self.apply_event: Callable[[Any, Any, Any], Any] | None = getattr(cls, "apply_event", None)
+        self.wakeup: Callable[[int, Any], Any] = cls._wakeup_message
+        self.super: Any = cls.SUPER
+        base = cls._base
+        self.snapshot_when = _if_overridden(cls, base, "snapshot_when")
+        self.tags_for = _if_overridden(cls, base, "tags_for")
+        self.recovery_completed = _if_overridden(cls, base, "recovery_completed")
+        self._handlers: dict[type, tuple[Handler, ...]] = {}
+        self._unstorable: set[type] = set()
+
+    @classmethod
+    def of(cls, entity: type, slices: int = SLICES_DEFAULT, importable: bool = True) -> EntityType:
+        """Compile a class. EntityClassError, RegistrationError or SettingsError where it cannot be
+        an entity; NotImportableError where another process could not import it (unless importable
+        is False: tests within one process)."""
+        check_class(entity)
+        if importable:
+            _check_importable(entity)
+        kind: Any = entity
+        types = [*kind.events, *kind.states, *kind.replies]
+        registry = Registry(dict.fromkeys(types), upcasters=kind.upcasters)
+        return cls(entity, check_slices(slices), registry)
+
+    # --- dispatch ---
+    def handlers(self, message_class: type) -> tuple[Handler, ...]:
+        """The handlers of a message class, in Thespian's order: for each class the message descends
+        from, each class the entity descends from. The next is called where one returns SUPER."""
+        found = self._handlers.get(message_class)
+        if found is None:
+            names = [HANDLER + one.__name__ for one in message_class.__mro__]
+            found = tuple(
+                getattr(owner, name)
+                for name in names for owner in self.cls.__mro__ if name in owner.__dict__
+            )  # fmt: skip
+            if hasattr(self.cls, UNRECOGNIZED):
+                found = (*found, getattr(self.cls, UNRECOGNIZED))
+            self._handlers[message_class] = found
+        return found
+
+    def commands(self) -> tuple[str, ...]:
+        """The names of the types it handles."""
+        names = [n[len(HANDLER) :] for n in dir(self.cls) if n.startswith(HANDLER)]
+        return tuple(sorted(names))
+
+    # --- stored forms ---
+    def encode_state(self, state: Any) -> Encoded:
+        """A durable state as a record's payload: under its own manifest where it is registered."""
+        try:
+            return Encoded(*self.registry.encode(state))
+        except UnregisteredTypeError:
+            return Encoded(VALUE_MANIFEST, self.registry.encode_value(state))
+
+    def decode_state(self, manifest: str, payload: bytes) -> Any:
+        """What `encode_state` got."""
+        if manifest == VALUE_MANIFEST:
+            return self.registry.decode_value(payload)
+        return self.registry.decode(manifest, payload)
+
+    def encode_reply(self, reply: Any) -> bytes | None:
+        """A reply's stored form, or None where it has none: its type is not registered."""
+        if type(reply) in self._unstorable:
+            return None
+        try:
+            return self.registry.encode_value(reply)
+        except UnregisteredTypeError:
+            self._unstorable.add(type(reply))
+        except CodecError:
+            pass
+        return None
+
+
+def check_class(entity: Any) -> None:
+    """EntityClassError where the class cannot be an entity as it is written."""
+    name = getattr(entity, "__qualname__", repr(entity))
+    base = getattr(entity, "_base", None)
+    if base is None:
+        raise EntityClassError(name, "it must derive from EventSourcedActor or DurableStateActor")
+    if entity.receiveMessage is not base.receiveMessage:
+        module = getattr(entity.receiveMessage, "__module__", "")
+        why = "receiveMessage is overridden: write receiveMsg_<Type> for each command"
+        raise EntityClassError(name, _DECORATORS.get(module, why))
+    try:
+        check_name("entity_type", entity.entity_type)
+    except Exception as error:
+        raise EntityClassError(name, f"{error}; set entity_type on the class") from error
+    if not entity._durable_state:
+        if entity.apply_event is base.apply_event:
+            raise EntityClassError(name, "it has no apply_event(self, state, event)")
+        if not entity.events:
+            raise EntityClassError(name, "events is empty: list the event types it persists")
+    for field in ("events", "states", "replies", "upcasters"):
+        if not isinstance(getattr(entity, field), Sequence):
+            raise EntityClassError(name, f"{field} must be a list")
+    if not isinstance(entity.snapshot_every, int) or entity.snapshot_every < 0:
+        raise EntityClassError(name, "snapshot_every must be a number of events, 0 for never")
+
+
+def _check_importable(entity: Any) -> None:
+    name, module = entity.__qualname__, entity.__module__
+    if module == "__main__":
+        raise NotImportableError(
+            f"__main__.{name}", "the program that was started", "move the class to a module of its "
+            "own and import it from there: in another process __main__ is another program"
+        )  # fmt: skip
+    if "<locals>" in name:
+        raise NotImportableError(
+            f"{module}.{name}", module, "it is defined in a function; move it to the module's top"
+        )
+
+
+def _if_overridden(cls: Any, base: Any, name: str) -> Callable[..., Any] | None:
+    method: Callable[..., Any] = getattr(cls, name)
+    return None if method is getattr(base, name) else method

@@ -1,0 +1,291 @@
+"""HostActor: the process that holds entities. Performs what HostCore decides; decides nothing.
+
+in: command frames, bare messages, results of the journal's threads, the registry, the clock
+out: journal calls, reply frames, bare messages, forwarded commands, hints for producers
+One batch of inputs is one round: all commits it leads to go to the journal in one call, all answers
+for a client in one frame.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import uuid4
+
+from thespian_dc.entity import actions as do
+from thespian_dc.entity.answers import LARGE_FRAME, Answers
+from thespian_dc.entity.core import HostCore
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.journal_threads import JournalThreads
+from thespian_dc.entity.membership import Membership, Seen
+from thespian_dc.entity.protocol import (
+    Command,
+    CommandFrame,
+    ReplyAddress,
+    ReplyFrame,
+    Route,
+    Status,
+    TypeRoutes,
+)
+from thespian_dc.entity.router import Router, command_id_of
+from thespian_dc.entity.router_core import Deliver, Outgoing
+from thespian_dc.journal.api import Journal, Member, open_journal
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import Commit
+from thespian_dc.shell.addresses import address_of, text_of
+from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.frames import pack, unpack, unpack_items
+from thespian_dc.shell.leaf_actor import LeafActor
+from thespian_dc.shell.protocol import Begin, GetRoutes, Peers, Routes
+from thespian_dc.slices.actions import Append, Installed
+from thespian_dc.slices.allocation import Assigned
+
+log = logging.getLogger(__name__)
+
+ACK_WITHIN_US = 20_000
+FORWARD_TIMEOUT_S = 60.0
+JOURNAL_STOP_S = 3.0
+
+
+class HostActor(LeafActor):
+    """settings: the node's Settings. A leaf: it owns the journal's threads."""
+
+    def begin(self, begin: Begin) -> None:
+        settings = begin.settings
+        self.member_id = f"{begin.node_id}-{uuid4().hex[:12]}"
+        self._routes_seen: dict[str, TypeRoutes] = {}
+        self._elsewhere: dict[SliceKey, Route] = {}
+        self._producers: list[str] = []
+        self._round: list[Commit] = []
+        self._ack_us = 0
+        self._draining = False
+        self._counts = {"frames": 0, "commands": 0, "rounds": 0}
+        types = [EntityType.of(entity, settings.slices) for entity in settings.entities]
+        self._slices = {one.name: one.slices for one in types}
+        self._journal: Journal = open_journal(settings.journal)
+        for name, slices in self._slices.items():
+            self._journal.slices(name, slices)
+        self._core = HostCore(
+            types,
+            self.member_id,
+            settings.limits,
+            lambda: uuid4().bytes,
+            address=self.myAddress,
+            indexed=self._journal.derived_index,
+            commit_bytes_max=self._journal.commit_bytes_max,
+            create_actor=self.createActor,
+        )
+        self._answers = Answers(self.member_id, self.outbox, self._on_settled)
+        self._router = Router(
+            f"{self.member_id}:r", self._send_frame, self._ask_routes, self._on_forwarded
+        )
+        self._threads = JournalThreads(self._journal, self.bridge.put)
+        me = Member(self.member_id, self.address, begin.node_id, tuple(self._slices), 0)
+        self._membership = Membership(self._journal, me, self._slices, self.bridge.put)
+        self._membership.start()
+
+    # --- inputs ---
+
+    def on_message(self, message: Any, sender: Any) -> None:
+        if isinstance(message, CommandFrame):
+            self._on_frame(message, sender)
+        elif isinstance(message, ReplyFrame):
+            if message.client_id == self._router.client_id:
+                self._router.on_reply(message, text_of(sender))
+        elif isinstance(message, Routes):
+            self._router.on_routes(message.reported)
+        else:
+            self._perform(self._core.on_message(sender, message, now_us()))
+        self._end_round()
+
+    def on_items(self, items: list[Any]) -> None:
+        now = now_us()
+        results: list[Any] = []
+        for item in items:
+            if isinstance(item, Assigned):
+                self._perform(self._core.on_assigned(item.keys, now, self._elsewhere))
+            elif isinstance(item, Seen):
+                self._on_seen(item)
+            elif isinstance(item, _Settled):
+                self._perform(self._core.on_settled(item.address, now))
+            else:
+                results.append(item)
+                if isinstance(item, Installed):
+                    self._membership.look()  # others should hear soon where the slice is
+        if results:
+            self._perform(self._core.on_results(results, now))
+        self._end_round()
+
+    def _on_seen(self, seen: Seen) -> None:
+        self._routes_seen = dict(seen.routes)
+        self._elsewhere = {
+            SliceKey(entity_type, number): Route(entity_type, number, address, epoch)
+            for entity_type, routes in seen.routes.items()
+            for number, (address, epoch) in enumerate(routes.owners)
+            if address and address != self.address
+        }
+        self.report_soon()
+
+    def on_tick(self, now: int) -> None:
+        self._perform(self._core.on_tick(now))
+        self._router.on_tick()
+        if self._answers.owes_acks() and now >= self._ack_us:
+            self._answers.flush(all_acks=True)
+        self._end_round()
+
+    def next_tick_us(self) -> int:
+        due = [self._core.wakeup_us(), self._router.wakeup_us()]
+        if self._answers.owes_acks():
+            due.append(self._ack_us)
+        return min((one for one in due if one is not None), default=self._report_us)
+
+    def on_peers(self, peers: Peers) -> None:
+        self._producers = [address for _, role, address in peers.leaves if role == "producers"]
+
+    def _on_frame(self, frame: CommandFrame, sender: Any) -> None:
+        self._counts["frames"] += 1
+        if not self._answers.owes_acks():
+            self._ack_us = now_us() + ACK_WITHIN_US
+        if not self._answers.is_new(frame, sender):
+            self._answers.hurry(frame.client_id)
+            return
+        commands: list[Command] = []
+        waited_for = False
+        items = unpack_items(frame.blob)
+        self._counts["commands"] += len(items)
+        for entity_type, entity_id, body, correlation, command_id, raw in items:
+            reply_to = raw
+            if correlation > 0:
+                waited_for = True
+                reply_to = ReplyAddress(sender, frame.client_id, correlation)
+            try:
+                message = unpack(body)
+            except ThespianDcError as unreadable:
+                if reply_to is not None:
+                    self._answers.answer(reply_to, Status.ERROR, unreadable)
+                continue
+            known_as = command_id_of(frame.client_id, correlation, command_id)
+            commands.append(Command(entity_type, entity_id, message, reply_to, known_as))
+        if len(items) >= LARGE_FRAME or not waited_for:
+            self._answers.hurry(frame.client_id)
+        self._perform(self._core.on_commands(commands, now_us()))
+
+    # --- actions ---
+
+    def _perform(self, actions: list[do.Action]) -> None:
+        for action in actions:
+            if isinstance(action, do.Answer):
+                self._answer(action)
+            elif isinstance(action, Append):
+                self._round.append(action.commit)
+            elif isinstance(action, do.Published):
+                self._publish(action.commit)
+            elif isinstance(action, do.Send):
+                self._answers.send(action.address, unpack(action.body))
+            elif isinstance(action, do.Forward):
+                ref = action.ref
+                self._forward(ref.entity_type, ref.entity_id, action.body, action.reply_to,
+                              action.command_id)  # fmt: skip
+            elif isinstance(action, do.Settle):
+                self._answers.settle(action.address)
+            elif isinstance(action, do.Report):
+                log.warning(action.event, extra={"where": action.where, "what": action.what})
+            else:
+                self._threads.perform(action)
+
+    def _end_round(self) -> None:
+        self._counts["rounds"] += 1
+        if self._round:
+            commits, self._round = self._round, []
+            self._threads.append(commits)
+        self._answers.flush()
+
+    def _answer(self, answer: do.Answer) -> None:
+        if not isinstance(answer.value, Route):
+            self._answers.answer(answer.to, answer.status, answer.value)
+            return
+        command: Command = answer.to.command
+        to = command.reply_to
+        if isinstance(to, ReplyAddress) and to.client_id != self.member_id:
+            self._answers.not_owner(to.client_id, to.correlation, self._route_of(answer.value))
+        else:
+            # Nobody who could follow: this host does, for the real sender.
+            self._forward(command.entity_type, command.entity_id, pack(command.message), to,
+                          command.command_id)  # fmt: skip
+
+    def _forward(
+        self, entity_type: str, entity_id: str, body: bytes, reply_to: Any, command_id: str
+    ) -> None:
+        asked = isinstance(reply_to, ReplyAddress)
+        self._router.submit(
+            [
+                Outgoing(
+                    entity_type,
+                    entity_id,
+                    body,
+                    reply_to if asked else None,
+                    command_id,
+                    None if asked else reply_to,
+                )
+            ],
+            FORWARD_TIMEOUT_S,
+        )
+
+    def _on_forwarded(self, outcomes: list[Deliver]) -> None:
+        for reply_to, number, value in outcomes:
+            status = Status(number)
+            try:
+                result = unpack(value) if isinstance(value, bytes) else value
+            except ThespianDcError as unreadable:
+                status, result = Status.ERROR, unreadable
+            self._perform(self._core.on_answer(reply_to.correlation, status, result, now_us()))
+        self._end_round()
+
+    def _on_settled(self, address: Any) -> None:
+        # By the bridge: this is called from within the outbox, perhaps in the middle of a round.
+        self.bridge.put(_Settled(address))
+
+    def _publish(self, commit: Commit) -> None:
+        """A hint for the node's producers; see stream/push."""
+
+    def _send_frame(self, address: str, frame: CommandFrame, on_done: Any) -> None:
+        self.transmit(address_of(address), frame, on_done)
+
+    def _ask_routes(self) -> None:
+        self.send(self._coordinator, GetRoutes())
+
+    def _route_of(self, route: Route) -> Route:
+        """As the registry was last seen; the core knows it as of the last assignment."""
+        return self._elsewhere.get(SliceKey(route.entity_type, route.slice), route)
+
+    # --- the leaf's life ---
+
+    def facts(self) -> dict[str, Any]:
+        return {**self._core.status(), **self._counts, "dead_letters": self._answers.dead_letters}
+
+    def routes(self) -> Any:
+        """What the registry said; before it said anything, the types that are served here."""
+        return {
+            name: self._routes_seen.get(name, TypeRoutes(slices, (("", 0),) * slices))
+            for name, slices in self._slices.items()
+        }
+
+    def drain(self) -> None:
+        self._draining = True
+        self._membership.leave()
+
+    def drained(self) -> bool:
+        return self._core.idle and self.outbox.idle()
+
+    def end(self, within_s: float) -> None:
+        self._membership.stop(1.0)
+        self._threads.stop(min(JOURNAL_STOP_S, within_s))
+        self._journal.close()
+
+
+class _Settled:
+    __slots__ = ("address",)
+
+    def __init__(self, address: Any) -> None:
+        self.address = address

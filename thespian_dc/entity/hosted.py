@@ -1,0 +1,115 @@
+"""What a host's phases share: its types, slices, bounds and the list of actions being built. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thespian_dc.entity.actions import Action, Answer, Report
+from thespian_dc.entity.derived import Derived
+from thespian_dc.entity.effects import Effects
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.instance import Instance
+from thespian_dc.entity.protocol import Command, Route
+from thespian_dc.entity.turn import Turn
+from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.settings import Limits
+from thespian_dc.slices.writer import SliceWriter
+
+CONFIRMED_FOR_US = 1_000_000
+"""For so long after a proof of ownership, answers that persisted nothing go out without another."""
+
+
+class HostedSlice:
+    """A slice this host writes, or wants to.
+
+    waiting: commands until the slice is ours. unconfirmed: runs that persisted nothing, held until
+    ownership is proved again.
+    """
+
+    __slots__ = (
+        "assigned", "confirm_again_us", "confirmed_us", "confirming", "derived", "dirty", "key",
+        "route", "type", "unconfirmed", "waiting", "writer",
+    )  # fmt: skip
+
+    def __init__(self, type_: HostedType, key: SliceKey, writer: SliceWriter, indexed: bool):
+        self.type, self.key, self.writer = type_, key, writer
+        self.derived = Derived(key, indexed)
+        self.waiting: deque[Turn] = deque()  # bounded by limits.waiting_max of the host
+        self.unconfirmed: list[Effects] = []
+        self.route = Route(key.entity_type, key.slice, "", 0)
+        self.assigned = self.confirming = self.dirty = False
+        self.confirmed_us = 0
+        self.confirm_again_us: int | None = None
+
+
+class HostedType:
+    """An entity type with its slices (those this host ever had to do with) and its entities in
+    memory."""
+
+    __slots__ = ("description", "entities", "host", "slices")
+
+    def __init__(self, host: Hosted, description: EntityType) -> None:
+        self.host, self.description = host, description
+        self.entities: dict[str, Instance] = {}
+        self.slices: dict[int, HostedSlice] = {}
+
+
+class Hosted:
+    """Shared by the phases of one host. One input at a time: `out` and `now_us` belong to it."""
+
+    def __init__(
+        self,
+        types: Sequence[EntityType],
+        member_id: str,
+        limits: Limits,
+        new_id: Callable[[], bytes],
+        *,
+        address: Any = None,
+        indexed: bool = False,
+        commit_bytes_max: int = 1 << 20,
+        make_actor: Callable[[EntityType], Any] | None = None,
+        create_actor: Callable[..., Any] | None = None,
+    ) -> None:
+        self.types = {one.name: HostedType(self, one) for one in types}
+        self.member_id, self.limits, self.address = member_id, limits, address
+        self.make_actor = make_actor or (lambda description: description.cls())
+        self.create_actor = create_actor
+        self.now_us = 0
+        self.out: list[Action] = []
+        self.inbox: deque[Command | Answer] = deque()  # bounded by what one input makes them send
+        self.again: list[Turn] = []
+        """Turns that lost their instance: to be routed anew."""
+        self.ready: list[Instance] = []
+        """Instances whose waiting commands can run now."""
+        self.dirty: list[HostedSlice] = []
+        self.open_turns = 0
+        self.counts: Counter[str] = Counter()
+        self._new_id, self._indexed, self._commit_bytes_max = new_id, indexed, commit_bytes_max
+
+    def slice_for(self, served: HostedType, entity_id: str) -> HostedSlice:
+        """The slice of an entity, made when first needed."""
+        return self.slice(served, slice_of(entity_id, served.description.slices))
+
+    def slice(self, served: HostedType, number: int) -> HostedSlice:
+        found = served.slices.get(number)
+        if found is None:
+            key = SliceKey(served.description.name, number)
+            writer = SliceWriter(key, self.member_id, self._new_id, self._commit_bytes_max)
+            found = served.slices[number] = HostedSlice(served, key, writer, self._indexed)
+        return found
+
+    def all_slices(self) -> list[HostedSlice]:
+        return [one for served in self.types.values() for one in served.slices.values()]
+
+    def touch(self, hosted: HostedSlice) -> None:
+        """The slice's writer has something new to look at: flush it at the end of this input."""
+        if not hosted.dirty:
+            hosted.dirty = True
+            self.dirty.append(hosted)
+
+    def report(self, event: str, where: object, what: object) -> None:
+        """Count it, and have the shell log it."""
+        self.counts[event] += 1
+        self.out.append(Report(event, str(where), str(what)))

@@ -1,0 +1,101 @@
+"""The threads of a host that call its journal. Results go to `put`, from any thread, in any order.
+
+One thread appends: everything that waits when it comes round goes into one `journal.append`, so a
+journal that commits once per call (SQLite) makes the more per call the busier it is. A small pool
+does everything else. No decisions here; the cores recognise late and doubled results.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+from thespian_dc.entity.actions import JournalAction
+from thespian_dc.entity.perform import perform
+from thespian_dc.journal.api import Appended, Journal, Outcome
+from thespian_dc.model.record import Commit
+from thespian_dc.slices.actions import Failed, Operation
+
+log = logging.getLogger(__name__)
+
+READERS = 4
+
+
+class JournalThreads:
+    """put(result): Appended, or what `perform` returns."""
+
+    def __init__(self, journal: Journal, put: Callable[[Any], None]) -> None:
+        self._journal, self._put = journal, put
+        self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
+        # Bounded by what the core has in flight: a claim per slice, recoveries_max, derived rows.
+        self._actions: SimpleQueue[Any] = SimpleQueue()
+        self._threads = [
+            Thread(target=self._append_all, name="journal-append", daemon=True),
+            *(
+                Thread(target=self._perform_all, name=f"journal-{n}", daemon=True)
+                for n in range(READERS)
+            ),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def append(self, commits: list[Commit]) -> None:
+        """All commits that one input of the core led to, at most one per slice."""
+        self._appends.put(commits)
+
+    def perform(self, action: JournalAction | Operation) -> None:
+        self._actions.put(action)
+
+    def stop(self, within_s: float) -> None:
+        """Finish what is queued and end the threads; the journal may be closed afterwards."""
+        self._appends.put(None)
+        for _ in range(READERS):
+            self._actions.put(None)
+        until = monotonic() + within_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - monotonic()))
+
+    def _append_all(self) -> None:
+        while (commits := self._appends.get()) is not None:
+            commits = list(commits)
+            stop = False
+            try:
+                while True:
+                    more = self._appends.get_nowait()
+                    if more is None:
+                        stop = True
+                        break
+                    commits += more
+            except Empty:
+                pass
+            self._append(commits)
+            if stop:
+                return
+
+    def _append(self, commits: list[Commit]) -> None:
+        answered: set[bytes] = set()
+
+        def on_appended(answer: Appended) -> None:
+            answered.add(answer.commit.write_id)
+            self._put(answer)
+
+        try:
+            self._journal.append(commits, on_appended)
+        except Exception as failed:
+            log.exception("append_failed")
+            reason = f"{type(failed).__name__}: {failed}"
+            for commit in commits:
+                if commit.write_id not in answered:
+                    self._put(Appended(commit, Outcome.UNKNOWN, reason))
+
+    def _perform_all(self) -> None:
+        while (action := self._actions.get()) is not None:
+            try:
+                self._put(perform(self._journal, action))
+            except Exception as failed:
+                log.exception("journal_action_failed", extra={"action": type(action).__name__})
+                self._put(Failed(action, f"{type(failed).__name__}: {failed}"))

@@ -1,0 +1,202 @@
+"""Run a command: the handler, its events, its reply; then queue its records. Pure.
+
+in: an instance that is RUNNING, a turn      out: records on the slice, effects held or released
+Laws:
+- The handler runs once. It raises: nothing of it happens, the asker gets CommandFailedError.
+- After it: events are applied, reply functions run and are packed, records are queued. All in one
+  go: the next command finds the state moved on, whether or not the commit is durable.
+- apply_event or a reply function raises: the state in memory is not what the log says. The command
+  fails, and the entity leaves memory once nothing of it is in flight.
+- What a run does to the outside waits for the commit whose state it saw (release.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from thespian_dc.entity.actions import Answer
+from thespian_dc.entity.effects import Effects, ReplyWith, Stage, Then
+from thespian_dc.entity.faults import failure_of, mentions
+from thespian_dc.entity.hosted import Hosted
+from thespian_dc.entity.instance import Instance
+from thespian_dc.entity.protocol import Status
+from thespian_dc.entity.recording import Recorded, keep, move_on, pack_records
+from thespian_dc.entity.release import Release
+from thespian_dc.entity.turn import Turn
+from thespian_dc.model.entity_errors import (
+    AlreadyHandledError,
+    UnansweredError,
+    UnknownCommandError,
+)
+from thespian_dc.model.errors import CodecError, TooLargeError
+from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.slices.actions import Entry
+
+
+class Running:
+    """Runs user code for the entities of one host."""
+
+    def __init__(self, hosted: Hosted, release: Release) -> None:
+        self._hosted, self._release = hosted, release
+        self._command_bytes_max = hosted.limits.command_bytes_max
+        self._known_max = hosted.limits.known_commands
+
+    def run(self, instance: Instance, turn: Turn) -> None:
+        """Handle a command."""
+        command, description = turn.command, instance.type
+        instance.used_us = self._hosted.now_us
+        known = instance.known
+        if known is not None and command.command_id in known:
+            self._repeat(instance, turn)
+            return
+        instance.effects = effects = Effects(instance, turn, Stage.HANDLER)
+        message, super_ = command.message, description.super
+        try:
+            for handler in description.handlers(type(message)):
+                if handler(instance.actor, message, turn.sender) is not super_:
+                    break
+            else:
+                raise UnknownCommandError(
+                    str(instance.ref), type(message).__name__, description.commands()
+                )
+        except Exception as error:  # noqa: BLE001  a user's handler may raise anything
+            self._failed(effects, error)
+        else:
+            self._conclude(effects)
+
+    def resume(
+        self, instance: Instance, turn: Turn | None, stage: Stage, function: Callable[[], Any]
+    ) -> None:
+        """Go on with user code that is not the start of a command: on_reply, on_timeout, `then`,
+        recovery_completed. The run counts as one of the turn's open ones already."""
+        if turn is not None and stage is Stage.ANSWERED and self._is_doubled(instance, turn):
+            self._repeat(instance, turn)
+            return
+        instance.effects = effects = Effects(instance, turn, stage)
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001  user code
+            self._failed(effects, error)
+        else:
+            self._conclude(effects)
+
+    # --- how a run ends ---
+    def _conclude(self, effects: Effects) -> None:
+        instance, turn = effects.instance, effects.turn
+        effects.stage, instance.effects = Stage.CLOSED, None
+        if effects.events is not None:
+            size = sum([len(one.payload) for one in effects.events])
+            if size > self._command_bytes_max:
+                what = f"the events of one command of {instance.ref}"
+                self._failed(effects, TooLargeError(what, size, self._command_bytes_max))
+                return
+        try:
+            if effects.events is not None:
+                entry = self._move_on(effects, effects.events)
+            else:
+                entry = None
+                self._call_functions(effects)
+        except Exception as error:  # noqa: BLE001  user code again
+            instance.tainted = True
+            self._failed(effects, error)
+            return
+        if turn is not None:
+            self._account(effects, turn)
+        if entry is not None:
+            instance.last = effects
+            instance.slice.writer.submit(entry)
+            self._hosted.touch(instance.slice)
+        else:
+            self._release.hold(effects)
+
+    def _failed(self, effects: Effects, error: Exception) -> None:
+        """Nothing of the run happens but the answer that says so."""
+        instance, turn, stage = effects.instance, effects.turn, effects.stage
+        effects.stage, instance.effects = Stage.CLOSED, None
+        failed = Effects(instance, turn, Stage.CLOSED)
+        reason = failure_of(error, str(instance.ref))
+        if turn is None or turn.reply_to is None or turn.answered or stage is Stage.THEN:
+            self._hosted.report("user_code_failed", instance.ref, reason)
+        else:
+            turn.answered = True
+            failed.items.append(Answer(turn.reply_to, Status.ERROR, reason))
+        self._release.hold(failed)
+        if instance.tainted:
+            self._release.leave(instance)
+
+    def _account(self, effects: Effects, turn: Turn) -> None:
+        """What the turn owes after this run."""
+        turn.open += effects.asks
+        if effects.answered:
+            turn.answered = True
+        elif (
+            turn.waited_for
+            and not (turn.answered or effects.stashed)
+            and turn.open == 1
+            and not any(mentions(message, turn.reply_to) for message in effects.sent or ())
+        ):
+            turn.answered = True
+            reason = UnansweredError(
+                str(effects.instance.ref), type(turn.command.message).__name__
+            )
+            effects.items.append(Answer(turn.reply_to, Status.ERROR, reason))
+
+    def _is_doubled(self, instance: Instance, turn: Turn) -> bool:
+        """Another turn with the same command id was persisted while this one waited."""
+        known = instance.known
+        return known is not None and not turn.persisted and turn.command.command_id in known
+
+    def _repeat(self, instance: Instance, turn: Turn) -> None:
+        """The command was persisted before: give its stored outcome again."""
+        assert instance.known is not None
+        id_ = turn.command.command_id
+        seq_nr, stored = instance.known[id_]
+        effects = Effects(instance, turn, Stage.CLOSED)
+        self._hosted.counts["duplicates"] += 1
+        if turn.reply_to is not None and not turn.answered:
+            if stored is None:
+                error = AlreadyHandledError(str(instance.ref), id_, seq_nr)
+                effects.items.append(Answer(turn.reply_to, Status.ERROR, error))
+            else:
+                body = pack(instance.type.registry.decode_value(stored))
+                effects.items.append(Answer(turn.reply_to, Status.OK, body))
+        turn.answered = True
+        self._release.hold(effects)
+
+    # --- events and replies ---
+    def _move_on(self, effects: Effects, recorded: list[Recorded]) -> Entry:
+        """Apply the events, call the reply functions, and make the records."""
+        instance, turn = effects.instance, effects.turn
+        assert turn is not None, "only code that handles a command persists"
+        moved = move_on(instance, recorded)
+        reply = self._call_functions(effects)
+        id_, stored = turn.command.command_id, None
+        if id_:
+            stored = None if reply is None else instance.type.encode_reply(reply[0])
+            instance.remember(id_, instance.seq_nr, stored, self._known_max)
+        if moved.is_kept:
+            try:
+                effects.row = keep(instance, recorded[-1])
+            except CodecError as error:
+                self._hosted.report("snapshot_failed", instance.ref, error)
+        packed = pack_records(instance, recorded, moved, id_, stored)
+        return Entry(instance.entity_id, packed, sum(map(len, packed)), effects)
+
+    def _call_functions(self, effects: Effects) -> tuple[Any] | None:
+        """Put Answers where reply functions stand; returns the reply in a tuple, if there is one.
+        """
+        items, instance, turn = effects.items, effects.instance, effects.turn
+        reply_to = None if turn is None else turn.reply_to
+        reply = None
+        for index, item in enumerate(items):
+            if isinstance(item, ReplyWith):
+                reply = (item.function(instance.state),)
+                if reply_to is not None:
+                    items[index] = Answer(reply_to, Status.OK, pack(reply[0]))
+            elif isinstance(item, Then):
+                items[index] = Then(item.function, instance.state)
+            elif isinstance(item, Answer) and effects.events is not None and item.to is reply_to:
+                assert isinstance(item.value, bytes), "errors are recorded by _failed alone"
+                reply = (unpack(item.value),)
+        return reply
