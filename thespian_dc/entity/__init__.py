@@ -1,1 +1,1 @@
-"""Commands to events to state: the user's base classes, effects, and the core that hosts thousands of entities."""
+"""Commands to events to state: the user's base classes, effects, and the core of a host."""

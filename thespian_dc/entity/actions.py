@@ -1,4 +1,5 @@
-"""What a host core asks its shell to do beyond its slice writers' actions, and what comes back. Pure.
+"""What a host core asks its shell to do beyond its slice writers' actions, and what comes back.
+Pure.
 
 To the journal: each action names the method that performs it (`entity/perform.py` does exactly
 that); its result carries the action, so that a late one is recognised and dropped.

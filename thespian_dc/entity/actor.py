@@ -1,9 +1,9 @@
 """The base classes of entities: Thespian actors whose state comes from a journal.
 
 An entity is written as any Thespian actor: `receiveMsg_<Type>(self, message, sender)`. It runs in
-three places unchanged: hosted (thousands in one process), alone (`createActor(Cart)`, then `Begin`),
-and in the testkit's EntityProbe. What it does to the outside is recorded by the call and takes
-place once what it persisted is durable (docs/entities.md).
+three places unchanged: hosted (thousands in one process), alone (`createActor(Cart)`, then
+`Begin`), and in the testkit's EntityProbe. What it does to the outside is recorded by the call and
+takes place once what it persisted is durable (docs/entities.md).
 """
 
 from __future__ import annotations
@@ -13,8 +13,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from thespian.actors import ActorAddress, ActorTypeDispatcher, WakeupMessage
+from thespian.actors import (
+    ActorAddress,
+    ActorExitRequest,
+    ActorSystemMessage,
+    ActorTypeDispatcher,
+    WakeupMessage,
+)
+from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
 
+from thespian_dc.entity.alone import Kind, Tick, receive
 from thespian_dc.entity.effects import HANDLING, Chain, Effects, Keep, OpenAsk, Stage
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance
@@ -57,7 +65,7 @@ class EntityActor(ActorTypeDispatcher):
     _durable_state: ClassVar[bool]
     _entity: Instance | None = None
     _alone: Any = None
-    _myRef: Any = _NoActor()
+    _myRef: Any = _NoActor()  # noqa: N815  Thespian's name
 
     # --- what it is ---
     @property
@@ -86,7 +94,8 @@ class EntityActor(ActorTypeDispatcher):
                 "myAddress", f"the hosted entity {self._entity.ref}", "an entity has no address of "
                 "its own; send self.ref"
             )  # fmt: skip
-        return super().myAddress
+        address: ActorAddress = super().myAddress
+        return address
 
     # --- what a class may say ---
     def empty_state(self) -> Any:
@@ -135,7 +144,7 @@ class EntityActor(ActorTypeDispatcher):
     def send(self, targetAddr: Any, msg: Any) -> None:
         """To an actor, an entity (EntityRef), or a sender, once what was persisted is durable."""
         if self._entity is None:
-            super().send(targetAddr, msg)
+            super().send(targetAddr, msg)  # type: ignore[no-untyped-call]
             return
         if not isinstance(targetAddr, ActorAddress | EntityRef | ReplyAddress):
             kind = type(targetAddr).__name__
@@ -145,7 +154,7 @@ class EntityActor(ActorTypeDispatcher):
     def wakeupAfter(self, timePeriod: timedelta, payload: Any = None) -> None:
         """A WakeupMessage after a while, unless the entity has left memory; it stays for it."""
         if self._entity is None:
-            super().wakeupAfter(timePeriod, payload)
+            super().wakeupAfter(timePeriod, payload)  # type: ignore[no-untyped-call]
         else:
             period_us = timePeriod // timedelta(microseconds=1)
             self._effects("wakeupAfter").wake_up_after(period_us, payload)
@@ -170,12 +179,12 @@ class EntityActor(ActorTypeDispatcher):
     def createActor(self, *args: Any, **kwargs: Any) -> Any:
         """Only in a `then` function: a handler may run again, an actor is created once."""
         if self._entity is None:
-            return super().createActor(*args, **kwargs)
+            return super().createActor(*args, **kwargs)  # type: ignore[no-untyped-call]
         effects, create = self._effects("createActor"), self._entity.host.create_actor
         if effects.stage is not Stage.THEN:
             raise EffectError(
-                "createActor", effects.stage.value, "the handler may run again after a lost commit; "
-                "create the actor in .then(...), once the command is durable"
+                "createActor", effects.stage.value, "the handler may run again after a lost "
+                "commit; create the actor in .then(...), once the command is durable"
             )  # fmt: skip
         if create is None:
             raise EffectError(
@@ -187,16 +196,38 @@ class EntityActor(ActorTypeDispatcher):
     def logger(self, name: str | None = None) -> Any:
         """As Thespian's; a hosted entity's records carry its ref as the address."""
         if self._entity is None:
-            return super().logger(name)
+            return super().logger(name)  # type: ignore[no-untyped-call]
         facts = {"actorAddress": str(self._entity.ref)}
         return logging.LoggerAdapter(logging.getLogger(name), facts)
 
     # --- alone: an actor of its own ---
     def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Only where the class was created by createActor; a host does not come this way."""
-        from thespian_dc.entity.alone import receive
-
         return receive(self, message, sender)
+
+    def _not_begun(self, message: Any, sender: Any) -> None:
+        """Alone, and nobody has said yet which entity this is."""
+        if self._kind_of(message) is Kind.COMMAND:
+            error = EffectError(
+                f"a {type(message).__name__}", f"a {type(self).__name__} that has not begun",
+                "its first message must be Begin(entity_id, settings)",
+            )  # fmt: skip
+            self.send(sender, error)
+
+    @staticmethod
+    def _kind_of(message: Any) -> Kind:
+        if isinstance(message, WakeupMessage) and message.payload is Tick.TICK:
+            return Kind.TICK
+        if isinstance(message, ActorExitRequest):
+            return Kind.EXIT
+        if isinstance(message, Thespian_ActorStatus):
+            return Kind.SETTLED
+        return Kind.INTERNAL if isinstance(message, ActorSystemMessage) else Kind.COMMAND
+
+    def _settle(self, address: ActorAddress) -> None:
+        # Thespian answers this itself, after everything the actor had received before: what it sent
+        # while handling that comes first.
+        self.send(address, Thespian_StatusReq())
 
     # --- inside ---
     def _hosted(self, what: str) -> Instance:

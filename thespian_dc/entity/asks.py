@@ -36,13 +36,13 @@ OWED_FOR_US = 60_000_000
 class Ask:
     """One open question. turn: the command it belongs to; None: recovery_completed asked."""
 
-    __slots__ = ("correlation", "due_us", "instance", "is_over", "question", "target", "turn")
+    __slots__ = ("correlation", "instance", "is_over", "question", "target", "turn")
 
     def __init__(
-        self, correlation: int, instance: Instance, turn: Turn | None, question: OpenAsk, due_us: int
+        self, correlation: int, instance: Instance, turn: Turn | None, question: OpenAsk
     ) -> None:
         self.correlation, self.instance, self.turn = correlation, instance, turn
-        self.question, self.due_us = question, due_us
+        self.question = question
         self.target: Target | None = None
         self.is_over = False
 
@@ -82,6 +82,10 @@ class Asks:
     def __len__(self) -> int:
         return len(self._open)
 
+    def knows(self, address: Any) -> bool:
+        """There is, or was a moment ago, a question to this actor."""
+        return str(address) in self._targets
+
     def due_us(self) -> int | None:
         owing = [one.until_us for one in self._targets.values() if one.state is State.OWING]
         return min([*(one[0] for one in self._due[:1]), *owing], default=None)
@@ -91,7 +95,7 @@ class Asks:
         """Put a question; its turn is open until on_reply or on_timeout has run."""
         self._count += 1
         due_us = self._hosted.now_us + question.timeout_us
-        ask = Ask(self._count, instance, turn, question, due_us)
+        ask = Ask(self._count, instance, turn, question)
         self._open[ask.correlation] = ask
         instance.keepers += 1
         heappush(self._due, (due_us, ask.correlation))

@@ -2,12 +2,12 @@
 
 in: commands, answers, assignments, results, now_us       out: actions (entity/actions.py)
 
-A command goes:  on_commands → its instance (recovery.py brings it into memory) → running.py: handler,
-events, reply → a record on its slice's writer → on_result: the commit is durable → release.py: its
-effects take place. loss.py says what happens where the commit does not get into the log.
+A command goes:  on_commands → its instance (recovery.py brings it into memory) → running.py:
+handler, events, reply → a record on its slice's writer → on_result: the commit is durable →
+release.py: its effects take place. loss.py: what happens where it does not get into the log.
 
-Each input is handled to its end: commands of a batch first, then whatever they made entities of this
-host send to each other, and then one flush per slice. The host knows no actor, thread or clock.
+Each input is handled to its end: commands of a batch first, then whatever they made entities of
+this host send to each other, and then one flush per slice.
 """
 
 from __future__ import annotations
@@ -221,6 +221,15 @@ class HostCore:
             "open_asks": len(self._asks),
             "counts": dict(self.counts),
         }
+
+    @property
+    def waits_for_slices(self) -> bool:
+        """Commands wait for slices this host is to hold and does not."""
+        return any(one.waiting for one in self._hosted.all_slices())
+
+    def expects(self, sender: Any) -> bool:
+        """This ordinary actor was asked something, or may still send an answer."""
+        return self._asks.knows(sender)
 
     # --- commands to instances ---
     def _accept(self, command: Command) -> None:

@@ -1,4 +1,5 @@
-"""What a host's phases share: its types, slices, bounds and the list of actions being built. Pure."""
+"""What a host's phases share: its types, slices, bounds, and the list of actions being built.
+Pure."""
 
 from __future__ import annotations
 

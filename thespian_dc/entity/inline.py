@@ -14,16 +14,13 @@ from typing import Any
 
 from thespian_dc.entity.actions import (
     Action,
-    AdvanceIndex,
     Answer,
-    Confirm,
     Forward,
     Published,
-    Recover,
     Report,
     Send,
     Settle,
-    WriteStates,
+    WorldAction,
 )
 from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.entity_type import EntityType
@@ -36,8 +33,6 @@ from thespian_dc.model.settings import Limits
 from thespian_dc.shell.frames import unpack
 from thespian_dc.slices.actions import Append
 
-_JOURNAL = (Recover, WriteStates, AdvanceIndex, Confirm)
-
 
 def now_us() -> int:
     """Microseconds since 1970."""
@@ -47,8 +42,9 @@ def now_us() -> int:
 class InlineHost:
     """All slices of some types, or those in `keys`.
 
-    answer(to, status, value): an outcome, value unpacked; send(address, message). published(commit)
-    and report(Report) may be None. clock_us may be a test's.
+    answer(Answer): an outcome, its value still packed. send(address, message). settle(address):
+    have `settled` called when what that actor sent has arrived; None: it always has when its
+    handler returned. clock_us: a test's.
     """
 
     def __init__(
@@ -63,13 +59,15 @@ class InlineHost:
         keys: Iterable[SliceKey] | None = None,
         published: Callable[[Any], None] | None = None,
         report: Callable[[Report], None] | None = None,
+        settle: Callable[[Any], None] | None = None,
         clock_us: Callable[[], int] = now_us,
         **more: Any,
     ) -> None:
         for one in types:
             journal.slices(one.name, one.slices)
         self.journal, self.clock_us = journal, clock_us
-        self._answer, self._send, self._published, self._report = answer, send, published, report
+        self._answer, self._send, self._settle = answer, send, settle
+        self._published, self._report = published, report
         self._keys = list(keys) if keys is not None else [
             SliceKey(one.name, number) for one in types for number in range(one.slices)
         ]  # fmt: skip
@@ -89,6 +87,10 @@ class InlineHost:
     def message(self, sender: Any, message: Any) -> None:
         """An ordinary actor sent something to this host."""
         self.perform(self.core.on_message(sender, message, self.clock_us()))
+
+    def settled(self, address: Any) -> None:
+        """What this actor had sent has arrived."""
+        self.perform(self.core.on_settled(address, self.clock_us()))
 
     def tick(self) -> None:
         """Time has passed. Slices that were lost are claimed again."""
@@ -120,33 +122,38 @@ class InlineHost:
             self._performing = False
 
     def _batch(self, actions: list[Action]) -> None:
+        """The journal's share first: all appends in one call."""
         results: list[Any] = []
         appends = [action.commit for action in actions if isinstance(action, Append)]
         if appends:
             results += append_wait(self.journal, appends)
         for action in actions:
-            match action:
-                case Append():
-                    continue
-                case Answer():
-                    self._answer(action)
-                case Send(address, body):
-                    self._send(address, unpack(body))
-                case Settle(address):
-                    # Inline, whatever an actor sent has arrived when its handler returned.
-                    self._actions.extend(self.core.on_settled(address, self.clock_us()))
-                case Forward():
-                    self._unserved(action)
-                case Published(commit):
-                    if self._published is not None:
-                        self._published(commit)
-                case Report():
-                    if self._report is not None:
-                        self._report(action)
-                case _:
-                    results.append(perform(self.journal, action))
+            if isinstance(action, WorldAction):
+                self._to_world(action)
+            elif not isinstance(action, Append):
+                results.append(perform(self.journal, action))
         if results:
             self._actions.extend(self.core.on_results(results, self.clock_us()))
+
+    def _to_world(self, action: WorldAction) -> None:
+        match action:
+            case Answer():
+                self._answer(action)
+            case Send(address, body):
+                self._send(address, unpack(body))
+            case Settle(address):
+                if self._settle is None:
+                    self._actions.extend(self.core.on_settled(address, self.clock_us()))
+                else:
+                    self._settle(address)
+            case Forward():
+                self._unserved(action)
+            case Published(commit):
+                if self._published is not None:
+                    self._published(commit)
+            case Report():
+                if self._report is not None:
+                    self._report(action)
 
     def _unserved(self, forward: Forward) -> None:
         """There is nobody behind an inline host: an entity of another type cannot be reached."""
@@ -154,6 +161,5 @@ class InlineHost:
             return
         error = UnknownEntityTypeError(forward.ref.entity_type, ())
         correlation = forward.reply_to.correlation
-
         actions = self.core.on_answer(correlation, Status.ERROR, error, self.clock_us())
         self._actions.extend(actions)
