@@ -31,18 +31,6 @@ from thespian_dc.testkit.eventually import eventually, never
 
 
 @pytest.fixture
-def journal_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/journal.db"
-
-
-@pytest.fixture
-def writer(journal_url: str) -> Iterator[Writer]:
-    opened = Writer(journal_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def run(journal_url: str) -> Iterator[Any]:
     running: list[RunningProjection] = []
 

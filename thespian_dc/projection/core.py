@@ -135,6 +135,11 @@ class ProjectionCore:
             raise StreamGapError(where, reached, batch.base_offset)
         return Handle(batch, reached)
 
+    def expects(self, slice_: int) -> tuple[int, int]:
+        """(epoch, offset) that the slice's row must have for us to handle anything of it."""
+        row = self._rows[slice_]
+        return row.epoch, row.stored.offset
+
     def on_handled(self, batch: SourceBatch, until_offset: int) -> None:
         """All events of the batch below until_offset are handled, in the open transaction."""
         row = self._rows[batch.slice]

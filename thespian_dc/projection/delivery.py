@@ -19,8 +19,8 @@ from thespian_dc.projection.sqlite_store import SqlitePositionStore
 class Delivery(Protocol):
     """One run of a handler with its position store. Used on one thread.
 
-    begin, then events through `handle`, then `commit` or `roll_back`; `undo_event` after one that
-    raised.
+    begin, `check` each slice, events through `handle`, `commit` or `roll_back`; `undo_event` after
+    one that raised.
     """
 
     handle: Callable[[Envelope[Any], Any], Any]
@@ -28,6 +28,7 @@ class Delivery(Protocol):
 
     def start(self) -> None: ...
     def begin(self) -> None: ...
+    def check(self, slice_: int, epoch: int, offset: int) -> None: ...
     def undo_event(self) -> None: ...
     def commit(self, moves: Sequence[Move]) -> None: ...
     def roll_back(self) -> None: ...
@@ -57,6 +58,9 @@ class ExactlyOnce:
 
     def begin(self) -> None:
         self._store.begin()
+
+    def check(self, slice_: int, epoch: int, offset: int) -> None:
+        self._store.check(self._projection, slice_, epoch, offset)
 
     def undo_event(self) -> None:
         if self._store.is_open:  # the database itself may have ended it: then `commit` says so
@@ -106,6 +110,9 @@ class AtLeastOnce:
     def begin(self) -> None:
         """Nothing: a transaction open while the handler works could lock it out of its own
         database."""
+
+    def check(self, slice_: int, epoch: int, offset: int) -> None:
+        self._store.check(self._projection, slice_, epoch, offset)
 
     def undo_event(self) -> None:
         """Nothing to undo: effects are the handler's own affair."""

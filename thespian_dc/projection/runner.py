@@ -223,9 +223,13 @@ class _Run:
     def _fill(self, first: SourceBatch, done: list[SourceBatch]) -> Stopped | None:
         assert self._handler is not None, "a source sends no batch before its description"
         deadline, events, batch = time.monotonic() + TRANSACTION_MS_MAX / 1000, 0, first
+        checked: set[int] = set()
         while True:
             action = self._core.on_batch(batch)
             if not isinstance(action, Drop):
+                if batch.slice not in checked:
+                    self._delivery.check(batch.slice, *self._core.expects(batch.slice))
+                    checked.add(batch.slice)
                 stopped = self._handler.handle(batch, action.from_offset)
                 if stopped is not None:
                     self._delivery.undo_event()

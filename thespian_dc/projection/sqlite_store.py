@@ -40,6 +40,10 @@ _BEGIN, _COMMIT, _ROLLBACK = (
 _SAVE, _RELEASE, _UNDO = (
     f"{word} thespian_dc_event" for word in ("savepoint", "release", "rollback to")
 )
+_CHECK = (
+    "select 1 from thespian_dc_positions "
+    "where projection = ? and slice = ? and epoch = ? and offset = ?"
+)
 _MOVE = (
     "update thespian_dc_positions set offset = ?, write_id = ? "
     "where projection = ? and slice = ? and epoch = ? and offset = ?"
@@ -170,6 +174,16 @@ class SqlitePositionStore:
             self._execute(_BEGIN)
         self.transaction.began()
         self._guarded = True
+
+    def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
+        """PositionConflictError unless the row is ours still; in a transaction it stays so.
+
+        Without this a consumer that was fenced would show its handler what another has handled.
+        """
+        with self._named():
+            found = self._execute(_CHECK, (projection, slice_, epoch, offset)).fetchone()
+        if found is None:
+            raise self._conflict(projection, slice_, epoch, offset)
 
     def move(self, projection: str, moves: Sequence[Move]) -> None:
         """Write positions in the open transaction; PositionConflictError rolled it back."""

@@ -119,3 +119,19 @@ class CommitPart(_message.Message):
     kept: _containers.RepeatedScalarFieldContainer[int]
     body_crc: int
     def __init__(self, first_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., write_id: _Optional[bytes] = ..., time_us: _Optional[int] = ..., body: _Optional[bytes] = ..., kept: _Optional[_Iterable[int]] = ..., body_crc: _Optional[int] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("error", "arguments")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    error: str
+    arguments: _containers.RepeatedCompositeFieldContainer[Argument]
+    def __init__(self, error: _Optional[str] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping]]] = ...) -> None: ...
+
+class Argument(_message.Message):
+    __slots__ = ("text", "number")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    number: int
+    def __init__(self, text: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...

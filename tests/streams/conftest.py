@@ -1,0 +1,70 @@
+"""A producer and consumers in this process, over real gRPC on loopback, ended with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.streams.material import ENTITY_TYPE, SLICES, Fuse, Writer
+from thespian_dc.model.settings import Projection, Stream
+from thespian_dc.projection.api import RunningProjection, start_projection
+from thespian_dc.stream.client import RemoteSource
+from thespian_dc.stream.protocol import StartProducer
+from thespian_dc.stream.server import StreamServer
+
+
+@pytest.fixture
+def journal_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/journal.db"
+
+
+@pytest.fixture
+def writer(journal_url: str) -> Iterator[Writer]:
+    opened = Writer(journal_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serve(journal_url: str) -> Iterator[Callable[..., tuple[StreamServer, int]]]:
+    """Start a producer; returns it and its port."""
+    servers: list[StreamServer] = []
+
+    def start(**changes: Any) -> tuple[StreamServer, int]:
+        settings: dict[str, Any] = {
+            "service": "shop", "journal": journal_url, "listen": "127.0.0.1:0", "slices": SLICES,
+            "streams": (Stream("carts", ENTITY_TYPE),),
+        }  # fmt: skip
+        server = StreamServer(StartProducer(**(settings | changes)))
+        servers.append(server)
+        return server, server.start()
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def consume() -> Iterator[Callable[..., tuple[RunningProjection, list[RemoteSource]]]]:
+    """Run a projection over its Remote source; returns it and the sources of its runs."""
+    running: list[RunningProjection] = []
+
+    def start(
+        settings: Projection, heartbeat_ms: int = 500
+    ) -> tuple[RunningProjection, list[RemoteSource]]:
+        sources: list[RemoteSource] = []
+
+        def make() -> RemoteSource:
+            sources.append(RemoteSource(settings.source, "ranking/test", heartbeat_ms))
+            return sources[-1]
+
+        running.append(start_projection(settings, make))
+        return running[-1], sources
+
+    yield start
+    Fuse.blown = set()
+    for one in running:
+        assert one.stop(), "a projection did not stop"

@@ -1,0 +1,232 @@
+"""The source that reads another service's stream: a grpc.aio call that is opened again until it is
+stopped.
+
+A shell around ConsumerCore. Everything gRPC runs on the process's stream loop; batches are handed
+over there, and what was handled comes back from the projection's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.position import Position
+from thespian_dc.model.settings import Remote, check_plaintext, check_target
+from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.projection.api import SourceBatch, SourceDescription
+from thespian_dc.stream.batches import cost_of, read_batch
+from thespian_dc.stream.channels import METHOD
+from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
+from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.wire.conversion import (
+    Beat,
+    Credit,
+    Started,
+    read_from_producer,
+    write_from_consumer,
+)
+from thespian_dc.wire.status import error_of
+
+log = logging.getLogger(__name__)
+
+
+class RemoteSource:
+    """Implements projection.api.Source over a stream. consumer: service and projection, for the
+    producer's logs."""
+
+    def __init__(self, remote: Remote, consumer: str, heartbeat_ms: int = HEARTBEAT_MS) -> None:
+        host = check_target("target", remote.target)
+        check_plaintext("target", host, remote.tls, remote.plaintext_beyond_loopback)
+        self._remote, self._consumer, self._heartbeat_ms = remote, consumer, heartbeat_ms
+        self._loop: LoopThread | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._core: ConsumerCore | None = None
+        self._handed_back: deque[Credit] = deque()  # bounded by the window
+        self._armed = False
+        self._wake = asyncio.Event()
+        self._described = False
+        self.reconnects = 0
+        """Calls that ended and were opened again."""
+        self.last_error: ThespianDcError | None = None
+        """Why the last call ended."""
+
+    def start(
+        self,
+        journal_id: str,
+        positions: Mapping[int, Position],
+        on_started: Callable[[SourceDescription], None],
+        on_batch: Callable[[SourceBatch], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        """See Source.start."""
+        self._on_started, self._on_batch, self._on_failed = on_started, on_batch, on_failed
+        self._journal_id, self._positions = journal_id, dict(positions)
+        self._loop = acquire_loop()
+        self._channels = self._loop.channels
+        self._loop.run(self._begin())
+
+    def handled(self, batch: SourceBatch) -> None:
+        """Its credit goes back to the producer, together with that of others that wait."""
+        self._handed_back.append(cost_of(batch))
+        loop = self._loop
+        if not self._armed and loop is not None:
+            self._armed = True
+            loop.loop.call_soon_threadsafe(self._take_back)
+
+    def stop(self) -> None:
+        """See Source.stop."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.run(self._end())
+            release_loop()
+
+    # --- on the loop ---
+
+    async def _begin(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _take_back(self) -> None:
+        self._armed = False
+        core = self._core
+        while core is not None and self._handed_back:
+            core.on_handled(self._handed_back.popleft())
+        self._wake.set()
+
+    async def _run(self) -> None:
+        reconnect, outstanding = Reconnect(), Credit(0, 0)
+        while True:
+            core = self._core = self._next_core(outstanding)
+            try:
+                error = await self._one_call(core)
+            except Exception as unforeseen:  # noqa: BLE001 - settings, memory, our own mistakes
+                self._on_failed(unforeseen)
+                return
+            self._positions = core.positions
+            if error is None:  # asked again at once, with the slices the producer has
+                continue
+            self.last_error = error
+            if not error.retryable:
+                self._on_failed(error)
+                return
+            if core.started:
+                reconnect.on_worked()
+            pause_ms = reconnect.pause_ms(random.random())
+            facts = {"target": self._remote.target, "error": str(error), "retry_in_ms": pause_ms}
+            log.warning("stream_broke", extra={"stream_id": self._remote.stream_id, **facts})
+            self.reconnects += 1
+            await asyncio.sleep(pause_ms / 1000)
+            self._take_back()
+            outstanding = core.outstanding
+
+    def _next_core(self, outstanding: Credit) -> ConsumerCore:
+        return ConsumerCore(
+            self._remote.stream_id, self._consumer, self._journal_id, self._positions,
+            outstanding, self._remote.target, self._heartbeat_ms, now_us(),
+        )  # fmt: skip
+
+    async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:
+        """Open a call and read it to its end: why it ended, or None to ask again at once."""
+        channels = self._channels
+        shared = channels.take(self._remote.target, self._remote.tls)
+        call: Any = shared.channel.stream_stream(METHOD)()
+        error: ThespianDcError | None = None
+        try:
+            error = await self._converse(call, core)
+        finally:
+            call.cancel()
+            await channels.give_back(shared, broken=error is not None)
+        return error
+
+    async def _converse(self, call: Any, core: ConsumerCore) -> ThespianDcError | None:
+        reader = asyncio.create_task(self._read(call, core))
+        writer = asyncio.create_task(self._write(call, core))
+        tasks = {reader, writer}
+        try:
+            while True:
+                silence_s = core.heartbeat_ms / 1000
+                done, _ = await asyncio.wait(
+                    tasks, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+                if done:
+                    return None
+                core.check_alive(now_us())
+        except ThespianDcError as error:
+            return error
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return await self._ended_by(call)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ended_by(self, call: Any) -> ThespianDcError:
+        code, details = await call.code(), await call.details()
+        metadata = await call.trailing_metadata()
+        return error_of(self._remote.target, code, details or "", metadata or ())
+
+    async def _read(self, call: Any, core: ConsumerCore) -> None:
+        """Until the call ends (raises why), or must be asked again (returns)."""
+        where = f"a batch of {self._remote.stream_id}"
+        while (received := await call.read()) is not grpc.aio.EOF:
+            message = read_from_producer(received)
+            if isinstance(message, Beat):
+                core.on_beat(now_us())
+            elif isinstance(message, Started):
+                if not core.on_started(message, now_us()):
+                    return
+                self._describe(message)
+            else:
+                batch = core.on_batch(read_batch(where, message), now_us())
+                if batch is not None:
+                    self._on_batch(batch)
+                else:
+                    self._wake.set()
+        raise PeerUnavailableError(self._remote.target, "the producer ended the call")
+
+    def _describe(self, started: Started) -> None:
+        if not self._described:
+            self._described = True
+            self._journal_id = started.journal_id
+            self._on_started(
+                SourceDescription(started.journal_id, started.entity_type, started.slices)
+            )
+
+    async def _write(self, call: Any, core: ConsumerCore) -> None:
+        await call.write(write_from_consumer(core.first(uuid.uuid4().hex)))
+        while True:
+            self._wake.clear()
+            now = now_us()
+            credit = core.take_credit()
+            if credit is not None:
+                await call.write(write_from_consumer(credit))
+                core.on_sent(now)
+            elif core.beat_due(now):
+                await call.write(write_from_consumer(Beat(time.time_ns() // 1000)))
+                core.on_sent(now)
+            try:
+                async with asyncio.timeout(core.heartbeat_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+
+def now_us() -> int:
+    """Monotonic microseconds: heartbeats do not mind a clock that is set."""
+    return time.monotonic_ns() // 1000

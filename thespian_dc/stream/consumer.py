@@ -1,0 +1,50 @@
+"""The projections of one consumer process, each with the source its settings name. No actor needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thespian_dc.model.settings import Projection, Remote
+from thespian_dc.projection.api import (
+    ProjectionStatus,
+    RunningProjection,
+    Source,
+    local_source,
+    start_projection,
+)
+from thespian_dc.stream.protocol import StartConsumer
+
+MakeSource = Callable[[], Source]
+
+
+class RunningProjections:
+    """Started with `start`, each on a thread of its own; end them with `stop`."""
+
+    def __init__(self, settings: StartConsumer) -> None:
+        self._settings = settings
+        self._running: list[RunningProjection] = []
+
+    def start(self) -> None:
+        """Start all. What fails later shows in `status` and is tried again as the projection says."""
+        for projection in self._settings.projections:
+            self._running.append(start_projection(projection, self._source_of(projection)))
+
+    def status(self) -> tuple[ProjectionStatus, ...]:
+        return tuple(one.status() for one in self._running)
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End all after their transactions; False where a handler did not return in time."""
+        ended = [one.stop(timeout_s) for one in self._running]
+        return all(ended)
+
+    def _source_of(self, projection: Projection) -> MakeSource:
+        settings, source = self._settings, projection.source
+
+        def make() -> Source:
+            if isinstance(source, Remote):
+                from thespian_dc.stream.client import RemoteSource  # grpc: on use, after any fork
+
+                return RemoteSource(source, f"{settings.service}/{projection.name}")
+            return local_source(source, settings.journal)
+
+        return make

@@ -1,0 +1,182 @@
+"""A consumer's end of one call: what to ask, whether what comes is in order, when to give credit
+back. Pure.
+
+in: Started, batches and beats of the producer, what was handled, time    out: Start, Credit, Beat,
+or an error Laws:
+- A batch above the expected offset is StreamGapError, never handed over; one wholly below is
+  dropped.
+- Credit given back is exactly what `cost_of` counted; what is unhandled never exceeds the window by
+  more than one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from thespian_dc.model.errors import JournalDivergedError
+from thespian_dc.model.position import START, Position
+from thespian_dc.model.stream_errors import (
+    MalformedMessageError,
+    PeerSilentError,
+    ProtocolVersionError,
+    StreamGapError,
+)
+from thespian_dc.projection.api import SourceBatch
+from thespian_dc.stream.batches import cost_of
+from thespian_dc.wire.conversion import PROTOCOL, Credit, Start, Started
+
+WINDOW = Credit(4 << 20, 40_000)
+"""What may be handed over and not yet handled."""
+HEARTBEAT_MS = 2_000
+SILENT_INTERVALS = 3
+RECONNECT_MS = (100, 5_000)
+
+
+class Reconnect:
+    """Pauses between attempts: doubling, with jitter, back to the first after a call that
+    worked."""
+
+    def __init__(self, pauses_ms: tuple[int, int] = RECONNECT_MS) -> None:
+        self._first_ms, self._greatest_ms = pauses_ms
+        self._failures = 0
+
+    def on_worked(self) -> None:
+        self._failures = 0
+
+    def pause_ms(self, jitter: float) -> int:
+        """The pause before the next attempt; 0 <= jitter < 1."""
+        pause = min(self._greatest_ms, self._first_ms << min(self._failures, 20))
+        self._failures += 1
+        return int(pause * (1 - jitter / 2))
+
+
+class ConsumerCore:
+    """One call. outstanding: what earlier calls handed over and is not handled yet."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        consumer: str,
+        journal_id: str,
+        positions: Mapping[int, Position],
+        outstanding: Credit,
+        peer: str,
+        heartbeat_ms: int,
+        now_us: int,
+    ) -> None:
+        self._stream_id, self._consumer, self._journal_id = stream_id, consumer, journal_id
+        self.positions = dict(positions)
+        """Where to resume: behind the last batch handed over, by slice."""
+        self._outstanding, self._due = outstanding, Credit(0, 0)
+        self._peer = peer
+        self._heartbeat_ms = heartbeat_ms
+        self._heard_us = self._sent_us = now_us
+        self._started: Started | None = None
+
+    def first(self, correlation_id: str) -> Start:
+        """The message that opens the call."""
+        left = Credit(
+            max(0, WINDOW.bytes - self._outstanding.bytes),
+            max(0, WINDOW.events - self._outstanding.events),
+        )
+        return Start(
+            PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
+            self._heartbeat_ms, correlation_id,
+        )  # fmt: skip
+
+    # --- what comes ---
+
+    def on_started(self, started: Started, now_us: int) -> bool:
+        """Check what the producer is. False: it has slices that `positions` lacks, so ask again
+        with `positions`, which has them now."""
+        self._heard_us = now_us
+        if self._started is not None:
+            raise MalformedMessageError("a call's answer", "Started came twice")
+        if started.protocol != PROTOCOL:
+            raise ProtocolVersionError(started.protocol, PROTOCOL)
+        if self._journal_id and started.journal_id != self._journal_id:
+            reason = f"its id is {started.journal_id}"
+            raise JournalDivergedError(self._where(), 0, reason)
+        self._started = started
+        self._heartbeat_ms = started.heartbeat_ms or self._heartbeat_ms
+        complete = not self.positions or len(self.positions) == started.slices
+        for slice_ in range(started.slices):
+            self.positions.setdefault(slice_, START)
+        return complete
+
+    def on_batch(self, batch: SourceBatch, now_us: int) -> SourceBatch | None:
+        """The batch if it goes on from the one before, None for a duplicate; StreamGapError."""
+        self._heard_us = now_us
+        if self._started is None:
+            raise MalformedMessageError("a call's answer", "a batch came before Started")
+        before = self.positions.get(batch.slice)
+        if before is None:
+            raise MalformedMessageError("a batch", f"slice {batch.slice} was not asked for")
+        if batch.base_offset > before.offset:
+            where = f"{self._where()} slice {batch.slice}"
+            raise StreamGapError(where, before.offset, batch.base_offset)
+        cost = cost_of(batch)
+        self._outstanding = _sum(self._outstanding, cost)
+        if batch.next_offset <= before.offset:
+            self.on_handled(cost)
+            return None
+        self.positions[batch.slice] = Position(batch.next_offset, batch.commits[-1].write_id)
+        return batch
+
+    def on_beat(self, now_us: int) -> None:
+        self._heard_us = now_us
+
+    def on_handled(self, cost: Credit) -> None:
+        """Batches of this cost are handled for good."""
+        self._due = _sum(self._due, cost)
+        self._outstanding = Credit(
+            self._outstanding.bytes - cost.bytes, self._outstanding.events - cost.events
+        )
+
+    # --- what goes ---
+
+    def take_credit(self) -> Credit | None:
+        """Credit to give back now: by quarters of the window, or when nothing is left unhandled."""
+        due, outstanding = self._due, self._outstanding
+        if due == (0, 0):
+            return None
+        much = due.bytes * 4 >= WINDOW.bytes or due.events * 4 >= WINDOW.events
+        if not much and (outstanding.events > 0 or outstanding.bytes > 0):
+            return None
+        self._due = Credit(0, 0)
+        return due
+
+    def on_sent(self, now_us: int) -> None:
+        """Something went out: no beat is due for an interval."""
+        self._sent_us = now_us
+
+    def beat_due(self, now_us: int) -> bool:
+        return now_us - self._sent_us >= self._heartbeat_ms * 1000
+
+    def check_alive(self, now_us: int) -> None:
+        """PeerSilentError when nothing came for three intervals."""
+        silent_ms = (now_us - self._heard_us) // 1000
+        if silent_ms > SILENT_INTERVALS * self._heartbeat_ms:
+            raise PeerSilentError(self._peer, silent_ms)
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """The interval in force."""
+        return self._heartbeat_ms
+
+    @property
+    def started(self) -> bool:
+        """The producer answered."""
+        return self._started is not None
+
+    @property
+    def outstanding(self) -> Credit:
+        """Handed over and not handled, for the next call."""
+        return self._outstanding
+
+    def _where(self) -> str:
+        return f"{self._stream_id} of {self._peer}"
+
+
+def _sum(one: Credit, other: Credit) -> Credit:
+    return Credit(one.bytes + other.bytes, one.events + other.events)

@@ -1,0 +1,173 @@
+"""One consumer's call at the producer: performs what its ProducerCore decides. Runs on the stream
+loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import grpc.aio
+
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalDivergedError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import START
+from thespian_dc.model.stream_errors import UnknownStreamError, WrongFirstMessageError
+from thespian_dc.stream.batches import write_batch
+from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_start
+from thespian_dc.stream.tail import Tail
+from thespian_dc.wire.conversion import (
+    PROTOCOL,
+    Start,
+    Started,
+    read_from_consumer,
+    write_beat,
+    write_started,
+)
+
+FIRST_MESSAGE_S = 10.0
+"""How long a call may stay open without its Start."""
+
+
+class OpenStream(NamedTuple):
+    """A stream as the server serves it."""
+
+    stream_id: str
+    journal: Journal
+    tail: Tail
+
+
+class PullCall:
+    """One call. A Waiter of the stream's tail."""
+
+    def __init__(self, streams: dict[str, OpenStream], pool: Executor, context: Any) -> None:
+        self._streams, self._pool, self._context = streams, pool, context
+        self._wake = asyncio.Event()
+        self._error: Exception | None = None
+        self._ended = False
+        self._core: ProducerCore
+
+    async def run(self) -> None:
+        """Serve until the consumer ends the call; raises what is to end it otherwise."""
+        start = check_start(await self._first())
+        stream = self._streams.get(start.stream_id)
+        if stream is None:
+            raise UnknownStreamError(start.stream_id)
+        tail = stream.tail
+        self._core = ProducerCore(start, tail.slices, self._context.peer(), now_us())
+        loop = asyncio.get_running_loop()
+        heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
+        for slice_, head in heads.items():
+            tail.know_head(slice_, head)
+        started = Started(
+            PROTOCOL, stream.journal.journal_id, tail.entity_type, tail.slices, heads,
+            self._core.heartbeat_ms,
+        )  # fmt: skip
+        await self._context.write(write_started(started))
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._serve(tail)
+        finally:
+            tail.forget(self)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    def end(self, error: Exception) -> None:
+        """End the call with this error at its next turn."""
+        self._error = error
+        self._wake.set()
+
+    # --- the tail's waiter ---
+
+    def on_ready(self, slice_: int) -> None:
+        self._core.on_ready(slice_)
+        self._wake.set()
+
+    def on_read_error(self, slice_: int, error: Exception) -> None:
+        self.end(error)
+
+    # --- reading ---
+
+    async def _first(self) -> Any:
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                received = await self._context.read()
+        except TimeoutError as error:
+            raise WrongFirstMessageError(f"silence of {FIRST_MESSAGE_S:.0f} s") from error
+        return None if received is grpc.aio.EOF else read_from_consumer(received)
+
+    async def _read(self) -> None:
+        try:
+            while (received := await self._context.read()) is not grpc.aio.EOF:
+                self._core.on_message(read_from_consumer(received), now_us())
+                self._wake.set()
+        except Exception as error:  # noqa: BLE001 - what ends the call, whatever it was
+            self.end(error)
+        self._ended = True
+        self._wake.set()
+
+    # --- writing ---
+
+    async def _serve(self, tail: Tail) -> None:
+        core, write = self._core, self._context.write
+        while not self._ended:
+            if self._error is not None:
+                raise self._error
+            self._wake.clear()
+            sent = await self._send_one(tail)
+            now = now_us()
+            if core.beat_due(now):
+                await write(write_beat(time.time_ns() // 1000))
+                core.on_sent(now)
+            if not sent:
+                await self._sleep((core.wakeup_us() - now) / 1e6)
+
+    async def _send_one(self, tail: Tail) -> bool:
+        """Send the next batch that is here; False when there is none, or no credit for it."""
+        core = self._core
+        while (slice_ := core.next_turn()) is not None:
+            offset = core.offsets[slice_]
+            commits = tail.take(slice_, offset, BATCH_BYTES_MAX)
+            if commits:
+                batch = core.form(slice_, commits, tail.head(slice_))
+                if batch is None:
+                    return False
+                await self._context.write(write_batch(batch))
+                core.on_sent(now_us())
+                return True
+            core.on_nothing(slice_)
+            tail.want(slice_, offset, self)
+        return False
+
+    async def _sleep(self, longest_s: float) -> None:
+        try:
+            async with asyncio.timeout(max(longest_s, 0)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+
+def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
+    """Compare every position with the journal and return the heads; JournalDivergedError.
+    Blocks."""
+    journal, tail = stream.journal, stream.tail
+    if start.journal_id and start.journal_id != journal.journal_id:
+        reason = f"its id is {journal.journal_id}, the positions are of {start.journal_id}"
+        raise JournalDivergedError(f"stream {stream.stream_id}", 0, reason)
+    heads = {}
+    for slice_, at in (start.positions or dict.fromkeys(range(tail.slices), START)).items():
+        key = SliceKey(tail.entity_type, slice_)
+        where = f"stream {stream.stream_id} slice {slice_}"
+        heads[slice_] = head = journal.find_head(key).head
+        if at.offset > head:
+            raise JournalDivergedError(where, at.offset, f"its head is {head}")
+        if at.offset and journal.position_before(key, at.offset).write_id != at.write_id:
+            raise JournalDivergedError(where, at.offset, "another commit stands before it")
+    return heads
+
+
+def now_us() -> int:
+    """Monotonic microseconds: heartbeats do not mind a clock that is set."""
+    return time.monotonic_ns() // 1000

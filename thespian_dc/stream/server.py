@@ -1,0 +1,176 @@
+"""The producer's gRPC server: many consumers pull slice logs from one journal, each at its own
+pace.
+
+A shell around ProducerCore and Tail. Everything runs on the process's stream loop; the journal is
+read in a small pool. CancelledError is never kept: grpc.aio leaks a call whose handler does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.record import Commit
+from thespian_dc.model.settings import check_plaintext, check_target
+from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
+from thespian_dc.stream.health import Health
+from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.stream.protocol import StartProducer
+from thespian_dc.stream.pull import OpenStream, PullCall
+from thespian_dc.stream.tail import Tail
+from thespian_dc.stream.tls import server_credentials
+from thespian_dc.stream.transform import entity_type_of, view_for, whole_commit
+from thespian_dc.wire.status import status_of
+
+log = logging.getLogger(__name__)
+
+SERVICE = "thespian_dc.v1.EventStreams"
+CALLS_MAX = 10_000
+"""Open calls; more are refused with RESOURCE_EXHAUSTED."""
+READERS = 4
+MESSAGE_BYTES_MAX = 1 << 20
+"""Of what a consumer sends; a Start with 1,024 positions is 60 KiB."""
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # two producers on one port would share it silently
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    # A consumer that is gone without a word frees what is blocked on it.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+]
+
+
+class StreamServer:
+    """A server over one journal. `start`, `push` and `stop` may be called from any other thread."""
+
+    def __init__(self, settings: StartProducer) -> None:
+        self._settings = settings
+        host = check_target("listen", settings.listen)
+        check_plaintext("listen", host, settings.tls, settings.plaintext_beyond_loopback)
+        self._loop: LoopThread | None = None
+        self._journal: Journal | None = None
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="journal reader")
+        self._streams: dict[str, OpenStream] = {}
+        self._calls: set[PullCall] = set()  # bounded by CALLS_MAX
+        self._server: grpc.aio.Server | None = None
+        self._health = Health([SERVICE])
+        self._following: list[asyncio.Task[None]] = []
+
+    def start(self) -> int:
+        """Open the journal and listen; returns the port. ListenError, SettingsError,
+        JournalError."""
+        self._loop = acquire_loop()
+        try:
+            self._journal = journal = open_journal(self._settings.journal)
+            return self._loop.run(self._start(journal, self._slice_counts(journal)))
+        except BaseException:
+            self.stop()
+            raise
+
+    def push(self, commits: Sequence[Commit]) -> None:
+        """Fresh, durable commits: a hint for consumers at the tail."""
+        if self._loop is not None:
+            self._loop.loop.call_soon_threadsafe(self._push, commits)
+
+    def stop(self, grace_s: float = 0.5) -> None:
+        """Refuse new calls, end the open ones as UNAVAILABLE, release everything. Idempotent."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        loop.run(self._stop(grace_s))
+        self._pool.shutdown()
+        if self._journal is not None:
+            self._journal.close()
+        release_loop()
+
+    @property
+    def reads(self) -> int:
+        """Reads of the journal so far, over all streams."""
+        return sum(tail.reads for tail in self._tails())
+
+    @property
+    def calls(self) -> int:
+        """Open calls."""
+        return len(self._calls)
+
+    def _slice_counts(self, journal: Journal) -> dict[str, int]:
+        counts = journal.slice_counts()
+        for name in {entity_type_of(stream) for stream in self._settings.streams} - set(counts):
+            counts[name] = journal.slices(name, self._settings.slices)
+        return counts
+
+    def _tails(self) -> list[Tail]:
+        return list({id(stream.tail): stream.tail for stream in self._streams.values()}.values())
+
+    # --- on the loop ---
+
+    async def _start(self, journal: Journal, counts: dict[str, int]) -> int:
+        tails: dict[tuple[str, str], Tail] = {}
+        for stream in self._settings.streams:
+            name, view = entity_type_of(stream), view_for(stream)
+            # Streams without a transform show the same bytes: one cache serves them all.
+            shared = (name, "" if view is whole_commit else stream.stream_id)
+            if shared not in tails:
+                tails[shared] = Tail(journal, name, counts[name], self._pool, view)
+            self._streams[stream.stream_id] = OpenStream(stream.stream_id, journal, tails[shared])
+        self._following = [asyncio.create_task(tail.follow()) for tail in tails.values()]
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
+        pull: dict[str, Any] = {"Pull": grpc.stream_stream_rpc_method_handler(self._pull)}
+        events = grpc.method_handlers_generic_handler(SERVICE, pull)
+        server.add_generic_rpc_handlers((events, self._health.handlers()))
+        port = self._listen(server)
+        await server.start()
+        self._server = server
+        self._health.set_serving(True)
+        return port
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        listen, tls = self._settings.listen, self._settings.tls
+        try:
+            if tls is None:
+                port = server.add_insecure_port(listen)
+            else:
+                port = server.add_secure_port(listen, server_credentials(tls))
+        except RuntimeError as error:
+            raise ListenError(listen, str(error)) from error
+        if port == 0:
+            raise ListenError(listen, "the address cannot be bound")
+        return port
+
+    async def _stop(self, grace_s: float) -> None:
+        if self._server is not None:
+            self._health.set_serving(False)
+            for call in list(self._calls):
+                call.end(PeerUnavailableError(self._settings.service, "the producer stops"))
+            await self._server.stop(grace_s)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+
+    def _push(self, commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            for tail in self._tails():
+                if tail.entity_type == commit.key.entity_type:
+                    tail.push(commit)
+
+    async def _pull(self, _requests: Any, context: Any) -> None:
+        call = PullCall(self._streams, self._pool, context)
+        self._calls.add(call)
+        try:
+            await call.run()
+        except ThespianDcError as error:
+            facts = {"peer": context.peer(), "error": f"{type(error).__name__}: {error}"}
+            log.warning("stream_ended", extra=facts)
+            await context.abort(*status_of(error))
+        finally:
+            self._calls.discard(call)

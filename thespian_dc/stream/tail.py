@@ -1,0 +1,236 @@
+"""One read of each slice's log for all consumers of a stream: a bounded cache of commits, filled by
+reads and pushes.
+
+Everything happens on the loop's thread, but for the reads themselves, which run in a pool. Laws:
+- What `take` returns is contiguous from the offset asked for.
+- A pushed commit is taken only where it goes on from the known end; else it only says that there is
+  more to read. Reading is the truth: without any push everything arrives, a poll later.
+- The cache holds at most `bytes_max` bytes of bodies; the oldest to come in leave first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right, insort
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalUnavailableError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import Commit, checksum_of, records_of
+from thespian_dc.projection.api import CommitView
+from thespian_dc.stream.transform import View, whole_commit
+
+log = logging.getLogger(__name__)
+
+CACHE_BYTES_MAX = 8 << 20
+COMMIT_BYTES = 500
+"""What a cached commit takes beside its body, roughly."""
+READ_BYTES_MAX = 512 << 10
+POLL_MS = (5, 100)
+"""Pause after a poll that found something, and the greatest, reached by doubling while nothing
+comes."""
+
+
+class Waiter(Protocol):
+    """A call that wants more of a slice."""
+
+    def on_ready(self, slice_: int) -> None:
+        """There may be something now: take again."""
+
+    def on_read_error(self, slice_: int, error: Exception) -> None:
+        """What it wants cannot be read, now and later."""
+
+
+class _Slice:
+    __slots__ = ("bases", "end", "reading", "views", "waiters")
+
+    def __init__(self) -> None:
+        self.bases: list[int] = []  # of the cached commits, sorted
+        self.views: dict[int, CommitView] = {}
+        self.end = 0  # the greatest offset known to be written
+        self.waiters: dict[Waiter, int] = {}  # what each wants next
+        self.reading: set[int] = set()  # offsets of reads under way
+
+
+class _Read(NamedTuple):
+    """What a read found. error: what stands behind the last of `views`."""
+
+    slice: int
+    offset: int
+    views: list[CommitView]
+    error: Exception | None
+
+
+class Tail:
+    """The logs of one entity type, as one stream (or several without transform) shows them."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        entity_type: str,
+        slices: int,
+        pool: ThreadPoolExecutor,
+        view: View = whole_commit,
+        bytes_max: int = CACHE_BYTES_MAX,
+    ) -> None:
+        self.entity_type, self.slices = entity_type, slices
+        self._journal, self._pool, self._view, self._bytes_max = journal, pool, view, bytes_max
+        self._logs = [_Slice() for _ in range(slices)]
+        # slice, base, size of each cached commit, oldest first; bounded by bytes_max
+        self._cached: deque[tuple[int, int, int]] = deque()
+        self._cached_bytes = 0
+        self._awake = asyncio.Event()
+        self._poll_ms = POLL_MS[0]
+        self.reads = 0
+        """Reads of the journal so far."""
+
+    # --- for calls ---
+
+    def head(self, slice_: int) -> int:
+        """The slice's head as far as it is known here."""
+        return self._logs[slice_].end
+
+    def know_head(self, slice_: int, head: int) -> None:
+        """Somebody read the slice's head."""
+        log_ = self._logs[slice_]
+        log_.end = max(log_.end, head)
+
+    def take(self, slice_: int, offset: int, bytes_max: int) -> list[CommitView]:
+        """Cached commits from the one that covers `offset`, about bytes_max bytes; [] if it is not
+        here."""
+        cached = self._logs[slice_]
+        index = bisect_right(cached.bases, offset) - 1
+        taken: list[CommitView] = []
+        size = 0
+        while 0 <= index < len(cached.bases) and size < bytes_max:
+            view = cached.views[cached.bases[index]]
+            if not view.first_offset <= offset < view.end_offset:
+                break
+            taken.append(view)
+            size += len(view.body)
+            offset, index = view.end_offset, index + 1
+        return taken
+
+    def want(self, slice_: int, offset: int, waiter: Waiter) -> None:
+        """Call waiter.on_ready once there is something at `offset`."""
+        log_ = self._logs[slice_]
+        log_.waiters[waiter] = offset
+        if offset < log_.end:
+            self._read_soon(slice_, offset)
+        else:
+            self._awake.set()
+
+    def forget(self, waiter: Waiter) -> None:
+        """The call ended."""
+        for log_ in self._logs:
+            log_.waiters.pop(waiter, None)
+
+    # --- for hosts ---
+
+    def push(self, commit: Commit) -> None:
+        """A fresh commit of this entity type, durable already: a hint."""
+        slice_ = commit.key.slice
+        if slice_ >= self.slices:
+            return
+        log_ = self._logs[slice_]
+        goes_on = commit.base_offset == log_.end and self._view is whole_commit
+        if goes_on and checksum_of(commit) == commit.checksum:
+            self._put(slice_, whole_commit(commit))
+        log_.end = max(log_.end, commit.end_offset)
+        self._notify(slice_)
+
+    # --- reading ---
+
+    async def follow(self) -> None:
+        """Poll for what waiters want, for ever; cancelled when the server stops."""
+        while True:
+            wanted = [
+                (slice_, offset)
+                for slice_, log_ in enumerate(self._logs)
+                for offset in set(log_.waiters.values()) - log_.reading
+            ]
+            self._awake.clear()
+            if wanted:
+                found = await self._read_all(wanted)
+                self._poll_ms = POLL_MS[0] if found else min(2 * self._poll_ms, POLL_MS[1])
+                await asyncio.sleep(self._poll_ms / 1000)
+            else:
+                await self._awake.wait()
+
+    async def _read_all(self, wanted: list[tuple[int, int]]) -> bool:
+        for slice_, offset in wanted:
+            self._logs[slice_].reading.add(offset)
+        loop = asyncio.get_running_loop()
+        reads = await loop.run_in_executor(self._pool, lambda: [self._read(*w) for w in wanted])
+        for read in reads:
+            self._on_read(read)
+        return any(read.views for read in reads)
+
+    def _read_soon(self, slice_: int, offset: int) -> None:
+        log_ = self._logs[slice_]
+        if offset in log_.reading:
+            return
+        log_.reading.add(offset)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._read, slice_, offset)
+
+        def on_done(done: asyncio.Future[_Read]) -> None:
+            if not done.cancelled():
+                self._on_read(done.result())
+
+        future.add_done_callback(on_done)
+
+    def _read(self, slice_: int, offset: int) -> _Read:
+        """In the pool. Damage and a failing transform show what stands before them first."""
+        views: list[CommitView] = []
+        key = SliceKey(self.entity_type, slice_)
+        try:
+            for commit in self._journal.read(key, offset, READ_BYTES_MAX):
+                if checksum_of(commit) != commit.checksum:
+                    records_of(commit)  # raises the damage by name
+                views.append(self._view(commit))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the consumer that asked is told
+            return _Read(slice_, offset, views, error)
+        return _Read(slice_, offset, views, None)
+
+    def _on_read(self, read: _Read) -> None:
+        self.reads += 1
+        log_ = self._logs[read.slice]
+        log_.reading.discard(read.offset)
+        for view in read.views:
+            self._put(read.slice, view)
+        if isinstance(read.error, JournalUnavailableError):
+            log.warning("journal_unavailable", extra={"error": str(read.error)})
+        elif read.error is not None and not read.views:
+            for waiter in [w for w, offset in log_.waiters.items() if offset == read.offset]:
+                del log_.waiters[waiter]
+                waiter.on_read_error(read.slice, read.error)
+        if read.views:
+            self._notify(read.slice)
+
+    def _put(self, slice_: int, view: CommitView) -> None:
+        log_ = self._logs[slice_]
+        log_.end = max(log_.end, view.end_offset)
+        if view.first_offset in log_.views:
+            return
+        log_.views[view.first_offset] = view
+        insort(log_.bases, view.first_offset)
+        size = len(view.body) + COMMIT_BYTES
+        self._cached.append((slice_, view.first_offset, size))
+        self._cached_bytes += size
+        while self._cached_bytes > self._bytes_max and len(self._cached) > 1:
+            gone, base, size = self._cached.popleft()
+            self._cached_bytes -= size
+            del self._logs[gone].views[base]
+            bases = self._logs[gone].bases
+            del bases[bisect_right(bases, base) - 1]
+
+    def _notify(self, slice_: int) -> None:
+        log_ = self._logs[slice_]
+        ready = [waiter for waiter, offset in log_.waiters.items() if offset < log_.end]
+        for waiter in ready:
+            del log_.waiters[waiter]
+            waiter.on_ready(slice_)

@@ -1,0 +1,79 @@
+"""Named errors over gRPC and back: a status, a text, and the error's name and arguments in trailing
+metadata.
+
+Only the classes listed here are built from what another service says; anything else that ends a
+call becomes StreamRefusedError with its status and text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from thespian_dc.model import errors, stream_errors
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.stream_errors import (
+    PeerNotTrustedError,
+    PeerUnavailableError,
+    StreamRefusedError,
+)
+from thespian_dc.wire import streams_pb2 as pb
+
+PROBLEM = "thespian-dc-problem-bin"
+_TEXT_MAX = 1000
+_TRAVELS: dict[str, type[ThespianDcError]] = {
+    kind.__name__: kind
+    for kind in (
+        errors.CorruptRecordError, errors.GapError, errors.JournalDivergedError,
+        errors.JournalUnavailableError, errors.TrimmedError,
+        stream_errors.MalformedMessageError, stream_errors.PeerSilentError,
+        stream_errors.PeerUnavailableError, stream_errors.ProtocolVersionError,
+        stream_errors.SliceOutOfRangeError, stream_errors.TransformError,
+        stream_errors.UnknownStreamError, stream_errors.WrongFirstMessageError,
+    )
+}  # fmt: skip
+
+
+def status_of(error: ThespianDcError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """(status, text, trailing metadata) to end a call with."""
+    status = getattr(grpc.StatusCode, error.grpc_status)
+    problem = pb.Problem(error=type(error).__name__)
+    for argument in error.args:
+        if isinstance(argument, int):
+            problem.arguments.add(number=argument)
+        else:
+            problem.arguments.add(text=str(argument)[:_TEXT_MAX])
+    return status, str(error)[:_TEXT_MAX], ((PROBLEM, problem.SerializeToString()),)
+
+
+def error_of(
+    peer: str, code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, Any]]
+) -> ThespianDcError:
+    """The named error that ended a call to `peer`."""
+    named = _named(metadata)
+    if named is not None:
+        return named
+    if code is grpc.StatusCode.UNAVAILABLE:
+        if "handshake" in details.lower() or "CERTIFICATE" in details or "SSL" in details:
+            return PeerNotTrustedError(peer, details)
+        return PeerUnavailableError(peer, details)
+    return StreamRefusedError(peer, code.name, details)
+
+
+def _named(metadata: Iterable[tuple[str, Any]]) -> ThespianDcError | None:
+    raw = next((value for key, value in metadata if key == PROBLEM), None)
+    if not isinstance(raw, bytes):
+        return None
+    problem = pb.Problem()
+    try:
+        problem.ParseFromString(raw)
+        kind = _TRAVELS[problem.error]
+        values = [getattr(one, one.WhichOneof("value") or "text") for one in problem.arguments]
+        error = kind(*values)
+        str(error)  # arguments of wrong kinds show here, not where somebody prints it
+    except (DecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return error
