@@ -19,8 +19,8 @@ CHECKED = (PACKAGE, "tests", "samples", "bench")
 # A room may import rooms of a lower number; rooms of one number never import each other.
 LEVEL = {
     "model": 0, "crdt": 1, "codec": 1, "journal": 2, "wire": 2, "shell": 2, "slices": 3,
-    "entity": 4, "projection": 4, "stream": 5, "replication": 6, "client": 7, "node": 7, "cli": 8,
-    "testkit": 9,
+    "entity": 4, "projection": 4, "stream": 5, "replication": 6, "client": 7, "node": 7,
+    "settings_file": 7, "cli": 8, "testkit": 9,
 }  # fmt: skip
 OPEN_ROOMS = {"model", "shell", "wire"}  # imported without passing an api.py
 PURE_ROOMS = ("model", "crdt", "codec")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from thespian_dc.projection.api import ProjectionHandler as ProjectionHandler
     from thespian_dc.projection.api import SqlProjectionHandler as SqlProjectionHandler
     from thespian_dc.projection.api import Transaction as Transaction
+    from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
     "Client": "client.api",
@@ -56,6 +57,7 @@ _WHERE = {
     "ToEntity": "entity.protocol",
     "Transaction": "projection.api",
     "Upcaster": "codec.api",
+    "settings_from_toml": "settings_file",
 }
 
 __all__ = ["__version__", *_WHERE]  # noqa: PLE0604  names are strings

@@ -1,0 +1,1 @@
+"""The command `thespian-dc`: one verb per file, put together in main.py."""

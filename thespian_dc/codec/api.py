@@ -21,6 +21,7 @@ that the class does not have (a newer writer's) is dropped; everything else is a
 from __future__ import annotations
 
 from thespian_dc.codec.declare import Registered, Upcaster
+from thespian_dc.codec.readable import readable, readable_value
 from thespian_dc.codec.registry import Registry
 
-__all__ = ["Registered", "Registry", "Upcaster"]
+__all__ = ["Registered", "Registry", "Upcaster", "readable", "readable_value"]

@@ -309,3 +309,63 @@ def open_journal(url: str, create: bool = True) -> Journal:
 
         return open_cassandra(url)
     raise JournalUrlError(url, f"no journal is called {scheme!r}")
+
+
+class Schema(NamedTuple):
+    """What stands in a server about a journal's schema. found: its version before this call."""
+
+    found: int
+    version: int
+    journal_id: str
+    home_dc: str
+    segment_records: int
+
+
+class ServerFacts(NamedTuple):
+    """What servers say about themselves; nothing is refused and nothing is written.
+
+    servers: (address, data centre, release, paxos_variant) of each, "" where it does not say.
+    data_centre: the one this client works in. schema: None where there is no complete one.
+    schema_wanted: the version that this program needs.
+    """
+
+    servers: tuple[tuple[str, str, str, str], ...]
+    data_centre: str
+    schema: Schema | None
+    schema_wanted: int
+
+
+def apply_schema(url: str) -> Schema | None:
+    """Make what the journal's schema lacks; None: an embedded journal, which makes its own."""
+    if not _on_a_server(url):
+        return None
+    from thespian_dc.journal.cassandra.facts import schema_applied
+
+    return schema_applied(url)
+
+
+def check_schema(url: str) -> Schema | None:
+    """SchemaError or HomeDataCentreError where it does not fit; None: an embedded journal."""
+    if not _on_a_server(url):
+        return None
+    from thespian_dc.journal.cassandra.facts import schema_checked
+
+    return schema_checked(url)
+
+
+def server_facts(url: str) -> ServerFacts | None:
+    """What `thespian-dc doctor` looks at; None: an embedded journal."""
+    if not _on_a_server(url):
+        return None
+    from thespian_dc.journal.cassandra.facts import facts_of
+
+    return facts_of(url)
+
+
+def _on_a_server(url: str) -> bool:
+    from thespian_dc.model.errors import JournalUrlError
+
+    scheme = url.split(":", 1)[0]
+    if scheme not in ("cassandra", "sqlite", "memory"):
+        raise JournalUrlError(url, f"no journal is called {scheme!r}")
+    return scheme == "cassandra"

@@ -2,8 +2,8 @@
 
 Each field says its unit, default and reason. Secrets are file paths, never values: Thespian prints
 messages. Classes and callables must be importable (`module:name` in TOML); a lambda or a local
-class is a SettingsError that names the field. `thespian_dc.model.settings_file` reads the same from
-TOML.
+class is a SettingsError that names the field. `thespian_dc.settings_from_toml(path)` reads the same
+from TOML.
 """
 
 from __future__ import annotations

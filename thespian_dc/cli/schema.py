@@ -1,0 +1,70 @@
+"""`thespian-dc schema apply|check`: a server's tables are made here and by no running actor."""
+
+from __future__ import annotations
+
+import click
+
+from thespian_dc.cli.journals import journal_option, json_option
+from thespian_dc.cli.output import json_line, safe
+from thespian_dc.journal.api import Schema, apply_schema, check_schema
+from thespian_dc.model.errors import HomeDataCentreError, SchemaError
+
+NOTHING = "nothing to do: an embedded journal makes its tables by itself"
+
+
+@click.group()
+def schema() -> None:
+    """Make or check the tables of a journal on a server."""
+
+
+@schema.command()
+@journal_option()
+@json_option
+def apply(url: str, as_json: bool) -> None:
+    """Make what is missing and change nothing that is there; one at a time.
+
+    The first time it records the journal's id, home data centre and segment size for ever.
+    """
+    applied = apply_schema(url)
+    if applied is None:
+        _print_nothing(url, as_json)
+    else:
+        done = "unchanged" if applied.found == applied.version else "made"
+        _print(url, done, applied, as_json)
+
+
+@schema.command()
+@journal_option()
+@json_option
+@click.pass_context
+def check(context: click.Context, url: str, as_json: bool) -> None:
+    """Compare the tables with what this version needs. Exits with 1 where they do not fit."""
+    try:
+        found = check_schema(url)
+    except (SchemaError, HomeDataCentreError) as error:
+        if as_json:
+            click.echo(json_line({"journal": url, "result": "differs", "message": str(error)}))
+        else:
+            click.echo(f"differs: {safe(str(error))}")
+        context.exit(1)
+    if found is None:
+        _print_nothing(url, as_json)
+    else:
+        _print(url, "fits", found, as_json)
+
+
+def _print(url: str, result: str, found: Schema, as_json: bool) -> None:
+    if as_json:
+        click.echo(json_line({"journal": url, "result": result, **found._asdict()}))
+        return
+    click.echo(
+        safe(
+            f"{result}: schema {found.version} of {url}, journal {found.journal_id}, home data "
+            f"centre {found.home_dc}, {found.segment_records} records to a segment"
+        )
+    )
+
+
+def _print_nothing(url: str, as_json: bool) -> None:
+    fields = {"journal": url, "result": "embedded", "message": NOTHING}
+    click.echo(json_line(fields) if as_json else NOTHING)
