@@ -23,7 +23,7 @@ from thespian.actors import (
 from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
 
 from thespian_dc.entity.alone import Kind, Tick, receive
-from thespian_dc.entity.effects import HANDLING, Chain, Effects, Keep, OpenAsk, Stage
+from thespian_dc.entity.effects import Chain, Effects, Keep, OpenAsk, Stage
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import EntityRef, ReplyAddress, Status
@@ -122,7 +122,7 @@ class EntityActor(ActorTypeDispatcher):
     def none(self) -> Chain:
         """Persist nothing; for `self.none().then_reply(...)`."""
         effects = self._effects("none")
-        effects.open("none", HANDLING)
+        effects.open_to_handlers("none")
         return effects
 
     def no_reply(self) -> None:
@@ -267,7 +267,7 @@ class EventSourcedActor(EntityActor):
         """Persist an event, or a list of events: all of one command's or none. Encoded now; applied
         after the handler. UnregisteredTypeError, UnencodableError: nothing was recorded."""
         effects = self._effects("persist")
-        effects.open("persist", HANDLING)
+        effects.open_to_handlers("persist")
         encode = effects.instance.type.registry.encode
         if isinstance(events, list):
             recorded = [Recorded(event, *encode(event)) for event in events]
@@ -301,7 +301,7 @@ class DurableStateActor(EntityActor):
 
     def _changes(self, what: str, expected_revision: int | None) -> Effects:
         effects, instance = self._effects(what), self._hosted(what)
-        effects.open(what, HANDLING)
+        effects.open_to_handlers(what)
         if effects.events:
             raise EffectError(what, "a command that changed the state already", "persist once")
         if expected_revision is not None and expected_revision != instance.seq_nr:

@@ -35,8 +35,6 @@ class Stage(enum.Enum):
     CLOSED = "code that runs after its handler has ended"
 
 
-HANDLING = frozenset((Stage.HANDLER, Stage.ANSWERED))
-
 
 # --- recorded effects that are the host's to perform, beside Answer, Send and Forward ---
 class ReplyWith(NamedTuple):
@@ -118,14 +116,16 @@ class Effects(Chain):
         self.answered = self.stashed = False
         self.asks = 0
 
-    def open(self, effect: str, stages: frozenset[Stage] | None = None) -> None:
-        """Raise EffectError where `effect` is not open to the code that runs now."""
-        if self.stage is Stage.CLOSED or (stages is not None and self.stage not in stages):
-            remedy = (
-                "call it before the handler returns" if self.stage is Stage.CLOSED
-                else "call it in a command handler"
-            )  # fmt: skip
-            raise EffectError(effect, self.stage.value, remedy)
+    def open(self, effect: str) -> None:
+        """Raise EffectError where user code of this run has ended."""
+        if self.stage is Stage.CLOSED:
+            raise EffectError(effect, self.stage.value, "call it before the handler returns")
+
+    def open_to_handlers(self, effect: str) -> None:
+        """Raise EffectError where the code that runs now does not handle a command."""
+        stage = self.stage
+        if stage is not Stage.HANDLER and stage is not Stage.ANSWERED:
+            raise EffectError(effect, stage.value, "call it while a command is handled")
 
     # --- recording ---
     def answer(self, status: Status, value: Any) -> None:
@@ -137,7 +137,7 @@ class Effects(Chain):
             self.items.append(Answer(turn.reply_to, status, body))
 
     def claim_answer(self, effect: str) -> None:
-        self.open(effect, HANDLING)
+        self.open_to_handlers(effect)
         turn = self.turn
         if self.answered or (turn is not None and turn.answered):
             raise EffectError(effect, "a command that is answered already", "answer it once")
@@ -149,19 +149,21 @@ class Effects(Chain):
         return self
 
     def then(self, function: Callable[[Any], Any]) -> Chain:
-        self.open("then", HANDLING)
+        self.open_to_handlers("then")
         self.items.append(Then(function, None))
         return self
 
     def then_stop(self) -> Chain:
-        self.open("then_stop", HANDLING)
+        self.open_to_handlers("then_stop")
         self.items.append(Keep.STOP)
         return self
 
     def keep(self, effect: Keep) -> None:
-        self.open(effect.value, HANDLING if effect is Keep.STASH else None)
         if effect is Keep.STASH:
+            self.open_to_handlers(effect.value)
             self.stashed = True
+        else:
+            self.open(effect.value)
         self.items.append(effect)
 
     def send(self, target: Any, message: Any) -> None:
