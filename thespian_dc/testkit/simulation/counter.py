@@ -1,0 +1,66 @@
+"""The entity that simulations run: it adds, and every answer says which events it has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from thespian_dc.entity.actor import EventSourcedActor
+from thespian_dc.model.entity_errors import CommandRejectedError
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Persist one Added per amount, all of one command in one commit."""
+
+    nonce: str
+    amounts: tuple[int, ...]
+    note: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Persist nothing; answer what was seen."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    nonce: str
+    amount: int
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state after seq_nr events."""
+
+    seq_nr: int
+    total: int
+
+
+class Counter(EventSourcedActor):
+    """Its state changes in place: what is uncommitted shows if it leaks."""
+
+    entity_type = "counter"
+    events: ClassVar[list[Any]] = [Added]
+    replies: ClassVar[list[Any]] = [Seen]
+    in_place_states = True
+    snapshot_every = 3
+
+    def empty_state(self) -> dict[str, int]:
+        return {"seq_nr": 0, "total": 0}
+
+    def receiveMsg_Add(self, command: Add, sender: Any) -> None:
+        if not command.amounts:
+            raise CommandRejectedError("nothing to add")
+        added = [Added(command.nonce, amount, command.note) for amount in command.amounts]
+        self.persist(added).then_reply(lambda state: Seen(state["seq_nr"], state["total"]))
+
+    def receiveMsg_Look(self, command: Look, sender: Any) -> None:
+        self.reply(Seen(self.state["seq_nr"], self.state["total"]))
+
+    def apply_event(self, state: dict[str, int], event: Added) -> None:
+        state["seq_nr"] += 1
+        state["total"] += event.amount

@@ -1,0 +1,110 @@
+"""Which faults a run meets, and when. Drawn from the seed; at least one crash hits an append."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
+from thespian_dc.testkit.simulation.counter import Counter
+from thespian_dc.testkit.simulation.journal import JOURNAL
+from thespian_dc.testkit.simulation.member import RESTART_US, SimulatedMember
+from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.world import World
+
+ZOMBIE_US = (2_500_000, 7_000_000)
+"""Longer than it takes the others to think a member dead."""
+CUT_US = (200_000, 4_000_000)
+EVERY_US = (300_000, 1_500_000)
+
+
+class FaultPlan:
+    """Strikes at random moments until the world is not faulty any more."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        members: Sequence[SimulatedMember],
+        consumers: Sequence[SimulatedConsumer],
+        client_names: Sequence[str],
+        slices: int,
+    ) -> None:
+        self._world, self._network = world, network
+        self._members, self._consumers = members, consumers
+        self._client_names, self._slices = client_names, slices
+        self._strikes = [
+            self._crash_in_append, self._crash_in_append, self._crash_before_action,
+            self._zombie, self._zombie, self._compete, self._compete, self._cut_journal,
+            self._cut_client, self._crash_consumer, self._pause_consumer, self._second_consumer,
+        ]  # fmt: skip
+
+    def begin(self) -> None:
+        """From now on. The first strike is a crash during an append, of whoever appends first."""
+        for member in self._members:
+            member.doom.in_append = True
+        self._world.after(self._world.between(*EVERY_US), self._strike)
+
+    def _strike(self) -> None:
+        if not self._world.faulty:
+            return
+        self._world.rng.choice(self._strikes)()
+        self._world.after(self._world.between(*EVERY_US), self._strike)
+
+    def _member(self) -> SimulatedMember:
+        return self._world.rng.choice(self._members)
+
+    # --- members ---
+    def _crash_in_append(self) -> None:
+        self._member().doom.in_append = True
+
+    def _crash_before_action(self) -> None:
+        self._member().doom.actions = self._world.rng.randrange(30)
+
+    def _zombie(self) -> None:
+        member = self._member()
+        if member.alive and not member.paused:
+            self._world.hit("fault: member paused past the move of its slices")
+            member.pause(self._world.between(*ZOMBIE_US))
+
+    def _compete(self) -> None:
+        member = self._member()
+        if member.alive and not member.paused:
+            slices = self._world.rng.sample(range(self._slices), 2)
+            self._world.hit("fault: competing owner")
+            member.compete([SliceKey(Counter.entity_type, slice_) for slice_ in slices])
+
+    # --- links ---
+    def _cut_journal(self) -> None:
+        self._cut(self._member().name, JOURNAL)
+
+    def _cut_client(self) -> None:
+        self._cut(self._member().name, self._world.rng.choice(self._client_names))
+
+    def _cut(self, one: str, other: str) -> None:
+        self._network.cut(one, other)
+        self._world.note(f"{one} and {other} are cut off")
+        self._world.after(self._world.between(*CUT_US), self._network.heal, one, other)
+
+    # --- consumers ---
+    def _consumer(self) -> SimulatedConsumer:
+        return self._world.rng.choice(self._consumers)
+
+    def _crash_consumer(self) -> None:
+        consumer = self._consumer()
+        if consumer.alive:
+            self._world.hit("fault: consumer crash")
+            consumer.crash(self._world.between(*RESTART_US))
+
+    def _pause_consumer(self) -> None:
+        consumer = self._consumer()
+        if consumer.alive and not consumer.paused:
+            self._world.hit("fault: consumer paused")
+            consumer.pause(self._world.between(*ZOMBIE_US))
+
+    def _second_consumer(self) -> None:
+        """Another worker starts over the same positions: the first is fenced."""
+        for consumer in self._consumers:
+            if not consumer.alive:
+                self._world.hit("fault: competing consumer")
+                consumer.start()

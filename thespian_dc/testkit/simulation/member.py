@@ -1,0 +1,201 @@
+"""A simulated member: a host core and an allocation core in one process, driven as shells drive them.
+
+It performs each action in order and feeds results back; a crash may come before any action, and
+while an append is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from thespian_dc.entity import actions as entity
+from thespian_dc.entity.core import HostCore
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.protocol import Command, Route
+from thespian_dc.journal.api import Appended, Member, Owner
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.settings import Limits
+from thespian_dc.slices import allocation
+from thespian_dc.slices.actions import Append
+from thespian_dc.slices.phases import Phase
+from thespian_dc.testkit.simulation.counter import Counter
+from thespian_dc.testkit.simulation.journal import SimulatedJournal
+from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.process import Process
+from thespian_dc.testkit.simulation.world import World
+
+COMMIT_BYTES_MAX = 1_500
+LIMITS = Limits(passivate_after_s=0.4, resident_max=24, recoveries_max=4, known_commands=1_000)
+RESTART_US = (100_000, 2_500_000)
+APPEND_TAKES_US = 6_000
+"""About how long a simulated append takes: a crash within it meets one that is under way."""
+
+
+@dataclass
+class Doom:
+    """How this member is about to end. actions: crash before the action that is so many ahead."""
+
+    actions: int | None = None
+    in_append: bool = False
+    appending: set[bytes] = field(default_factory=set)
+
+
+class SimulatedMember(Process):
+    """`peers`: all members by name, and how answers find their client: `on_answer` of each."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        journal: SimulatedJournal,
+        clients: dict[str, Any],
+        name: str,
+        slices: int,
+    ) -> None:
+        super().__init__(world, name)
+        self._network, self._journal, self._clients = network, journal, clients
+        self._slices = slices
+        self._type = EntityType.of(Counter, slices)
+        self.doom = Doom()
+
+    def boot(self) -> None:
+        self.doom = Doom()
+        self.member_id = f"{self.name}.{self.incarnation}"
+        self.core = HostCore(
+            [self._type], self.member_id, LIMITS, self.world.new_id,
+            address=self.name, indexed=True, commit_bytes_max=COMMIT_BYTES_MAX,
+        )  # fmt: skip
+        me = Member(self.member_id, self.name, "simulated", (Counter.entity_type,), 0)
+        self._allocation = allocation.AllocationCore(me, {Counter.entity_type: self._slices})
+        self._assigned: frozenset[SliceKey] = frozenset()
+        self._routes: dict[SliceKey, Route] = {}
+        self._phases: dict[SliceKey, Phase] = {}
+        self._tick_us: int | None = None
+        self._beat()
+
+    # --- inputs ---
+    def on_command(self, command: Command) -> None:
+        """From a client."""
+        self._perform(self.core.on_commands([command], self.world.now_us))
+
+    def compete(self, keys: Iterable[SliceKey]) -> None:
+        """Claim these as if they were assigned: what a member with another view of its peers does."""
+        wanted = self._assigned | frozenset(keys)
+        self._perform(self.core.on_assigned(wanted, self.world.now_us, self._routes))
+
+    def _on_result(self, result: Any) -> None:
+        if isinstance(result, Appended):
+            self.doom.appending.discard(result.commit.write_id)
+        self._perform(self.core.on_result(result, self.world.now_us))
+
+    def _on_tick(self, at_us: int) -> None:
+        if self._tick_us == at_us:
+            self._tick_us = None
+            self._perform(self.core.on_tick(self.world.now_us))
+
+    # --- membership ---
+    def _beat(self) -> None:
+        for action in self._allocation.on_tick(self.world.now_us):
+            match action:
+                case allocation.Announce(member):
+                    announce = self._journal.memory.announce
+                    self._journal.call(
+                        self.name, lambda member=member: announce(member), _ignore
+                    )  # fmt: skip
+                case allocation.ReadMembers():
+                    answer = self.into(self._on_members)
+                    self._journal.call(self.name, self._registry, answer)
+        self.after(50_000, self._beat)
+
+    def _registry(self) -> tuple[list[Member], dict[int, Owner]]:
+        memory = self._journal.memory
+        return memory.members(), memory.owners(Counter.entity_type)
+
+    def _on_members(self, found: tuple[list[Member], dict[int, Owner]]) -> None:
+        members, owners = found
+        addresses = {member.member_id: member.address for member in members}
+        for slice_, owner in owners.items():
+            key = SliceKey(Counter.entity_type, slice_)
+            address = addresses.get(owner.member_id, "")
+            self._routes[key] = Route(*key, address, owner.epoch)
+        for action in self._allocation.on_members(members, self.world.now_us):
+            match action:
+                case allocation.Assigned(keys):
+                    self._assigned = keys
+                    self._perform(self.core.on_assigned(keys, self.world.now_us, self._routes))
+                case allocation.Forget(member_id):
+                    forget = self._journal.memory.forget
+                    self._journal.call(
+                        self.name, lambda member_id=member_id: forget(member_id), _ignore
+                    )  # fmt: skip
+        for key in self.core.owned() if self.alive else ():
+            owner = owners.get(key.slice)
+            if owner is not None and owner.member_id != self.member_id:
+                self._perform(self.core.on_confirmed(key, owner, self.world.now_us))
+
+    # --- actions ---
+    def _perform(self, actions: list[entity.Action]) -> None:
+        self._note_phases()
+        for action in actions:
+            if not self.alive or self._ends_here():
+                return
+            self.world.hit(f"host: {type(action).__name__}")
+            match action:
+                case Append(commit):
+                    self._append(action)
+                case entity.Answer(to, _, _):
+                    client = self._clients[to.client_id]
+                    self._network.send(self.name, client.name, client.on_answer, action)
+                case entity.Published():
+                    pass  # a hint: consumers poll
+                case entity.Report(event, where, what):
+                    self.world.hit(f"host: reported {event}")
+                    self.world.note(f"{self.member_id} reports {event} of {where}: {what}")
+                case entity.Send() | entity.Forward() | entity.Settle():
+                    raise AssertionError(f"counters send nothing: {action}")
+                case _:
+                    self._journal.perform(self.name, action, self.into(self._on_result))
+        self._set_timer()
+
+    def _append(self, action: Append) -> None:
+        commit = action.commit
+        self.doom.appending.add(commit.write_id)
+        self._journal.append(self.name, commit, self.into(self._on_result))
+        if self.doom.in_append:
+            delay_us = self.world.rng.randrange(APPEND_TAKES_US)
+            self.after(delay_us, self._end_in_append, commit.write_id)
+
+    def _end_in_append(self, write_id: bytes) -> None:
+        if self.doom.in_append and write_id in self.doom.appending:
+            self.world.hit("fault: crash during an append")
+            self.crash(self.world.between(*RESTART_US))
+
+    def _ends_here(self) -> bool:
+        if self.doom.actions is None:
+            return False
+        self.doom.actions -= 1
+        if self.doom.actions >= 0:
+            return False
+        self.world.hit("fault: crash before an action")
+        self.crash(self.world.between(*RESTART_US))
+        return True
+
+    def _set_timer(self) -> None:
+        due_us = self.core.wakeup_us()
+        if due_us is not None and (self._tick_us is None or due_us < self._tick_us):
+            self._tick_us = max(due_us, self.world.now_us)
+            self.after(self._tick_us - self.world.now_us, self._on_tick, self._tick_us)
+
+    def _note_phases(self) -> None:
+        """Count the transitions of all slice writers since the last input."""
+        for slice_ in self.core._hosted.all_slices():
+            before, phase = self._phases.get(slice_.key, Phase.OFF), slice_.writer.phase
+            if phase is not before:
+                self._phases[slice_.key] = phase
+                self.world.hit(f"writer: {before.value} -> {phase.value}")
+
+
+def _ignore(_: object) -> None:
+    """Nothing to do with the answer of a call that only writes."""

@@ -1,0 +1,59 @@
+"""The simulated sink: a consumer's effects and its positions, in one database.
+
+A transaction is one step: all of it or nothing, in the order of the calls. What it holds outlives
+every crash of a consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
+from thespian_dc.model.position import START
+from thespian_dc.projection.api import StoredPosition, StoredPositions
+from thespian_dc.projection.core import Move
+
+
+class Effect(NamedTuple):
+    """One handled event, as the handler wrote it down."""
+
+    slice: int
+    offset: int
+    entity_id: str
+    seq_nr: int
+
+
+class SimulatedPositions:
+    """Of one projection. `on_move` tells the checker who moved a position under which epoch."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, StoredPosition] = {}
+        self.journal_id = ""
+        self.effects: list[Effect] = []
+        self.on_move: Callable[[Move, int], None] = lambda move, epoch: None
+
+    def load(self) -> StoredPositions:
+        return StoredPositions(self.journal_id, dict(self.rows))
+
+    def claim(self, slices: Sequence[int], journal_id: str) -> StoredPositions:
+        """Raise the epoch of each slice by one; its former consumer moves nothing any more."""
+        if self.rows and self.journal_id != journal_id:
+            raise JournalDivergedError("projection simulated", 0, f"its id is {journal_id}")
+        self.journal_id = journal_id
+        for slice_ in slices:
+            epoch, position = self.rows.get(slice_, StoredPosition(0, START))
+            self.rows[slice_] = StoredPosition(epoch + 1, position)
+        return StoredPositions(journal_id, {slice_: self.rows[slice_] for slice_ in slices})
+
+    def transact(self, effects: Sequence[Effect], moves: Sequence[Move]) -> None:
+        """Effects and moves together; PositionConflictError leaves both out."""
+        for slice_, epoch, expected, _ in moves:
+            row = self.rows[slice_]
+            if (row.epoch, row.position.offset) != (epoch, expected):
+                found = f"{row.position.offset} under epoch {row.epoch}"
+                raise PositionConflictError("simulated", slice_, expected, found)
+        for move in moves:
+            self.on_move(move, self.rows[move.slice].epoch)
+            self.rows[move.slice] = StoredPosition(move.epoch, move.position)
+        self.effects += effects

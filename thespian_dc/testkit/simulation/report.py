@@ -1,0 +1,87 @@
+"""What many seeds together must have met, and how it is printed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from thespian_dc.testkit.simulation.run import Outcome
+
+STEPS_MIN, FAULTS_MIN = 2_000, 3
+FAULTS = (
+    "append met another head or epoch", "competing consumer", "competing owner", "consumer crash",
+    "consumer paused", "crash before an action", "crash during an append", "handler raised",
+    "link cut", "member paused past the move of its slices", "message doubled", "message late",
+    "message lost", "append refused, poison",
+    "append refused, overloaded", "read answer lost", "read request lost", "write answer lost",
+    "write applied late", "write request lost",
+)  # fmt: skip
+TRANSITIONS = (
+    "off -> claiming", "claiming -> reading claim", "claiming -> finding",
+    "reading claim -> finding", "reading claim -> claiming", "finding -> installing",
+    "finding -> off", "installing -> reading install", "installing -> reading last",
+    "reading install -> reading last", "reading install -> finding", "reading last -> idle",
+    "idle -> appending", "appending -> idle", "appending -> reading head",
+    "reading head -> appending", "reading head -> reading row", "reading head -> idle",
+    "reading head -> off", "reading row -> idle", "reading row -> off", "idle -> off",
+)  # fmt: skip
+HOST = (
+    "AdvanceIndex", "Answer", "Append", "Claim", "CommitAt", "Confirm", "FindHead", "HeadAt",
+    "Install", "LastCommit", "Published", "ReadOwner", "Recover", "WriteStates",
+)  # fmt: skip
+REST = (
+    "client: followed NOT_OWNER", "client: outcome unknown", "client: sent again",
+    "client: told CommandNotWrittenError", "client: told CommandRejectedError",
+    "projection: PositionConflictError", "projection: StreamGapError",
+    "projection: batch handled", "projection: duplicate dropped", "projection: slices claimed",
+)  # fmt: skip
+WANTED = (
+    *(f"fault: {one}" for one in FAULTS),
+    *(f"writer: {one}" for one in TRANSITIONS),
+    *(f"host: {one}" for one in HOST),
+    *REST,
+)
+"""A run of many seeds in which one of these never happened has proved too little: it fails."""
+
+
+class Totals:
+    """Of all seeds of one call."""
+
+    def __init__(self) -> None:
+        self.hits: Counter[str] = Counter()
+        self.seeds = self.steps = self.commands = self.records = 0
+        self.steps_least = self.faults_least = self.append_crashes_least = 1 << 30
+
+    def add(self, outcome: Outcome) -> None:
+        self.hits.update(outcome.hits)
+        self.seeds += 1
+        self.steps += outcome.steps
+        self.commands += outcome.commands
+        self.records += outcome.records
+        self.steps_least = min(self.steps_least, outcome.steps)
+        self.faults_least = min(self.faults_least, outcome.faults)
+        crashes = outcome.hits["fault: crash during an append"]
+        self.append_crashes_least = min(self.append_crashes_least, crashes)
+
+    def missing(self) -> list[str]:
+        """What should have happened and did not."""
+        left = [name for name in WANTED if not self.hits[name]]
+        if self.steps_least < STEPS_MIN:
+            left.append(f"{STEPS_MIN} actions in each seed; one had {self.steps_least}")
+        if self.faults_least < FAULTS_MIN:
+            left.append(f"{FAULTS_MIN} faults in each seed; one had {self.faults_least}")
+        if self.append_crashes_least < 1:
+            left.append("a crash during an append in each seed")
+        return left
+
+    def lines(self) -> list[str]:
+        """How often each fault and transition was hit."""
+        wanted = set(WANTED)
+        found = sorted({*self.hits, *wanted})
+        return [f"{self.hits[name]:>10}  {name}" for name in found]
+
+    def summary(self) -> str:
+        return (
+            f"{self.seeds} seeds: {self.steps} actions (at least {self.steps_least} a seed), "
+            f"{self.commands} commands, {self.records} records, at least {self.faults_least} "
+            f"faults and {self.append_crashes_least} crashes during an append a seed"
+        )

@@ -1,0 +1,153 @@
+"""One seed: build the world, let it run under faults, let it come to rest, judge it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from thespian_dc.testkit.simulation.checker import Checker
+from thespian_dc.testkit.simulation.client import SimulatedClient
+from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
+from thespian_dc.testkit.simulation.counter import Counter as CounterEntity
+from thespian_dc.testkit.simulation.faults import FaultPlan
+from thespian_dc.testkit.simulation.history import Broken, History
+from thespian_dc.testkit.simulation.journal import JournalFaults, SimulatedJournal
+from thespian_dc.testkit.simulation.member import SimulatedMember
+from thespian_dc.testkit.simulation.network import Network, NetworkFaults
+from thespian_dc.testkit.simulation.positions import SimulatedPositions
+from thespian_dc.testkit.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a run is. faulty_us: how long faults strike; rest_us: how long until all is well."""
+
+    members: int = 3
+    clients: int = 2
+    entities: int = 60
+    slices: int = 4
+    segment_records: int = 16
+    calm_us: int = 2_500_000
+    faulty_us: int = 12_000_000
+    rest_us: int = 60_000_000
+    pause_us: int = 30_000
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run met and what was found."""
+
+    seed: int
+    steps: int
+    commands: int
+    records: int
+    hits: Counter[str]
+    broken: list[Broken]
+    trace: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> int:
+        return sum(count for name, count in self.hits.items() if name.startswith("fault: "))
+
+
+class Simulation:
+    """The parts of one run. A seeded bug replaces classes here (bugs.py)."""
+
+    journal_class = SimulatedJournal
+    positions_class = SimulatedPositions
+    consumer_class = SimulatedConsumer
+    member_class = SimulatedMember
+
+    def __init__(self, seed: int, shape: Shape | None = None) -> None:
+        self.shape = shape = shape or Shape()
+        world = self.world = World(seed)
+        network = self.network = Network(world, NetworkFaults())
+        self.history = History()
+        self.journal = self.journal_class(world, network, JournalFaults(), shape.segment_records)
+        self.journal.memory.slices(CounterEntity.entity_type, shape.slices)
+        self.positions = self.positions_class()
+        self.checker = Checker(
+            self.history, self.journal, self.positions, CounterEntity.entity_type, shape.slices
+        )
+        clients: dict[str, Any] = {}
+        self.members = [
+            self.member_class(world, network, self.journal, clients, f"m{n}", shape.slices)
+            for n in range(shape.members)
+        ]
+        entity_ids = [f"e{n}" for n in range(shape.entities)]
+        by_name = {member.name: member for member in self.members}
+        self.clients = [
+            SimulatedClient(
+                world, network, self.journal, by_name, self.history, f"client{n}", shape.slices,
+                entity_ids, shape.pause_us,
+            )
+            for n in range(shape.clients)
+        ]  # fmt: skip
+        clients.update({client.name: client for client in self.clients})
+        self.consumers = [
+            self.consumer_class(
+                world, network, self.journal, self.positions, f"consumer{n}",
+                CounterEntity.entity_type, shape.slices,
+            )
+            for n in range(2)
+        ]  # fmt: skip
+
+    def run(self) -> Outcome:
+        """Calm, faults, rest, judgement."""
+        world, shape = self.world, self.shape
+        for process in (*self.members, *self.clients, self.consumers[0]):
+            process.start()
+        world.run(shape.calm_us)
+        world.faulty = True
+        names = [client.name for client in self.clients]
+        FaultPlan(world, self.network, self.members, self.consumers, names, shape.slices).begin()
+        world.run(shape.faulty_us)
+        self._come_to_rest()
+        self.checker.check()
+        return self._outcome()
+
+    def _come_to_rest(self) -> None:
+        """No faults from here on: every command must be answered, every record handled."""
+        world = self.world
+        world.faulty = False
+        self.network.heal_all()
+        for client in self.clients:
+            client.sending = False
+        for member in self.members:
+            member.doom.actions, member.doom.in_append = None, False
+        self.consumers[1].crash()
+        until_us = world.now_us + self.shape.rest_us
+        while world.now_us < until_us and not self._at_rest():
+            world.run(250_000)
+        # What was late arrives: an older write, a second answer.
+        world.run(3_000_000)
+        if not self._at_rest():
+            for what in self._unfinished():
+                self.history.breaks("liveness", what)
+
+    def _at_rest(self) -> bool:
+        return not self._unfinished()
+
+    def _unfinished(self) -> list[str]:
+        left = [
+            f"{sent.nonce} to {sent.entity_id} is not answered"
+            for sent in self.history.sent.values() if not sent.ended
+        ]  # fmt: skip
+        for slice_, head in self._heads().items():
+            row = self.positions.rows.get(slice_)
+            at = row.position.offset if row else 0
+            if at != head:
+                left.append(f"slice {slice_}: the position is {at}, the head is {head}")
+        return left
+
+    def _heads(self) -> dict[int, int]:
+        keys = self.checker.keys
+        return {key.slice: self.journal.memory.find_head(key).head for key in keys}
+
+    def _outcome(self) -> Outcome:
+        world = self.world
+        return Outcome(
+            world.seed, world.steps, len(self.history.sent), sum(self._heads().values()),
+            world.hits, self.history.broken, list(world.trace),
+        )  # fmt: skip
