@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from itertools import chain
@@ -26,6 +26,7 @@ from thespian_dc.journal.reading import (
     damage_of,
     found_in,
     index_rows_of,
+    is_sound,
     position_in,
 )
 from thespian_dc.journal.seal import seal
@@ -232,16 +233,20 @@ class MemoryJournal(CellRegistry):
         return rows[bases[at]] if at >= 0 and rows[bases[at]].end_offset > offset else None
 
     def _all(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
-        """The commits from..until, which must all be there."""
-        while from_offset < until_offset:
-            page = self.read(key, from_offset)
-            if not page:
-                raise GapError(f"slice log {key}: head", until_offset, from_offset)
-            for commit in page:
-                if commit.base_offset >= until_offset:
-                    return
-                yield commit
-                from_offset = commit.end_offset
+        """The commits from..until, which must all be there. Damaged ones are for the caller to judge."""
+        rows = self._storage.commits.get(key, {})
+        bases = list(rows) if from_offset < until_offset else []
+        first = max(bisect_right(bases, from_offset) - 1, 0)
+        expected: int | None = None
+        for base in bases[first : bisect_left(bases, until_offset)]:
+            if expected not in (None, base):
+                raise GapError(f"slice log {key}", expected or 0, base)
+            # A damaged row does not know where it ends; the next one does know where it starts.
+            expected = rows[base].end_offset if is_sound(rows[base]) else None
+            if expected is None or expected > from_offset:
+                yield rows[base]
+        if expected is not None and expected < until_offset:
+            raise GapError(f"slice log {key}: head", until_offset, expected)
 
     def read_entity(
         self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None

@@ -59,9 +59,14 @@ def check_contiguous(
             )
 
 
+def is_sound(commit: Commit) -> bool:
+    """True where the row's checksum matches."""
+    return checksum_of(commit) == commit.checksum
+
+
 def check_sound(commit: Commit, why: str) -> Commit:
     """Return the commit, or raise CorruptRecordError; for who relies on one of its columns."""
-    if checksum_of(commit) != commit.checksum:
+    if not is_sound(commit):
         records_of(commit)  # names the damaged record where it can
         raise damage_of(commit.key, commit.base_offset, "", why)
     return commit

@@ -8,7 +8,7 @@ finding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thespian_dc.journal.api import Head
 from thespian_dc.journal.reading import IndexRow, damage_of, index_rows_of
@@ -96,7 +96,7 @@ def _verify_records(
             return
         yield from _verify_seq_nrs(key, seen, pairs)
         return
-    for item in salvage(commit):
+    for item in salvage(replace(commit, base_offset=base_offset)):  # its key says where it stands
         if isinstance(item, CorruptRecordError):
             yield damage_of(key, item.offset, item.entity_id, item.reason)
             seen.last.pop(item.entity_id, None)

@@ -102,8 +102,8 @@ def make_commit(
 def checksum_of(commit: Commit) -> int:
     """CRC-32 over all columns but the checksum itself."""
     key, fixed = commit.key, (commit.base_offset, commit.count, commit.epoch, commit.time_us)
-    head = f"{key.entity_type}|{key.slice}|{fixed}|".encode() + commit.write_id
-    return crc32(commit.body, crc32(commit.heads, crc32(head)))
+    place = f"{key.entity_type}|{key.slice}|{fixed}|".encode(errors="surrogateescape")
+    return crc32(commit.body, crc32(commit.heads, crc32(place + commit.write_id)))
 
 
 def records_of(commit: Commit) -> list[Record]:
@@ -172,14 +172,30 @@ def entities_of(commit: Commit) -> list[str]:
 
 
 def _salvage_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]]:
-    found = []
+    found, seen = [], set()
+    nameless: CorruptRecordError | None = None
     for item in salvage(commit):
-        if isinstance(item, CorruptRecordError):
-            if item.entity_id in ("", entity_id):
-                raise item
-        elif item[1].entity_id == entity_id:
-            found.append(item)
+        if not isinstance(item, CorruptRecordError):
+            seen.add(item[1].entity_id)
+            if item[1].entity_id == entity_id:
+                found.append(item)
+        elif item.entity_id == entity_id:
+            raise item
+        elif not item.entity_id:
+            nameless = item
+    if nameless is not None:  # it concerns whoever has records here, and nobody else
+        names = seen or _names_in_body(commit)
+        if not names or entity_id in names:
+            raise nameless
     return found
+
+
+def _names_in_body(commit: Commit) -> set[str]:
+    """Whose records the body holds, by itself; empty where it cannot be read or counted."""
+    pieces = _pieces_or_none(commit, [])
+    if pieces is None or len(pieces) != commit.count:
+        return set()
+    return {str(msgpack.unpackb(packed, unicode_errors="surrogateescape")[1]) for packed in pieces}
 
 
 def salvage(commit: Commit) -> Iterator[tuple[int, Record] | CorruptRecordError]:
@@ -192,7 +208,7 @@ def salvage(commit: Commit) -> Iterator[tuple[int, Record] | CorruptRecordError]
     """
     heads = _heads_or_none(commit)
     pieces = None if heads is None else _pieces_or_none(commit, [length for _, length, _ in heads])
-    if heads is None or pieces is None:
+    if heads is None or pieces is None or len(heads) != len(pieces):
         yield _damage(commit, commit.base_offset, "", "its list of records is unreadable")
         return
     found = [
@@ -210,13 +226,30 @@ def _judge(
     """One record against its entry in `heads`: the CRC says which of the two is the damaged one."""
     owner, length, crc = head
     if crc32(packed) != crc:
-        return _damage(commit, offset, owner, "its bytes do not match their CRC")
+        return _damage(commit, offset, _whose(packed, owner), "its bytes do not match their CRC")
     record = Record(*msgpack.unpackb(packed))
     if owner != record.entity_id:
         return _damage(commit, offset, record.entity_id, "the list of records names another")
     if length != len(packed):
         return _damage(commit, offset, owner, "its length in the list of records is wrong")
     return offset, record
+
+
+def _whose(packed: bytes, owner: str) -> str:
+    """Whom a record with a wrong CRC belongs to: `owner`, unless it was that entry that fell apart.
+
+    A flip in the record changes one bit of its id at most. An id that reads well and differs by
+    more says that the entry in `heads` fell apart (a changed length there swallows what follows).
+    """
+    try:
+        _, entity_id, _, _, _, _, _, _, _ = msgpack.unpackb(packed)
+        mine, theirs = entity_id.encode(), owner.encode(errors="surrogateescape")
+    except Exception:  # noqa: BLE001  # the record is the damaged one
+        return owner
+    if len(mine) == len(theirs):
+        bits = sum((a ^ b).bit_count() for a, b in zip(mine, theirs, strict=True))
+        return owner if bits <= 1 else entity_id
+    return str(entity_id)
 
 
 def _heads_or_none(commit: Commit) -> list[tuple[str, int, int]] | None:
@@ -234,14 +267,13 @@ def _heads_or_none(commit: Commit) -> list[tuple[str, int, int]] | None:
 
 def _pieces_or_none(commit: Commit, lengths: list[int]) -> list[bytes] | None:
     """The body cut into records: by their lengths, or, where those are wrong, by reading it."""
-    records = len(lengths)
     if len(commit.body) != _HEADER_BYTES + sum(lengths):
         lengths = _lengths_in(commit.body)
     pieces, start = [], _HEADER_BYTES
     for length in lengths:
         pieces.append(commit.body[start : start + length])
         start += length
-    return pieces if len(pieces) == records and start == len(commit.body) else None
+    return pieces if pieces and start == len(commit.body) else None
 
 
 def _lengths_in(body: bytes) -> list[int]:

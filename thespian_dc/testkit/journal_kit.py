@@ -14,13 +14,15 @@ The parts are in `journal_cases/`. Register them for pytest's assertion texts in
 
 from __future__ import annotations
 
+from thespian_dc.testkit.journal_cases.damage import DamageCases
 from thespian_dc.testkit.journal_cases.derived import DerivedCases
 from thespian_dc.testkit.journal_cases.log import LogCases
+from thespian_dc.testkit.journal_cases.race import RaceCases
 from thespian_dc.testkit.journal_cases.registry import RegistryCases
 from thespian_dc.testkit.journal_cases.storage import Flip, JournalStorage
 
 __all__ = ["Flip", "JournalConformance", "JournalStorage"]
 
 
-class JournalConformance(LogCases, DerivedCases, RegistryCases):
+class JournalConformance(LogCases, DerivedCases, RegistryCases, DamageCases, RaceCases):
     """All parts of the suite. Override `journal_factory`."""

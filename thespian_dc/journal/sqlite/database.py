@@ -29,7 +29,7 @@ _inherited: list[sqlite3.Connection] = []
 
 
 class UnknownOutcomeError(JournalUnavailableError):
-    """COMMIT failed in a way that may show as done after a crash. `append` answers it as UNKNOWN."""
+    """COMMIT failed and may yet show as done after a crash. `append` answers it as UNKNOWN."""
 
 
 class _Held(NamedTuple):
@@ -53,31 +53,38 @@ class Database:
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one consistent view of the file; it may be run again: no other effect."""
-        return self._run("begin", work)
+        return self._patiently(lambda: _in_transaction(self.connection(), "begin", work))
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as the only writer and commit; what it raises rolls back and passes through.
 
         JournalUnavailableError: certainly nothing was written. UnknownOutcomeError: perhaps it was.
         """
-        return self._run("begin immediate", work)
+        begin = "begin immediate"
+        return self._patiently(lambda: _in_transaction(self.connection(), begin, work))
 
-    def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    def use_wal(self) -> None:
+        """Switch the file to a write-ahead log (a property of the file; once is enough)."""
+        switch = "pragma journal_mode = wal"
+        (mode,) = self._patiently(lambda: self.connection().execute(switch).fetchone())
+        if mode != "wal":
+            reason = f"its journal mode is {mode}; a write-ahead log cannot be kept there"
+            raise JournalUnavailableError(self.url, reason)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Run `work`, again while another holds the lock it needs; name every other error."""
         deadline = time.monotonic() + self._lock_timeout_s
         while True:
-            connection = self.connection()
             try:
-                return _in_transaction(connection, begin, work)
-            except sqlite3.OperationalError as error:
+                return work()
+            except sqlite3.IntegrityError:
+                raise  # the second fence, for `append`
+            except sqlite3.DatabaseError as error:
                 if _code(error) not in _BUSY:
                     raise self.unavailable(error) from error
                 if time.monotonic() > deadline:
                     reason = f"another process held its lock for {self._lock_timeout_s:g} s"
                     raise JournalUnavailableError(self.url, reason) from error
-            except sqlite3.IntegrityError:
-                raise
-            except sqlite3.DatabaseError as error:
-                raise self.unavailable(error) from error
             time.sleep(random.uniform(0, _PAUSE_S_MAX))
 
     def unavailable(self, error: sqlite3.Error) -> JournalUnavailableError | CorruptJournalError:
@@ -110,35 +117,23 @@ class Database:
         self._held = [h for h in self._held if h.pid == os.getpid() and h.thread.is_alive()]
 
     def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.text_factory = _text
         try:
-            connection = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False,
-                cached_statements=256,
-            )  # fmt: skip
-            connection.text_factory = _text
             connection.execute(f"pragma synchronous = {self._synchronous}")
             connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
             connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute(f"pragma journal_size_limit = {_WAL_BYTES_KEPT}")
-        except sqlite3.Error as error:
-            raise self.unavailable(error) from error
+        except BaseException:
+            connection.close()
+            raise
         return connection
-
-    def use_wal(self) -> None:
-        """Switch the file to a write-ahead log (a property of the file; once is enough)."""
-        deadline = time.monotonic() + self._lock_timeout_s
-        while True:
-            try:
-                (mode,) = self.connection().execute("pragma journal_mode = wal").fetchone()
-            except sqlite3.OperationalError as error:
-                if _code(error) not in _BUSY or time.monotonic() > deadline:
-                    raise self.unavailable(error) from error
-                time.sleep(random.uniform(0, _PAUSE_S_MAX))
-                continue
-            if mode != "wal":
-                reason = f"its journal mode is {mode}; a write-ahead log cannot be kept there"
-                raise JournalUnavailableError(self.url, reason)
-            return
 
     def close(self) -> None:
         """Close the connections of all threads of this process. Idempotent."""

@@ -17,6 +17,7 @@ from thespian_dc.journal.reading import (
     check_sound,
     damage_of,
     found_in,
+    is_sound,
     position_in,
 )
 from thespian_dc.journal.sqlite.database import Database, UnknownOutcomeError
@@ -42,7 +43,7 @@ from thespian_dc.model.errors import (
 )
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
-from thespian_dc.model.record import Commit, checksum_of
+from thespian_dc.model.record import Commit
 
 _SELECT = (
     "select base_offset, count, write_id, epoch, time_us, checksum, heads, body from commits"
@@ -201,8 +202,9 @@ class SqliteLog:
             until = row.head if until_offset is None else min(until_offset, row.head)
             found: list[Found] = []
             for base, seq_nrs in indexed(connection, row, entity_id, from_seq_nr).items():
-                if base < until:
-                    found += _records_at(connection, row, entity_id, base, seq_nrs)
+                found += _records_at(connection, row, entity_id, base, seq_nrs)
+                if base >= until:  # read one too many: what says it lies beyond must really do
+                    break
             check_contiguous(key, entity_id, found, from_seq_nr, row.trimmed_to)
             return [one for one in found if one.offset < until]
 
@@ -222,14 +224,17 @@ class SqliteLog:
                 return 0
             found = connection.execute(
                 "select base_offset from commits where slice = ? and time_us >= ?"
-                " order by time_us, base_offset limit 1",
-                (row.id, time_us),
+                " and base_offset < ? order by time_us, base_offset limit 1",
+                (row.id, time_us, row.head),
             ).fetchone()
-            offset = found[0] if found else row.head
-            for beside in (offset - 1, offset):  # the two commits whose times make this the answer
-                if row.trimmed_to <= beside < row.head:
-                    check_sound(_covering(connection, row, beside), "its time cannot be trusted")
-            return int(offset)
+            # The answer stands or falls with the times of two commits, so both must be sound.
+            offset: int = found[0] if found else row.head
+            why = "its time cannot be trusted"
+            if found:
+                check_sound(_at(connection, row, offset) or _covering(connection, row, offset), why)
+            if offset > row.trimmed_to:
+                check_sound(_covering(connection, row, offset - 1), why)
+            return offset
 
         return self._db.read(work)
 
@@ -291,7 +296,7 @@ def _covering(connection: sqlite3.Connection, row: SliceRow, offset: int) -> Com
         raise GapError(
             f"slice log {row.key}", offset, commits[0].end_offset if commits else row.head
         )
-    return next((c for c in covering if checksum_of(c) == c.checksum), covering[0])
+    return next(filter(is_sound, covering), covering[0])
 
 
 def _records_at(

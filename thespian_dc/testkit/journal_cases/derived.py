@@ -22,7 +22,9 @@ from thespian_dc.testkit.journal_cases.storage import (
 KEY = SliceKey(TYPE, 2)
 
 
-def seq_nrs(journal: Journal, entity_id: str, from_seq_nr: int = 1, until: int | None = None) -> list[int]:
+def seq_nrs(
+    journal: Journal, entity_id: str, from_seq_nr: int = 1, until: int | None = None
+) -> list[int]:
     """The entity's sequence numbers as `read_entity` gives them."""
     found = journal.read_entity(KEY, entity_id, from_seq_nr, until)
     assert all(one.record.entity_id == entity_id for one in found)

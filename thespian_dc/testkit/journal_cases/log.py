@@ -25,10 +25,16 @@ class LogCases(Suite):
         assert journal.read(KEY, 0) == []
         assert journal.owner(KEY) is None
 
-    def test_what_was_appended_is_read_back_byte_by_byte(self, journal: Journal, other: Journal) -> None:
+    def test_what_was_appended_is_read_back_byte_by_byte(
+        self, journal: Journal, other: Journal
+    ) -> None:
         """The stored bytes are the wire bytes, for every process."""
         writer = Writer(journal, KEY).take_over()
-        commits = [writer.write("a", "b", "a"), writer.write("c"), writer.write("b", "ü-é\N{ROCKET}")]
+        commits = [
+            writer.write("a", "b", "a"),
+            writer.write("c"),
+            writer.write("b", "ü-é\N{ROCKET}"),
+        ]
         assert all_commits(other, KEY) == commits
         assert [other.commit_at(KEY, c.base_offset) for c in commits] == commits
         assert offsets_of(commits) == list(range(6))
@@ -73,7 +79,9 @@ class LogCases(Suite):
         assert zombie.send(zombie.commit("b")) is Outcome.CONFLICT
         assert offsets_of(all_commits(journal, KEY)) == [0]
 
-    def test_a_zombie_is_fenced_before_the_first_record(self, journal: Journal, other: Journal) -> None:
+    def test_a_zombie_is_fenced_before_the_first_record(
+        self, journal: Journal, other: Journal
+    ) -> None:
         """Nothing was ever written; the epoch must stand there all the same."""
         zombie = Writer(journal, KEY).take_over()
         Writer(other, KEY, "m-2").take_over()
@@ -134,7 +142,9 @@ class LogCases(Suite):
         assert len(ids) == len(set(ids)) == 12
         assert {answer.outcome for answer in answers} == {Outcome.DONE}
 
-    def test_commits_cross_segments_and_heads_follow(self, journal: Journal, other: Journal) -> None:
+    def test_commits_cross_segments_and_heads_follow(
+        self, journal: Journal, other: Journal
+    ) -> None:
         """A commit belongs to the segment of its base and may run past its end."""
         writer = Writer(journal, KEY).take_over()
         commits = [writer.write(*"abcde"[: 1 + n % 5]) for n in range(20)]
@@ -167,7 +177,9 @@ class LogCases(Suite):
         assert row is not None
         assert row.write_id == commit.write_id
 
-    def test_a_fenced_commit_is_seen_as_never_written(self, journal: Journal, other: Journal) -> None:
+    def test_a_fenced_commit_is_seen_as_never_written(
+        self, journal: Journal, other: Journal
+    ) -> None:
         """Head still my base under a higher epoch: mine can never be applied any more."""
         writer = Writer(journal, KEY).take_over()
         commit = writer.commit("a")
@@ -223,7 +235,9 @@ class LogCases(Suite):
         from thespian_dc.model.record import STATE, Record, make_commit, pack_record
 
         Writer(journal, KEY).take_over()
-        record = Record(STATE, "a", 1, "Cart:3", b"\0\xff", ["x", "y"], "c-1", b"r", {"o": [1, "u"]})
+        record = Record(
+            STATE, "a", 1, "Cart:3", b"\0\xff", ["x", "y"], "c-1", b"r", {"o": [1, "u"]}
+        )
         commit = make_commit(KEY, 0, b"w" * 16, 1, 5, [("a", pack_record(record))])
         assert append_wait(journal, [commit])[0].outcome is Outcome.DONE
         assert records_of(journal.read(KEY, 0)[0]) == [record]

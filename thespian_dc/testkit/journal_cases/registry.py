@@ -17,7 +17,9 @@ KEY = SliceKey(TYPE, 0)
 class RegistryCases(Suite):
     """What `slices`, `claim`, `owner`, `owners`, members and entries promise."""
 
-    def test_the_slice_count_is_fixed_by_the_first_use(self, journal: Journal, other: Journal) -> None:
+    def test_the_slice_count_is_fixed_by_the_first_use(
+        self, journal: Journal, other: Journal
+    ) -> None:
         """Another count would send every entity to another slice: refused by name, nothing written."""
         Writer(journal, KEY).take_over().write("a")
         for wanted in (1, SLICES * 2):

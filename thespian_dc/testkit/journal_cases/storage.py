@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from thespian_dc.model.record import EVENT, Commit, Record, make_commit, pack_re
 
 TYPE = "cart"
 SLICES = 4
+_seeds = itertools.count()  # two writers never draw the same write_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Writer:
     epoch: int = 0
     time_us: int = 1_700_000_000_000_000
     seq_nrs: dict[str, int] = field(default_factory=dict)
-    rng: random.Random = field(default_factory=lambda: random.Random(7))
+    rng: random.Random = field(default_factory=lambda: random.Random(next(_seeds)))
 
     def take_over(self) -> Writer:
         """Claim, find the head, install, recover: as DESIGN's protocol has it."""
@@ -99,7 +101,9 @@ class Writer:
             self.seq_nrs |= {record.entity_id: record.seq_nr for record in records_of(commit)}
         return self
 
-    def commit(self, *entity_ids: str, payload: bytes = b"p" * 20, base: int | None = None) -> Commit:
+    def commit(
+        self, *entity_ids: str, payload: bytes = b"p" * 20, base: int | None = None
+    ) -> Commit:
         """A commit with one record per id, at the believed head under the believed epoch. Moves nothing."""
         seq_nrs, pairs = dict(self.seq_nrs), []
         for entity_id in entity_ids:
@@ -107,7 +111,9 @@ class Writer:
             record = Record(EVENT, entity_id, seq_nrs[entity_id], "Added:1", payload, ["t"], "")
             pairs.append((entity_id, pack_record(record)))
         at = self.head if base is None else base
-        return make_commit(self.key, at, self.rng.randbytes(16), self.epoch, self.time_us + 10, pairs)
+        return make_commit(
+            self.key, at, self.rng.randbytes(16), self.epoch, self.time_us + 10, pairs
+        )
 
     def send(self, commit: Commit) -> Outcome:
         """Append the commit; where it is done, believe it."""
