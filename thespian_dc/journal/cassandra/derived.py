@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any
 from cassandra.query import BatchStatement, BatchType
 
 from thespian_dc.journal.api import Found, StateRow
+from thespian_dc.journal.cassandra.link import Link
 from thespian_dc.journal.cassandra.reader import LogReader
-from thespian_dc.journal.cassandra.sealed import unwrap, wrap
+from thespian_dc.journal.cassandra.sealed import (
+    offset_at_time,
+    unwrap,
+    unwrap_or_raise,
+    wrap,
+    write_time,
+)
 from thespian_dc.journal.reading import (
     IndexRow,
     check_contiguous,
@@ -31,7 +38,8 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
 if TYPE_CHECKING:
-    from thespian_dc.journal.cassandra.open import ServerLimits
+    from thespian_dc.journal.cassandra.open import CassandraUrl, ServerLimits
+    from thespian_dc.journal.cassandra.schema import Meta
 
 _ROW_BYTES = 64  # of an index row in a batch, without the names in its key
 _INDEX_PAGE = 1000
@@ -61,6 +69,10 @@ class Derived(LogReader):
 
     derived_index = True
 
+    def __init__(self, link: Link, url: CassandraUrl, meta: Meta, limits: ServerLimits) -> None:
+        super().__init__(link, url, meta, limits)
+        self._forgotten: dict[tuple[SliceKey, str], int] = {}  # write times of deleted states
+
     # --- the index ---
     def advance_index(self, key: SliceKey, until_offset: int, recent: Sequence[Commit] = ()) -> int:
         at_hand = {commit.base_offset: commit for commit in recent if commit.key == key}
@@ -74,7 +86,7 @@ class Derived(LogReader):
                 rows[row.entity_id].append(row)
             mark = commit.end_offset
         self._link.all(self._index_batches(key, rows))
-        self._rows("raise_index_mark", *key, wrap(("mark", *key), mark), mark)
+        self._rows("raise_index_mark", *key, wrap("index mark", key, mark), write_time(mark))
         return mark
 
     def _index_batches(self, key: SliceKey, rows: dict[str, list[IndexRow]]) -> Iterator[Any]:
@@ -107,8 +119,10 @@ class Derived(LogReader):
 
     def _index_statement(self, key: SliceKey, row: IndexRow) -> Any:
         place = (*key, row.entity_id, row.first_seq_nr)
-        cell = wrap(("index", *place), (row.last_seq_nr, row.base_offset))
-        return self._statements.bind("index_row", *place, cell, row.base_offset)
+        cell = wrap(
+            "index row", key, (row.last_seq_nr, row.base_offset), row.entity_id, row.first_seq_nr
+        )
+        return self._statements.bind("index_row", *place, cell, write_time(row.base_offset))
 
     def read_entity(
         self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
@@ -145,10 +159,10 @@ class Derived(LogReader):
     def _index_row(
         self, key: SliceKey, entity_id: str, first_seq_nr: int, cell: bytes | None, time: int | None
     ) -> IndexRow:
-        stored = unwrap(("index", *key, entity_id, first_seq_nr), cell)
-        if stored is None:
-            # The write time is the commit's offset: it tells where, though the cell no longer does.
-            raise damage_of(key, time or 0, entity_id, "its index row does not match its seal")
+        # The write time is the commit's offset: it tells where, though the cell no longer does.
+        offset = offset_at_time(time or 0)
+        rest = (entity_id, first_seq_nr)
+        stored = unwrap_or_raise("index row", key, cell, *rest, entity_id=entity_id, offset=offset)
         return IndexRow(entity_id, stored[1], first_seq_nr, stored[0])
 
     def _at(self, key: SliceKey, entity_id: str, bases: Sequence[int]) -> Iterator[Commit]:
@@ -186,16 +200,21 @@ class Derived(LogReader):
 
     def _state_statements(self, key: SliceKey, rows: Iterable[StateRow]) -> Iterator[Any]:
         for row in rows:
-            cell = wrap(("state", *key, row.entity_id), (row.seq_nr, row.offset, row.body))
-            yield self._statements.bind("write_state", *key, row.entity_id, cell, row.offset)
+            cell = wrap("state", key, (row.seq_nr, row.offset, row.body), row.entity_id)
+            time = max(write_time(row.offset), self._forgotten.pop((key, row.entity_id), -1) + 1)
+            yield self._statements.bind("write_state", *key, row.entity_id, cell, time)
 
     def read_state(self, key: SliceKey, entity_id: str) -> StateRow | None:
         rows = self._rows("state", *key, entity_id)
-        stored = unwrap(("state", *key, entity_id), rows[0][0]) if rows else None
+        stored = unwrap("state", key, rows[0][0], entity_id) if rows else None
         return StateRow(entity_id, *stored) if stored else None
 
     def delete_state(self, key: SliceKey, entity_id: str) -> None:
-        """Deletes at the stored state's own write time: every later state is stored again."""
+        """Delete at the stored state's own write time, so that every later state is stored again.
+
+        The same state is stored again by this process alone: it remembers that time.
+        """
         for _, time in self._rows("state", *key, entity_id):
             if time is not None:
                 self._rows("delete_state", time, *key, entity_id)
+                self._forgotten[key, entity_id] = time

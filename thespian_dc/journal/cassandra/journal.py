@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from thespian_dc.journal.cassandra.derived import Derived
 from thespian_dc.journal.cassandra.log import SliceLog
 from thespian_dc.journal.cassandra.registry import Registry
-from thespian_dc.journal.cassandra.sealed import unwrap
+from thespian_dc.journal.cassandra.sealed import offset_at_time, unwrap_or_raise
 from thespian_dc.journal.reading import IndexRow, damage_of
 from thespian_dc.journal.verify import SliceRows, verify_slice
 from thespian_dc.model.errors import CorruptRecordError
@@ -30,11 +30,20 @@ class CassandraJournal(SliceLog, Registry, Derived):
         for kind, slice_, segment in self._partitions("segments"):
             segments[SliceKey(kind, slice_)].append(segment)
         indexed, stated = self._ids("entities"), self._ids("stated")
-        for key in sorted({*segments, *indexed, *stated}):
+        for key in sorted({*segments, *indexed, *stated, *self._marked()}):
             if entity_type in (None, key.entity_type):
                 found += self._verify_slice(key, sorted(segments[key]), indexed[key])
                 found += self._verify_states(key, stated[key])
         return found
+
+    def _marked(self) -> Iterator[SliceKey]:
+        """The slices of all marks and claims, whether they have a log or not."""
+        for name in ("marked", "trimmed"):
+            for kind, slice_ in self._partitions(name):
+                yield SliceKey(kind, slice_)
+        for (kind,) in self._partitions("owned"):
+            for slice_, *_ in self._rows("owners", kind):
+                yield SliceKey(kind, slice_)
 
     def _ids(self, name: str) -> Ids:
         ids: Ids = defaultdict(list)
@@ -46,13 +55,17 @@ class CassandraJournal(SliceLog, Registry, Derived):
         self, key: SliceKey, segments: list[int], entity_ids: list[str]
     ) -> Iterator[Exception]:
         try:
-            self.owner(key)
+            owner = self.owner(key)
             for segment in segments:
                 self._static(key, segment)
             mark, trimmed, head = self.index_mark(key), self._trimmed(key), self.find_head(key)
         except CorruptRecordError as damage:  # without these numbers nothing can be compared
             yield damage
             return
+        claimed = owner.epoch if owner else 0
+        if head.epoch > claimed:
+            reason = f"epoch {head.epoch} stands in its log, its claim says {claimed}"
+            yield damage_of(key, head.head, "", reason)
         commits = self._stored(key, segments, trimmed.offset)
         index = self._stored_index(key, entity_ids)
         yield from verify_slice(key, SliceRows(head, trimmed, mark, commits, index))
@@ -84,10 +97,13 @@ class CassandraJournal(SliceLog, Registry, Derived):
     def _verify_states(self, key: SliceKey, entity_ids: Iterable[str]) -> Iterator[Exception]:
         for entity_id in entity_ids:
             for cell, time in self._rows("state", *key, entity_id):
-                if unwrap(("state", *key, entity_id), cell) is None:
-                    yield damage_of(
-                        key, time or 0, entity_id, "its stored state does not match its seal"
+                offset = offset_at_time(time or 0)
+                try:
+                    unwrap_or_raise(
+                        "state", key, cell, entity_id, entity_id=entity_id, offset=offset
                     )
+                except CorruptRecordError as damage:
+                    yield damage
 
     def close(self) -> None:
         self._close()

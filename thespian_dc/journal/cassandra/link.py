@@ -186,6 +186,10 @@ class Link:
         returns.
         """
 
+        if self.closed:
+            on_error(ConnectionError("this journal was closed; open it again"))
+            return
+
         def late() -> None:
             on_error(
                 TimeoutError(f"no answer from the driver within {self.watchdog.timeout_s:.1f} s")

@@ -19,7 +19,7 @@ from thespian_dc.journal.api import Appended, Outcome
 from thespian_dc.journal.cassandra.link import CONDITIONAL, Link
 from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of
 from thespian_dc.journal.cassandra.reader import LogReader
-from thespian_dc.journal.cassandra.sealed import wrap
+from thespian_dc.journal.cassandra.sealed import wrap, write_time
 from thespian_dc.journal.reading import check_sound
 from thespian_dc.journal.seal import seal
 from thespian_dc.model.errors import JournalError, JournalUnavailableError
@@ -67,20 +67,22 @@ class SliceLog(LogReader):
         return True
 
     def append(self, commits: Sequence[Commit], on_appended: Callable[[Appended], None]) -> None:
+        bytes_max = min(self.command_bytes_max, self._limits.mutation_bytes_max)
         for commit in commits:
-            if commit.size_bytes > self._limits.mutation_bytes_max:
-                reason = (
-                    f"{commit.size_bytes} bytes, the server takes {self._limits.mutation_bytes_max}"
-                )
+            if self._link.closed or commit.size_bytes > bytes_max:
+                too_large = f"{commit.size_bytes} bytes are more than {bytes_max}"
+                reason = "the journal is closed" if self._link.closed else too_large
                 on_appended(Appended(commit, Outcome.REFUSED, reason))
-                continue
-            known, segment = (
-                self._known.get(commit.key),
-                commit.base_offset // self._segment_records,
-            )
-            first = known is not None and known[:2] == (commit.base_offset, commit.epoch)
-            first = first and known is not None and known.segment != segment
-            self._send(commit, on_appended, "append_first" if first else "append", last_form=False)
+            else:
+                form = "append_first" if self._opens_segment(commit) else "append"
+                self._send(commit, on_appended, form, last_form=False)
+
+    def _opens_segment(self, commit: Commit) -> bool:
+        """Whether this process knows that the commit's segment has no head yet."""
+        known = self._known.get(commit.key)
+        if known is None or known[:2] != (commit.base_offset, commit.epoch):
+            return False
+        return known.segment != commit.base_offset // self._segment_records
 
     def _send(
         self, commit: Commit, on_appended: Callable[[Appended], None], form: str, last_form: bool
@@ -157,10 +159,9 @@ class SliceLog(LogReader):
         mark = self._boundary(key, until) if until > trimmed.offset else trimmed.offset
         if mark > trimmed.offset:
             new = self.position_before(key, mark)
-            cell = wrap(("trim", *key), tuple(new))
-            self._rows(
-                "raise_trim_mark", *key, cell, mark
-            )  # first the mark: readers below it are told so
+            cell = wrap("trim mark", key, tuple(new))
+            # First the mark, so that a reader below it is told so and does not meet a hole.
+            self._rows("raise_trim_mark", *key, cell, write_time(mark))
         self._delete_below(key, trimmed.offset, mark)
         return mark
 

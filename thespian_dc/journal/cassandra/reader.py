@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thespian_dc.journal.api import Head
 from thespian_dc.journal.cassandra.link import DECIDING, PLAIN, Link
-from thespian_dc.journal.cassandra.sealed import unwrap
+from thespian_dc.journal.cassandra.sealed import unwrap, unwrap_or_raise
 from thespian_dc.journal.cassandra.statements import Statements
 from thespian_dc.journal.reading import check_sound, damage_of, position_in
 from thespian_dc.journal.seal import seal
@@ -99,7 +99,7 @@ class LogReader(Parts):
         The index mark is at a commit's end at or below the head; the segment it falls in may not
         exist yet.
         """
-        mark = int(unwrap(("mark", *key), self._cell_of("index_mark", key)) or 0)
+        mark = int(unwrap("index mark", key, self._cell_of("index_mark", key)) or 0)
         near = {mark // self._segment_records, max(0, mark - 1) // self._segment_records, 0}
         return sorted(near, reverse=True)
 
@@ -251,10 +251,7 @@ class LogReader(Parts):
         cell = self._cell_of("index_mark", key)
         if cell is None:
             return 0
-        mark = unwrap(("mark", *key), cell)
-        if mark is None:
-            raise damage_of(key, 0, "", "its index mark does not match its seal")
-        return int(mark)
+        return int(unwrap_or_raise("index mark", key, cell))
 
     # --- positions and times ---
     def position_before(self, key: SliceKey, offset: int) -> Position:
@@ -279,10 +276,7 @@ class LogReader(Parts):
         cell = self._cell_of("trim_mark", key)
         if cell is None:
             return START
-        stored = unwrap(("trim", *key), cell)
-        if stored is None:
-            raise damage_of(key, 0, "", "its trim mark does not match its seal")
-        return Position(*stored)
+        return Position(*unwrap_or_raise("trim mark", key, cell))
 
     def offset_at(self, key: SliceKey, time_us: int) -> int:
         """Binary search: the times of commits never decrease with their offsets."""

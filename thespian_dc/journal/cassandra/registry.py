@@ -11,7 +11,7 @@ from typing import Any
 from thespian_dc.journal.api import Owner
 from thespian_dc.journal.cassandra.link import DECIDING
 from thespian_dc.journal.cassandra.reader import Parts
-from thespian_dc.journal.cassandra.sealed import unwrap, wrap
+from thespian_dc.journal.cassandra.sealed import unwrap, unwrap_or_raise, wrap
 from thespian_dc.journal.cells import Cell, CellRegistry
 from thespian_dc.journal.reading import damage_of
 from thespian_dc.model.errors import JournalUnavailableError
@@ -36,11 +36,20 @@ class Registry(CellRegistry, Parts):
 
     def _cells(self, prefix: str) -> list[Cell]:
         kind = prefix.split("/", 1)[0]
+        if not kind:
+            return self._all_cells()
+        rows = self._rows("members" if kind == _MEMBER else "cells", kind)
+        return [cell for row in rows if (cell := Cell(*row)).name.startswith(prefix)]
+
+    def _all_cells(self) -> list[Cell]:
+        """Both tables, every partition; a cell in the partition of another kind is made unsound."""
         found: list[Cell] = []
-        for one in [kind] if kind else [*_KINDS, _MEMBER]:
-            rows = self._rows("members" if one == _MEMBER else "cells", one)
-            found += [Cell(*row) for row in rows]
-        return [cell for cell in found if cell.name.startswith(prefix)]
+        for table, kinds in (("all_cells", _KINDS), ("all_members", (_MEMBER,))):
+            for kind, *row in self._rows(table):
+                cell = Cell(*row)
+                at_home = kind in kinds and cell.name.startswith(f"{kind}/")
+                found.append(cell if at_home else cell._replace(crc=-1))
+        return found
 
     def _put_cell(self, cell: Cell, expected_version: int | None) -> bool:
         kind = cell.name.split("/", 1)[0]
@@ -86,7 +95,7 @@ class Registry(CellRegistry, Parts):
 
     def _claim(self, key: SliceKey, mine: Owner, epoch: int) -> bool:
         """Whether the claim stands; an unknown answer is read back once: the token is unique."""
-        cell = wrap(("owner", *key), tuple(mine))
+        cell = wrap("claim", key, tuple(mine))
         if epoch == 0:
             statement = self._statements.bind("claim_first", *key, mine.epoch, cell)
         else:
@@ -106,13 +115,13 @@ class Registry(CellRegistry, Parts):
     def owners(self, entity_type: str) -> dict[int, Owner]:
         found: dict[int, Owner] = {}
         for slice_, epoch, cell in self._rows("owners", entity_type):
-            stored = unwrap(("owner", entity_type, slice_), cell)
+            stored = unwrap("claim", SliceKey(entity_type, slice_), cell)
             if stored is not None and stored[0] == epoch:
                 found[slice_] = Owner(*stored)
         return found
 
     def _owner_of(self, key: SliceKey, epoch: Any, cell: bytes | None) -> Owner:
-        stored = unwrap(("owner", *key), cell)
-        if stored is None or stored[0] != epoch:
-            raise damage_of(key, 0, "", "its claim does not match its seal")
+        stored = unwrap_or_raise("claim", key, cell)
+        if stored[0] != epoch:
+            raise damage_of(key, 0, "", "its epoch is not that of its claim")
         return Owner(*stored)

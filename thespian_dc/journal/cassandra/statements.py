@@ -48,6 +48,8 @@ _CQL = {
     " if not exists",
     "cell": "select name, version, value, crc from {ks}.cells where kind = ? and name = ?",
     "cells": "select name, version, value, crc from {ks}.cells where kind = ?",
+    "all_cells": "select kind, name, version, value, crc from {ks}.cells",
+    "all_members": "select kind, name, version, value, crc from {ks}.members",
     "put_cell": "update {ks}.cells set version = ?, value = ?, crc = ?"
     " where kind = ? and name = ? if version = ?",
     "put_cell_first": "insert into {ks}.cells (kind, name, version, value, crc)"
@@ -72,6 +74,15 @@ _CQL = {
     "stated": "select distinct entity_type, slice, entity_id from {ks}.states limit ?",
     "stated_on": "select distinct entity_type, slice, entity_id from {ks}.states"
     " where token(entity_type, slice, entity_id) >= token(?, ?, ?) limit ?",
+    "marked": "select distinct entity_type, slice from {ks}.index_marks limit ?",
+    "marked_on": "select distinct entity_type, slice from {ks}.index_marks"
+    " where token(entity_type, slice) >= token(?, ?) limit ?",
+    "trimmed": "select distinct entity_type, slice from {ks}.trim_marks limit ?",
+    "trimmed_on": "select distinct entity_type, slice from {ks}.trim_marks"
+    " where token(entity_type, slice) >= token(?, ?) limit ?",
+    "owned": "select distinct entity_type from {ks}.owners limit ?",
+    "owned_on": "select distinct entity_type from {ks}.owners"
+    " where token(entity_type) >= token(?) limit ?",
     "segments": "select distinct entity_type, slice, segment from {ks}.slice_log limit ?",
     "segments_on": "select distinct entity_type, slice, segment from {ks}.slice_log"
     " where token(entity_type, slice, segment) >= token(?, ?, ?) limit ?",
