@@ -1,4 +1,5 @@
-"""The projections of one consumer process, each with the source its settings name. No actor needed."""
+"""The projections of one consumer process, each with the source its settings name. No actor
+needed."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class RunningProjections:
         self._running: list[RunningProjection] = []
 
     def start(self) -> None:
-        """Start all. What fails later shows in `status` and is tried again as the projection says."""
+        """Start all. What fails later shows in `status` and is tried again as the projection
+        says."""
         for projection in self._settings.projections:
             self._running.append(start_projection(projection, self._source_of(projection)))
 

@@ -1,24 +1,22 @@
-"""What travels between a node's coordinator, its hosts and the two stream actors. Pure values; all
-of them pickle.
-
-`__str__` is cheap on purpose: Thespian prints every message it sends and receives.
-"""
+"""What the two stream actors begin with. Pure values; they pickle, and their `__str__` is cheap on
+purpose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Projection, Stream, Tls
-from thespian_dc.projection.api import ProjectionStatus
+
+PRODUCER_ACTOR = "thespian_dc.stream.producer_actor.ProducerActor"
+CONSUMER_ACTOR = "thespian_dc.stream.consumer_actor.ConsumerActor"
 
 
 @dataclass(frozen=True, slots=True)
 class StartProducer:
-    """The first message to a ProducerActor; the answer is ProducerReady or ProducerFailed.
+    """Settings of a ProducerActor: the streams of one service over one journal.
 
-    journal: URL. listen: host:port; port 0 takes a free one. slices: of entity types this journal
-    does not know yet.
+    journal: URL. listen: host:port, port 0 takes a free one. slices: of entity types that this
+    journal does not know yet.
     """
 
     service: str
@@ -30,47 +28,14 @@ class StartProducer:
     plaintext_beyond_loopback: bool = False
 
     def __str__(self) -> str:
-        return f"StartProducer({self.service})"
-
-
-@dataclass(frozen=True, slots=True)
-class ProducerReady:
-    """The producer listens on `port`."""
-
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamActorFailed:
-    """A stream actor could not start, and exits. error: pickles, as all errors of this package."""
-
-    error: Exception
-
-    def __str__(self) -> str:
-        return f"StreamActorFailed({type(self.error).__name__})"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedFrame:
-    """Fresh, durable commits of one host, in order of each slice: a hint to the ProducerActor,
-    never answered.
-
-    Losing one costs a poll's delay and nothing else: a host may drop what does not fit into one
-    frame.
-    """
-
-    commits: tuple[Commit, ...]
-
-    def __str__(self) -> str:
-        return "PublishedFrame"
+        return f"StartProducer {self.service}"
 
 
 @dataclass(frozen=True, slots=True)
 class StartConsumer:
-    """The first message to a ConsumerActor, which runs these projections; the answer is
-    ConsumerReady.
+    """Settings of a ConsumerActor: the projections that one process runs.
 
-    journal: the node's own, for projections with a Local source that names none.
+    journal: the node's own URL, for projections with a Local source that names none.
     """
 
     service: str
@@ -78,29 +43,4 @@ class StartConsumer:
     projections: tuple[Projection, ...]
 
     def __str__(self) -> str:
-        return f"StartConsumer({self.service})"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerReady:
-    """The projections run, each on a thread of its own."""
-
-    projections: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AskStreamStatus:
-    """To either stream actor, from anybody; the answer is a StreamStatus."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """port and calls of a producer (0 of a consumer), projections of a consumer (none of a
-    producer)."""
-
-    port: int
-    calls: int
-    projections: tuple[ProjectionStatus, ...]
-
-    def __str__(self) -> str:
-        return "StreamStatus"
+        return f"StartConsumer {self.service}"
