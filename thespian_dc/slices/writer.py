@@ -191,8 +191,12 @@ class SliceWriter:
             return self._durable(commit)
         if self.phase is not Phase.APPENDING or self._paused:
             return []  # an earlier send's answer: the reads decide
-        if answer.outcome is Outcome.REFUSED and not self._unresolved:
-            return self._refused(answer.reason, now_us)
+        if answer.outcome is Outcome.REFUSED:
+            if not self._unresolved:
+                return self._refused(answer.reason, now_us)
+            self._refusals += 1
+            if self._refusals > REFUSALS_MAX:
+                return self._give_up_unresolved(answer.reason, now_us)
         self._unresolved = True
         return self._go(Phase.READING_HEAD, now_us)
 
@@ -243,6 +247,7 @@ class SliceWriter:
                 records.append((entity_id, one))  # noqa: PERF401  cheaper than extend for 1
         self._time_us = max(now_us, self._time_us)
         self._in_flight, self._unresolved = entries, False
+        self._refusals = self._refusals if len(entries) == 1 else 0
         self._commit = make_commit(
             self.key, self.head, self._new_id(), self.epoch, self._time_us, records
         )
@@ -273,9 +278,13 @@ class SliceWriter:
         if row is not None and row.write_id == commit.write_id:
             return self._durable(commit)
         if row is None:
-            unknown, self._in_flight = self._in_flight, []
-            return self._stand_down("its commit was trimmed", now_us, 0, unknown)
+            return self._stand_down_unknown("its commit was trimmed", now_us)
         return self._stand_down("another writer appended", now_us, row.epoch)
+
+    def _give_up_unresolved(self, reason: str, now_us: int) -> list[Action]:
+        """The journal takes none of my sends, but an earlier one may still be under way: under this
+        epoch that is never settled. The next one settles it, whoever installs it."""
+        return self._stand_down_unknown(f"unresolved, and now refused: {reason}", now_us)
 
     def _refused(self, reason: str, now_us: int) -> list[Action]:
         """Nothing of this commit was or will be written: try smaller ones, down to single entries,
@@ -293,6 +302,10 @@ class SliceWriter:
         return [NotWritten(self.key, culprit, reason, behind)]
 
     # --- moving between phases ---
+    def _stand_down_unknown(self, reason: str, now_us: int) -> list[Action]:
+        unknown, self._in_flight = self._in_flight, []
+        return self._stand_down(reason, now_us, 0, unknown)
+
     def _stand_down(
         self, reason: str, now_us: int, epoch: int, unknown: list[Entry] | None = None
     ) -> list[Action]:
