@@ -125,7 +125,7 @@ class HostCore:
         hosted = self._hosted
         hosted.now_us = now_us
         wanted = {key for key in keys if key.entity_type in hosted.types}
-        for key in (*wanted, *(routes or ())):
+        for key in (*sorted(wanted), *(routes or ())):  # a set's order differs from run to run
             if key.entity_type in hosted.types:
                 slice_ = hosted.slice(hosted.types[key.entity_type], key.slice)
                 slice_.route = (routes or {}).get(key, slice_.route)
