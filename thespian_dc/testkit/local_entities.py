@@ -152,5 +152,5 @@ class _Outside:
     def __init__(self) -> None:
         self.received: list[Any] = []
 
-    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  Thespian's name
+    def receiveMessage(self, message: Any, sender: Any) -> None:
         self.received.append(message)
