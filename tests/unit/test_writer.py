@@ -275,6 +275,23 @@ def test_refused_after_an_unresolved_send_counts_as_unknown(desk: Desk) -> None:
     desk.only(desk.appended(again, Outcome.REFUSED), HeadAt)
 
 
+def test_a_slice_is_given_up_where_an_unresolved_commit_is_only_refused(desk: Desk) -> None:
+    """Under this epoch nothing can settle it, and one culprit must not stop a slice for ever."""
+    desk.own(head=4)
+    append = desk.append(entry("a"))
+    desk.writer.submit(entry("b"))
+    read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
+    for _ in range(REFUSALS_MAX):
+        desk.result(FoundHead(read, Head(4, 5)))
+        append = desk.only(desk.tick(), Append)
+        read = desk.only(desk.appended(append, Outcome.REFUSED), HeadAt)
+    desk.result(FoundHead(read, Head(4, 5)))
+    append = desk.only(desk.tick(), Append)
+    lost = desk.only(desk.appended(append, Outcome.REFUSED, "too large"), Lost)
+    assert [e.entity_id for e in lost.unknown] == ["a"]
+    assert [e.entity_id for e in lost.entries] == ["b"]
+
+
 def test_a_late_yes_counts_while_the_reads_are_under_way(desk: Desk) -> None:
     """Done is a fact whenever it arrives; the answer of the read is dropped then."""
     desk.own(head=4)

@@ -158,9 +158,10 @@ class Lost(NamedTuple):
     any.
 
     entries: in flight and queued, in order; certainly none of them is in the log: their commands
-    may run again. unknown: entries of which nobody can say any more whether they are in the log
-    (their commit was trimmed before it could be read back); answer that, or let the command id
-    decide. epoch: the highest one seen there, 0 if none. Also the answer to an `acquire` in which
+    may run again. unknown: entries that may be in the log: their commit was trimmed before it could
+    be read back, or the journal refuses it while an earlier send of it is unresolved. Answer that,
+    or, for a command with an id, run it again once the slice is ours under a new epoch: the id
+    decides. epoch: the highest one seen there, 0 if none. Also the answer to an `acquire` in which
     another was quicker, and to `release` (both lists empty).
     """
 
