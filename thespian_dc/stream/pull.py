@@ -112,9 +112,11 @@ class PullCall:
 
     async def _serve(self, tail: Tail) -> None:
         core, write = self._core, self._context.write
-        while not self._ended:
-            if self._error is not None:
+        while True:
+            if self._error is not None:  # first: the reader sets both
                 raise self._error
+            if self._ended:
+                return
             self._wake.clear()
             sent = await self._send_one(tail)
             now = now_us()

@@ -192,7 +192,7 @@ class Tail:
                 if checksum_of(commit) != commit.checksum:
                     records_of(commit)  # raises the damage by name
                 views.append(self._view(commit))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the consumer that asked is told
+        except Exception as error:  # noqa: BLE001 - the consumer that asked is told
             return _Read(slice_, offset, views, error)
         return _Read(slice_, offset, views, None)
 

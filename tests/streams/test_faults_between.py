@@ -1,0 +1,108 @@
+"""What the network may do to a stream: nothing is lost, doubled or silently stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.streams.material import Added, Writer, counted, offsets, projection, rows
+from thespian_dc.model.settings import Remote
+from thespian_dc.model.stream_errors import PeerSilentError, PeerUnavailableError
+from thespian_dc.testkit.eventually import eventually
+from thespian_dc.testkit.proxy import FaultProxy
+
+
+@pytest.fixture
+def proxied(writer: Writer, serve: Any) -> Iterator[FaultProxy]:
+    """A proxy in front of a producer over `writer`'s journal."""
+    _, port = serve()
+    with FaultProxy("127.0.0.1", port) as proxy:
+        yield proxy
+
+
+def remote(proxy: FaultProxy) -> Remote:
+    return Remote("carts", f"127.0.0.1:{proxy.port}")
+
+
+def test_a_half_open_connection_is_noticed_and_replaced(
+    writer: Writer, proxied: FaultProxy, consume: Any, tmp_path: Path
+) -> None:
+    """No FIN, no RST, no bytes: three silent intervals, then a new connection, not the dead one."""
+    read_model = tmp_path / "read.db"
+    _, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=150)
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 1})
+    proxied.blackhole()
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: isinstance(sources[0].last_error, PeerSilentError))
+    assert counted(read_model) == {"apple": 1}
+    proxied.heal()
+    eventually(lambda: counted(read_model) == {"apple": 2})
+    assert len(sources) == 1, "a broken connection does not restart the projection"
+
+
+def test_a_reset_connection_resumes(
+    writer: Writer, proxied: FaultProxy, consume: Any, tmp_path: Path
+) -> None:
+    """RST in mid-stream, ten times: each event once."""
+    read_model = tmp_path / "read.db"
+    running, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=150)
+    for nr in range(1, 11):
+        writer.add([(f"c-{i}", Added("apple", 1)) for i in range(20)])
+        eventually(lambda nr=nr: counted(read_model).get("apple", 0) >= 20 * nr - 10)
+        proxied.reset()
+    eventually(lambda: counted(read_model) == {"apple": 200})
+    assert sources[0].reconnects >= 5
+    assert isinstance(sources[0].last_error, PeerUnavailableError)
+    assert running.status().restarts == 0
+
+
+def test_a_message_cut_in_the_middle_is_read_again(
+    writer: Writer, proxied: FaultProxy, consume: Any, tmp_path: Path
+) -> None:
+    """Connections that close within a batch, at 12 different places: each event once, in order."""
+    read_model = tmp_path / "read.db"
+    for _ in range(30):
+        writer.add([(f"c-{i}", Added("apple" * 20, 1)) for i in range(20)])
+    for cut in range(12):
+        proxied.drop_after(700 + 1111 * cut)
+        running, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=150)
+        eventually(lambda s=sources: s and s[0].reconnects >= 1)
+        assert running.stop()
+    proxied.heal()
+    consume(projection(read_model, remote(proxied)))
+    eventually(lambda: sum(counted(read_model).values()) == 600)
+    assert sum(offsets(read_model).values()) == 600
+    seen = rows(read_model, "select entity_id, group_concat(seq_nr) from "
+                "(select * from seen order by nr) group by 1")  # fmt: skip
+    assert {numbers for _, numbers in seen} == {",".join(str(nr) for nr in range(1, 31))}
+
+
+def test_a_slow_network_is_not_a_dead_one(
+    writer: Writer, proxied: FaultProxy, consume: Any, tmp_path: Path
+) -> None:
+    """A delay below the silence limit costs time, not the connection."""
+    read_model = tmp_path / "read.db"
+    proxied.delay_s = 0.1
+    _, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=300)
+    writer.add([("c-1", Added("apple", 1))] * 100)
+    eventually(lambda: counted(read_model) == {"apple": 100})
+    assert sources[0].reconnects == 0
+
+
+def test_a_producer_that_is_away_is_waited_for(
+    writer: Writer, proxied: FaultProxy, consume: Any, tmp_path: Path
+) -> None:
+    """Refused connections are tried again with growing pauses, and the reason is on show."""
+    read_model = tmp_path / "read.db"
+    proxied.refuse()
+    running, sources = consume(projection(read_model, remote(proxied)))
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: sources and sources[0].reconnects >= 3)
+    assert isinstance(sources[0].last_error, PeerUnavailableError)
+    assert running.status().phase == "starting"
+    proxied.heal()
+    eventually(lambda: counted(read_model) == {"apple": 1})
