@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
 
 from thespian_dc.journal.api import Found, StateRow
+from thespian_dc.journal.cassandra.limits import ServerLimits
 from thespian_dc.journal.cassandra.link import Link
 from thespian_dc.journal.cassandra.reader import LogReader
+from thespian_dc.journal.cassandra.schema import Meta
 from thespian_dc.journal.cassandra.sealed import (
     offset_at_time,
     unwrap,
@@ -26,6 +28,7 @@ from thespian_dc.journal.cassandra.sealed import (
     wrap,
     write_time,
 )
+from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.journal.reading import (
     IndexRow,
     check_contiguous,
@@ -36,10 +39,6 @@ from thespian_dc.journal.reading import (
 from thespian_dc.model.errors import GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
-
-if TYPE_CHECKING:
-    from thespian_dc.journal.cassandra.open import CassandraUrl, ServerLimits
-    from thespian_dc.journal.cassandra.schema import Meta
 
 _ROW_BYTES = 64  # of an index row in a batch, without the names in its key
 _INDEX_PAGE = 1000

@@ -10,13 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from thespian_dc.journal.api import Schema, ServerFacts
-from thespian_dc.journal.cassandra.open import (
-    _connect,
-    _connected_dc,
-    apply_schema,
-    check_schema,
-    parse_url,
-)
+from thespian_dc.journal.cassandra.open import apply_schema, check_schema, connect, connected_dc
+from thespian_dc.journal.cassandra.url import parse_url
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -50,7 +45,7 @@ def facts_of(url: str) -> ServerFacts:
                 )
                 for host in hosts
             ),
-            parsed.local_dc or _connected_dc(link),
+            connected_dc(link),
             None if meta is None else _schema(meta.schema_version, meta),
             schema.SCHEMA_VERSION,
         )
@@ -59,7 +54,7 @@ def facts_of(url: str) -> ServerFacts:
 @contextmanager
 def _linked(url: str) -> Iterator[tuple[Any, Any]]:
     parsed = parse_url(url)
-    link = _connect(parsed, parsed.timeout_s or CONNECT_TIMEOUT_S)
+    link = connect(parsed, parsed.timeout_s or CONNECT_TIMEOUT_S)
     try:
         yield parsed, link
     finally:

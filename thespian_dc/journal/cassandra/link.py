@@ -82,7 +82,7 @@ class SendAgain(RetryPolicy):  # type: ignore[misc]
         return (self.RETRY_NEXT_HOST if retry_num < _RESENDS_MAX else self.RETHROW), None
 
 
-def profiles(local_dc: str, timeout_s: float) -> dict[str, ExecutionProfile]:
+def profiles(timeout_s: float) -> dict[str, ExecutionProfile]:
     """One execution profile per kind of request. A load balancing policy belongs to one profile
     alone.
     """
@@ -90,7 +90,7 @@ def profiles(local_dc: str, timeout_s: float) -> dict[str, ExecutionProfile]:
     def profile(retry: RetryPolicy, consistency: int, rows: Any) -> ExecutionProfile:
         # Replicas in a fixed order: a slice's conditional writes go through one coordinator, whose
         # ballots do not collide with each other.
-        replicas = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc), shuffle_replicas=False)
+        replicas = TokenAwarePolicy(DCAwareRoundRobinPolicy(), shuffle_replicas=False)
         return ExecutionProfile(
             load_balancing_policy=replicas,
             retry_policy=retry,
@@ -222,6 +222,16 @@ class Link:
     def rows(self, statement: Any, profile: str = PLAIN) -> list[Any]:
         """Send and wait. JournalUnavailableError for whatever the driver raises."""
         return self.result(self.later(statement, profile))
+
+    def rows_of(self, host: Any, query: str) -> list[Any]:
+        """Ask one node for what only it knows."""
+        future: Future[list[Any]] = Future()
+        try:
+            response = self.session.execute_async(query, execution_profile=PLAIN, host=host)
+            response.add_callbacks(future.set_result, future.set_exception)
+        except Exception as why:  # noqa: BLE001 - as in `send`
+            future.set_exception(why)
+        return self.result(future)
 
     def decide(self, statement: Any) -> dict[str, Any]:
         """Send a conditional write and wait for its one row; JournalUnavailableError: its outcome

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Appended, Outcome
+from thespian_dc.journal.cassandra.limits import ServerLimits
 from thespian_dc.journal.cassandra.link import CONDITIONAL, Link
 from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of
 from thespian_dc.journal.cassandra.reader import LogReader
+from thespian_dc.journal.cassandra.schema import Meta
 from thespian_dc.journal.cassandra.sealed import wrap, write_time
+from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.journal.reading import check_sound
 from thespian_dc.journal.seal import seal
 from thespian_dc.model.errors import JournalError, JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
-
-if TYPE_CHECKING:
-    from thespian_dc.journal.cassandra.open import CassandraUrl, ServerLimits
-    from thespian_dc.journal.cassandra.schema import Meta
 
 
 class Known(NamedTuple):

@@ -1,75 +1,32 @@
-"""Turn a URL into an open journal: parse, connect, and refuse a server or schema that would not be
-safe.
+"""Turn a URL into an open journal: connect, and refuse a server or schema that would not be safe.
 
-cassandra://host[,host…][:port]/keyspace[?key=value&…]; keys in docs/cassandra.md. Secrets are file
-paths. The driver is imported here, when a Cassandra journal is opened, and not before.
+The driver is imported here, when a Cassandra journal is opened, and not before.
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
+from thespian_dc.journal.cassandra.limits import TIMEOUT_S_DEFAULT, limits_of
+from thespian_dc.journal.cassandra.url import CassandraUrl, parse_url
 from thespian_dc.model.errors import (
     HomeDataCentreError,
     JournalUnavailableError,
-    JournalUrlError,
     MissingExtraError,
-    UnsafeServerError,
+    SettingsError,
 )
 
 if TYPE_CHECKING:
     from thespian_dc.journal.cassandra.journal import CassandraJournal
+    from thespian_dc.journal.cassandra.limits import ServerLimits
     from thespian_dc.journal.cassandra.link import Link
     from thespian_dc.journal.cassandra.schema import Applied, Meta
 
 log = logging.getLogger(__name__)
 
-_KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
-_MARGIN_S = 1.0
-_TIMEOUT_S_DEFAULT = 6.0
-_FRAME_BYTES = 16 << 20
-_ROW_OVERHEAD_BYTES = 64 << 10
-_BATCH_WARN_BYTES, _BATCH_FAIL_BYTES, _BATCH_PARTITIONS = 5 << 10, 50 << 10, 10
-
-
-@dataclass(frozen=True, slots=True)
-class CassandraUrl:
-    """A parsed URL. replication, segment_records: read by `schema apply` alone (0: its default)."""
-
-    url: str
-    hosts: tuple[str, ...]
-    port: int
-    keyspace: str
-    local_dc: str = ""
-    consistency: str = "local_quorum"
-    username: str = ""
-    password_file: str = field(default="", repr=False)
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    timeout_s: float = 0.0
-    connect_timeout_s: float = 5.0
-    commit_bytes_max: int = 1 << 20
-    command_bytes_max: int = 4 << 20
-    replication: int = 0
-    segment_records: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """What the servers say about themselves; defaults where they do not let us read it."""
-
-    timeout_s: float
-    mutation_bytes_max: int
-    batch_bytes_max: int
-    batch_partitions_max: int
+_SCHEMA_TIMEOUT_S = 30.0
 
 
 def open_cassandra(url: str) -> CassandraJournal:
@@ -79,14 +36,14 @@ def open_cassandra(url: str) -> CassandraJournal:
     HomeDataCentreError, UnsafeServerError.
     """
     parsed = parse_url(url)
-    link = _connect(parsed, parsed.timeout_s or _TIMEOUT_S_DEFAULT)
+    link = connect(parsed, parsed.timeout_s or TIMEOUT_S_DEFAULT)
     try:
         from thespian_dc.journal.cassandra import schema
         from thespian_dc.journal.cassandra.journal import CassandraJournal
 
         meta = schema.check(link, parsed.keyspace)
         _check_home(link, parsed, meta)
-        limits = _server_limits(link, parsed)
+        limits = _limits(link, parsed)
         link.set_timeout(limits.timeout_s)
         return CassandraJournal(link, parsed, meta, limits)
     except BaseException:
@@ -99,11 +56,11 @@ def apply_schema(url: str) -> Applied:
     data centre.
     """
     parsed = parse_url(url)
-    link = _connect(parsed, 30.0)
+    link = connect(parsed, _SCHEMA_TIMEOUT_S)
     try:
         from thespian_dc.journal.cassandra import schema
 
-        home_dc = parsed.local_dc or _connected_dc(link)
+        home_dc = _wanted_dc(link, parsed)
         nodes = sum(1 for host in link.cluster.metadata.all_hosts() if host.datacenter == home_dc)
         replication = parsed.replication or min(3, max(1, nodes))
         segment_records = parsed.segment_records or schema.SEGMENT_RECORDS_DEFAULT
@@ -115,7 +72,7 @@ def apply_schema(url: str) -> Applied:
 def check_schema(url: str) -> Meta:
     """The recorded facts of the journal; SchemaError where it is missing, older or newer."""
     parsed = parse_url(url)
-    link = _connect(parsed, parsed.timeout_s or _TIMEOUT_S_DEFAULT)
+    link = connect(parsed, parsed.timeout_s or TIMEOUT_S_DEFAULT)
     try:
         from thespian_dc.journal.cassandra import schema
 
@@ -126,63 +83,8 @@ def check_schema(url: str) -> Meta:
         link.close()
 
 
-def parse_url(url: str) -> CassandraUrl:
-    """JournalUrlError says which part is wrong."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise JournalUrlError(
-            _without_user(url), "no user or password in a URL; use ?username=…&password_file=…"
-        )
-    hosts, port = _hosts(url, parts.netloc)
-    keyspace = parts.path.strip("/")
-    if not _KEYSPACE.fullmatch(keyspace):
-        raise JournalUrlError(url, f"{keyspace!r} is no keyspace; lower-case letters, digits and _")
-    found = _parameters(url, parts.query)
-    if found.get("consistency", "local_quorum") != "local_quorum":
-        raise JournalUrlError(
-            url, "consistency is local_quorum: clients that mix levels lose the log's guarantee"
-        )
-    if bool(found.get("username")) != bool(found.get("password_file")):
-        raise JournalUrlError(url, "username and password_file go together")
-    if found.get("segment_records", 1) < 0 or found.get("replication", 1) < 0:
-        raise JournalUrlError(url, "segment_records and replication are positive")
-    return CassandraUrl(url, hosts, port, keyspace, **found)
-
-
-def _hosts(url: str, netloc: str) -> tuple[tuple[str, ...], int]:
-    """host[,host][:port]; one port for all hosts; an IPv6 address in brackets."""
-    bare, port = netloc, 9042
-    match = re.fullmatch(r"(.*?):(\d+)", netloc)
-    if match and not netloc.endswith("]"):
-        bare, port = match.group(1), int(match.group(2))
-    hosts = tuple(host.strip("[]") for host in bare.split(",") if host)
-    if not hosts or not 0 < port < 1 << 16 or any(":" in h and "[" not in bare for h in hosts):
-        raise JournalUrlError(url, "needs hosts and one port: cassandra://host,host:9042/keyspace")
-    return hosts, port
-
-
-def _parameters(url: str, query: str) -> dict[str, Any]:
-    fixed = {"url", "hosts", "port", "keyspace"}
-    kinds = {f.name: f.type for f in fields(CassandraUrl) if f.name not in fixed}
-    convert: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
-    found: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(kinds)}"
-            raise JournalUrlError(url, f"unknown setting {name!r}{hint}")
-        try:
-            found[name] = convert[str(kinds[name])](text)
-        except ValueError as error:
-            raise JournalUrlError(url, f"{name}={text!r} is no {kinds[name]}") from error
-    return found
-
-
-def _without_user(url: str) -> str:
-    return re.sub(r"//[^/]*@", "//", url)
-
-
-def _connect(parsed: CassandraUrl, timeout_s: float) -> Link:
+def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
+    """A session, with nothing checked. MissingExtraError, JournalUnavailableError."""
     try:
         from cassandra import DriverException
         from cassandra.auth import PlainTextAuthProvider
@@ -194,9 +96,8 @@ def _connect(parsed: CassandraUrl, timeout_s: float) -> Link:
 
     auth = None
     if parsed.username:
-        password = Path(parsed.password_file).read_text(encoding="utf-8").strip()
-        auth = PlainTextAuthProvider(parsed.username, password)
-    kinds = profiles(parsed.local_dc, timeout_s)
+        auth = PlainTextAuthProvider(parsed.username, _secret(parsed.password_file))
+    kinds = profiles(timeout_s)
     cluster = Cluster(
         list(parsed.hosts),
         port=parsed.port,
@@ -217,6 +118,13 @@ def _connect(parsed: CassandraUrl, timeout_s: float) -> Link:
     session.default_fetch_size = None  # every statement bounds its rows itself
     session.use_client_timestamp = False  # one clock family with the ballots: the coordinator's
     return Link(parsed.url, cluster, session, timeout_s)
+
+
+def _secret(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"password_file {path!r} cannot be read: {error.strerror}") from error
 
 
 def profiles_default(plain: Any) -> dict[Any, Any]:
@@ -240,70 +148,45 @@ def _tls(parsed: CassandraUrl) -> Any:
     return context
 
 
-def _connected_dc(link: Link) -> str:
-    """The data centre of the node that answers this session."""
+def connected_dc(link: Link) -> str:
+    """The data centre of the nodes this session uses: that of the first host the URL names."""
     return str(link.rows("select data_center from system.local")[0][0])
 
 
+def _wanted_dc(link: Link, parsed: CassandraUrl) -> str:
+    """The same, where it is the one that the URL asks for."""
+    found = connected_dc(link)
+    if parsed.local_dc not in ("", found):
+        raise HomeDataCentreError(parsed.url, parsed.local_dc, found)
+    return found
+
+
 def _check_home(link: Link, parsed: CassandraUrl, meta: Meta) -> None:
-    """LOCAL_SERIAL in two data centres is two logs: everybody works in the one that the journal was
-    made in.
-    """
-    found = parsed.local_dc or _connected_dc(link)
+    """LOCAL_SERIAL in two data centres would be two logs: all work where the journal was made."""
+    found = _wanted_dc(link, parsed)
     if found != meta.home_dc:
         raise HomeDataCentreError(parsed.url, meta.home_dc, found)
 
 
-def _server_limits(link: Link, parsed: CassandraUrl) -> ServerLimits:
-    """Read what system_views.settings shows; refuse a server whose conditional writes are not
-    linearizable.
-    """
-    settings = _settings(link)
-    variant = settings.get("paxos_variant") or ""
-    if "without_linearizable_reads" in variant:
-        raise UnsafeServerError(parsed.url, "paxos_variant", variant)
-    server_s = _seconds(settings, "write_request_timeout") + _seconds(
-        settings, "cas_contention_timeout"
-    )
-    # A client that stops waiting before the server does makes unknown outcomes by itself.
-    timeout_s = parsed.timeout_s or max(_TIMEOUT_S_DEFAULT, server_s + _MARGIN_S)
-    if timeout_s <= server_s:
-        raise UnsafeServerError(
-            parsed.url, "timeout_s", f"{timeout_s} s, not above the server's {server_s} s"
-        )
-    mutation = (
-        _bytes(settings, "max_mutation_size") or _bytes(settings, "commitlog_segment_size") // 2
-    )
-    mutation_max = min(mutation or _FRAME_BYTES, _FRAME_BYTES) - _ROW_OVERHEAD_BYTES
-    partitions = settings.get("unlogged_batch_across_partitions_warn_threshold") or ""
-    return ServerLimits(
-        timeout_s,
-        mutation_max,
-        min(
-            _bytes(settings, "batch_size_warn_threshold") or _BATCH_WARN_BYTES,
-            (_bytes(settings, "batch_size_fail_threshold") or _BATCH_FAIL_BYTES) // 2,
-        ),
-        int(partitions) if partitions.isdigit() else _BATCH_PARTITIONS,
-    )
+def _limits(link: Link, parsed: CassandraUrl) -> ServerLimits:
+    """The narrowest of what the nodes of the home data centre say; each of them must be safe."""
+    found = [limits_of(parsed.url, settings, parsed.timeout_s) for settings in _settings(link)]
+    if not found:
+        return limits_of(parsed.url, {}, parsed.timeout_s)
+    slowest = max(limits.timeout_s for limits in found)
+    return min(found, key=lambda limits: limits.mutation_bytes_max)._replace(timeout_s=slowest)
 
 
-def _settings(link: Link) -> dict[str, str]:
-    try:
-        return dict(link.rows("select name, value from system_views.settings"))
-    except JournalUnavailableError as error:
-        log.warning("server_settings_unreadable", extra={"url": link.url, "reason": error.reason})
-        return {}
+def _settings(link: Link) -> list[dict[str, str | None]]:
+    """system_views.settings of each node that is up; each node answers for itself alone."""
+    from cassandra.policies import HostDistance
 
-
-def _seconds(settings: dict[str, str], name: str) -> float:
-    """A duration such as 2000ms or 10s; 0 where it is absent."""
-    match = re.fullmatch(r"(\d+)(ms|s|m)?", settings.get(name) or "")
-    scale = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 0.001}
-    return int(match.group(1)) * scale[match.group(2)] if match else 0.0
-
-
-def _bytes(settings: dict[str, str], name: str) -> int:
-    """A size such as 32MiB or 16384KiB; 0 where it is absent."""
-    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)?", settings.get(name) or "")
-    scale = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, None: 1}
-    return int(match.group(1)) * scale[match.group(2)] if match else 0
+    query, found = "select name, value from system_views.settings", []
+    for host in link.cluster.metadata.all_hosts():
+        if host.is_up and link.cluster.profile_manager.distance(host) == HostDistance.LOCAL:
+            try:
+                found.append(dict(link.rows_of(host, query)))
+            except JournalUnavailableError as error:
+                facts = {"host": str(host.address), "reason": error.reason}
+                log.warning("server_settings_unreadable", extra=facts)
+    return found

@@ -11,22 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Head
+from thespian_dc.journal.cassandra.limits import ServerLimits
 from thespian_dc.journal.cassandra.link import DECIDING, PLAIN, Link
+from thespian_dc.journal.cassandra.schema import Meta
 from thespian_dc.journal.cassandra.sealed import unwrap, unwrap_or_raise
 from thespian_dc.journal.cassandra.statements import Statements
+from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.journal.reading import check_sound, damage_of, position_in
 from thespian_dc.journal.seal import seal
 from thespian_dc.model.errors import GapError, JournalDivergedError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import Commit
-
-if TYPE_CHECKING:
-    from thespian_dc.journal.cassandra.open import CassandraUrl, ServerLimits
-    from thespian_dc.journal.cassandra.schema import Meta
 
 _PAGE_ROWS = 256
 
