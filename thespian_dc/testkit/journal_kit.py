@@ -20,9 +20,10 @@ from thespian_dc.testkit.journal_cases.log import LogCases
 from thespian_dc.testkit.journal_cases.race import RaceCases
 from thespian_dc.testkit.journal_cases.registry import RegistryCases
 from thespian_dc.testkit.journal_cases.storage import Flip, JournalStorage
+from thespian_dc.testkit.journal_cases.twin import TwinCases
 
 __all__ = ["Flip", "JournalConformance", "JournalStorage"]
 
 
-class JournalConformance(LogCases, DerivedCases, RegistryCases, DamageCases, RaceCases):
+class JournalConformance(LogCases, DerivedCases, RegistryCases, DamageCases, RaceCases, TwinCases):
     """All parts of the suite. Override `journal_factory`."""
