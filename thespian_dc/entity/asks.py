@@ -4,7 +4,7 @@ An entity's answer carries the correlation. An ordinary actor's carries nothing:
 actor sends to the host. So a target has one question outstanding, the rest wait; and between two
 questions the host makes sure that what the target sent so far has arrived (Settle): a second answer
 to the first question then cannot be taken for the answer to the next. After a time-out the target
-may still owe an answer; the next question waits for that answer, or OWED_FOR_US.
+may still owe an answer; the next question waits for that answer, or for several times as long.
 What nobody asked for is a dead letter: counted, named, dropped.
 """
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from thespian_dc.entity.release import Release
     from thespian_dc.entity.running import Running
 
-OWED_FOR_US = 60_000_000
+OWED_TIMES, OWED_US = 10, (2_000_000, 60_000_000)
+"""A target that timed out is asked nothing for so many times the time-out, within these bounds."""
 
 
 class Ask:
@@ -166,8 +167,7 @@ class Asks:
     def _time_out(self, ask: Ask) -> None:
         question, target = ask.question, ask.target
         if target is not None and target.asked is ask:
-            target.asked, target.state = None, State.OWING
-            target.until_us = self._hosted.now_us + OWED_FOR_US
+            self._await_owed(target, question)
         self._hosted.counts["ask_timeouts"] += 1
         if question.on_timeout is not None:
             self._finish(ask, question.on_timeout)
@@ -175,6 +175,12 @@ class Asks:
         seconds = question.timeout_us / 1e6
         error = AskTimeoutError(str(question.target), seconds, f"asked by {ask.instance.ref}")
         self._finish(ask, partial(_raise, error))
+
+    def _await_owed(self, target: Target, question: OpenAsk) -> None:
+        target.asked, target.state = None, State.OWING
+        low, high = OWED_US
+        owed_us = min(high, max(low, OWED_TIMES * question.timeout_us))
+        target.until_us = self._hosted.now_us + owed_us
 
     def _settle(self, target: Target) -> None:
         target.state = State.SETTLING
@@ -205,8 +211,7 @@ class Asks:
             self._close(ask)
             target = ask.target
             if target is not None and target.asked is ask:
-                target.asked, target.state = None, State.OWING
-                target.until_us = self._hosted.now_us + OWED_FOR_US
+                self._await_owed(target, ask.question)
             if ask.turn is not None and ask.turn not in turns:
                 turns.append(ask.turn)
         return turns

@@ -245,6 +245,13 @@ class Account(EventSourcedActor):
             timeout_s=timeout_s,
         )  # fmt: skip
 
+    def do_ask_only(self, arg: tuple[Any, Any], sender: Any) -> None:
+        self.ask(*arg, on_reply=self.reply)
+
+    def do_persist_and_ask(self, arg: Any, sender: Any) -> None:
+        self.persist(Deposited(1))
+        self.ask(arg, Question("abc"), on_reply=self.answered)
+
     def answered(self, answer: str) -> None:
         self.persist(Deposited(len(answer))).then_reply(lambda state: (answer, state["amount"]))
 
