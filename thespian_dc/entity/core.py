@@ -32,7 +32,7 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.hosted import Hosted, HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance, Phase
 from thespian_dc.entity.loss import Loss
-from thespian_dc.entity.protocol import Command, Route, Status
+from thespian_dc.entity.protocol import Command, EntityRef, Route, Status
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.residents import Residents
@@ -221,6 +221,12 @@ class HostCore:
             "open_asks": len(self._asks),
             "counts": dict(self.counts),
         }
+
+    def peek(self, ref: EntityRef) -> tuple[Any, int] | None:
+        """(state, seq_nr) of an entity in memory, as its next command would find it; for tests."""
+        served = self._hosted.types.get(ref.entity_type)
+        found = None if served is None else served.entities.get(ref.entity_id)
+        return None if found is None else (found.state, found.seq_nr)
 
     @property
     def waits_for_slices(self) -> bool:

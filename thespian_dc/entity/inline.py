@@ -44,7 +44,8 @@ class InlineHost:
 
     answer(Answer): an outcome, its value still packed. send(address, message). settle(address):
     have `settled` called when what that actor sent has arrived; None: it always has when its
-    handler returned. clock_us: a test's.
+    handler returned. forward(Forward): takes commands for other hosts; None: their askers get
+    UnknownEntityTypeError. clock_us: a test's.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class InlineHost:
         published: Callable[[Any], None] | None = None,
         report: Callable[[Report], None] | None = None,
         settle: Callable[[Any], None] | None = None,
+        forward: Callable[[Forward], None] | None = None,
         clock_us: Callable[[], int] = now_us,
         **more: Any,
     ) -> None:
@@ -67,7 +69,7 @@ class InlineHost:
             journal.slices(one.name, one.slices)
         self.journal, self.clock_us = journal, clock_us
         self._answer, self._send, self._settle = answer, send, settle
-        self._published, self._report = published, report
+        self._published, self._report, self._forward = published, report, forward
         self._keys = list(keys) if keys is not None else [
             SliceKey(one.name, number) for one in types for number in range(one.slices)
         ]  # fmt: skip
@@ -147,7 +149,7 @@ class InlineHost:
                 else:
                     self._settle(address)
             case Forward():
-                self._unserved(action)
+                (self._forward or self._unserved)(action)
             case Published(commit):
                 if self._published is not None:
                     self._published(commit)
@@ -156,7 +158,7 @@ class InlineHost:
                     self._report(action)
 
     def _unserved(self, forward: Forward) -> None:
-        """There is nobody behind an inline host: an entity of another type cannot be reached."""
+        """Nobody is behind this host: an entity of another type cannot be reached."""
         if forward.reply_to is None:
             return
         error = UnknownEntityTypeError(forward.ref.entity_type, ())

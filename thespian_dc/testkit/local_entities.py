@@ -29,6 +29,8 @@ class LocalEntities:
     """
 
     is_client, has_address = True, False
+    forward: Any = None
+    """forward(Forward): takes commands for entities of other types; None: they are refused."""
 
     def __init__(
         self, *types: type, journal: Journal | None = None, limits: Limits | None = None,
@@ -104,7 +106,7 @@ class LocalEntities:
         self.host = InlineHost(
             self.journal, self.types, uuid.uuid4().hex, self._answered, self._sent,
             limits=self.limits, clock_us=lambda: self.now_us, address=self.address,
-            create_actor=self.create,
+            create_actor=self.create, forward=self.forward,
         )  # fmt: skip
         self.host.tick()
 
