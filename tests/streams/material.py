@@ -208,3 +208,11 @@ def offsets(path: Path) -> dict[int, int]:
         return dict(rows(path, "select slice, offset from thespian_dc_positions"))
     except sqlite3.OperationalError:
         return {}
+
+
+class SlowCount(CountItems):
+    """Ten events a second."""
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        super().handle(event, tx)
+        time.sleep(0.1)  # the handler's work, not a wait of the test

@@ -8,6 +8,7 @@ are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
@@ -31,10 +32,11 @@ class Mark(Protocol):
 
 
 class Stopped(NamedTuple):
-    """Handling ended before `offset`; the batch's events below it are handled."""
+    """Handling ended before `offset`; the batch's events below it are handled. error: None where
+    only the time was over."""
 
     offset: int
-    error: Exception
+    error: Exception | None
 
 
 class BatchHandler:
@@ -53,17 +55,21 @@ class BatchHandler:
         self._projection, self._entity_type = projection, entity_type
         self._decode, self._handle, self._tx = registry.decode, handle, tx
 
-    def handle(self, batch: SourceBatch, from_offset: int) -> Stopped | None:
-        """Handle the events at offsets >= from_offset in order; None when all of them were."""
+    def handle(self, batch: SourceBatch, from_offset: int, until_s: float) -> Stopped | None:
+        """Handle the events at offsets >= from_offset in order; None when all of them were.
+
+        Stops after the event during which time.monotonic() passed until_s: a slow handler neither
+        holds its transaction open for a whole batch nor repeats one after a crash.
+        """
         for commit in batch.commits:
             if commit.body and commit.end_offset > from_offset:
-                stopped = self._handle_commit(batch.slice, commit, from_offset)
+                stopped = self._handle_commit(batch.slice, commit, from_offset, until_s)
                 if stopped is not None:
                     return stopped
         return None
 
     def _handle_commit(
-        self, slice_: int, commit: CommitView, from_offset: int
+        self, slice_: int, commit: CommitView, from_offset: int, until_s: float
     ) -> Stopped | None:
         offset, fields = max(commit.first_offset, from_offset), _NO_FIELDS
         decode, handle, tx = self._decode, self._handle, self._tx
@@ -81,6 +87,8 @@ class BatchHandler:
                 )  # fmt: skip
                 decoding = False
                 handle(event, tx)
+                if monotonic() > until_s:
+                    return Stopped(offset + 1, None)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
             return Stopped(offset, self._named(slice_, offset, fields, decoding, error))
         return None

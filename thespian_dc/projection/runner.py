@@ -27,7 +27,7 @@ from thespian_dc.projection.api import (
 )
 from thespian_dc.projection.core import Claim, Drop, Halt, ProjectionCore, StartSource
 from thespian_dc.projection.delivery import Delivery, deliver
-from thespian_dc.projection.handling import BatchHandler, Stopped
+from thespian_dc.projection.handling import BatchHandler
 from thespian_dc.projection.sqlite_store import SqlitePositionStore
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,9 @@ class ProjectionRunner:
         store = SqlitePositionStore(self._projection.positions)
         try:
             delivery = deliver(self._projection, store)
-            self._run = _Run(self._projection, self._core, store, delivery, self._make_source)
+            self._run = _Run(
+                self._projection, self._core, store, delivery, self._make_source, self._stopping
+            )
             if not self._stopping.is_set():
                 self._run.serve(self._on_started, self._on_transaction)
         finally:
@@ -135,7 +137,9 @@ class _Run:
         store: SqlitePositionStore,
         delivery: Delivery,
         make_source: Callable[[], Source],
+        stopping: threading.Event,
     ) -> None:
+        self._stopping = stopping
         self._projection, self._core, self._store = projection, core, store
         self._delivery, self._make_source = delivery, make_source
         self._registry = Registry(projection.events)
@@ -152,7 +156,7 @@ class _Run:
         self._delivery.start()
         try:
             self._begin()
-            while (item := self._next()) is not None:
+            while not self._stopping.is_set() and (item := self._next()) is not None:
                 if isinstance(item, SourceBatch):
                     on_transaction(self._transact(item))
                 elif isinstance(item, SourceDescription):
@@ -206,7 +210,7 @@ class _Run:
         done: list[SourceBatch] = []
         self._delivery.begin()
         try:
-            stopped = self._fill(first, done)
+            failed = self._fill(first, done)
             self._delivery.commit(self._core.moves())
         except BaseException:
             self._delivery.roll_back()
@@ -216,11 +220,11 @@ class _Run:
         assert self._source is not None
         for batch in done:
             self._source.handled(batch)
-        if stopped is not None:
-            raise stopped.error
+        if failed is not None:
+            raise failed
         return done
 
-    def _fill(self, first: SourceBatch, done: list[SourceBatch]) -> Stopped | None:
+    def _fill(self, first: SourceBatch, done: list[SourceBatch]) -> Exception | None:
         assert self._handler is not None, "a source sends no batch before its description"
         deadline, events, batch = time.monotonic() + TRANSACTION_MS_MAX / 1000, 0, first
         checked: set[int] = set()
@@ -230,12 +234,16 @@ class _Run:
                 if batch.slice not in checked:
                     self._delivery.check(batch.slice, *self._core.expects(batch.slice))
                     checked.add(batch.slice)
-                stopped = self._handler.handle(batch, action.from_offset)
-                if stopped is not None:
+                stopped = self._handler.handle(batch, action.from_offset, deadline)
+                until = stopped.offset if stopped else batch.next_offset
+                if stopped is not None and stopped.error is not None:
                     self._delivery.undo_event()
-                    self._core.on_handled(batch, stopped.offset)
-                    return stopped
-                self._core.on_handled(batch, batch.next_offset)
+                    self._core.on_handled(batch, until)
+                    return stopped.error
+                self._core.on_handled(batch, until)
+                if until < batch.next_offset:
+                    self._held = [batch]
+                    return None
             done.append(batch)
             events += batch.next_offset - batch.base_offset
             if events >= self._events_max or time.monotonic() >= deadline:

@@ -24,6 +24,8 @@ from thespian_dc.wire import streams_pb2 as pb
 
 PROBLEM = "thespian-dc-problem-bin"
 _TEXT_MAX = 1000
+# gRPC has no status for a failed TLS session; its text is all there is.
+_TLS_WORDS = ("handshake", "certificate", "ssl", "verification")
 _TRAVELS: dict[str, type[ThespianDcError]] = {
     kind.__name__: kind
     for kind in (
@@ -57,7 +59,7 @@ def error_of(
     if named is not None:
         return named
     if code is grpc.StatusCode.UNAVAILABLE:
-        if "handshake" in details.lower() or "CERTIFICATE" in details or "SSL" in details:
+        if any(word in details.lower() for word in _TLS_WORDS):
             return PeerNotTrustedError(peer, details)
         return PeerUnavailableError(peer, details)
     return StreamRefusedError(peer, code.name, details)
