@@ -48,11 +48,11 @@ class Host:
             indexed=self.journal.derived_index, address="host",
         )  # fmt: skip
         self.now_us = start_us
-        self.pending: list[Action] = []
+        self.pending: list[Any] = []
         self.answers: dict[int, Any] = {}
         self.sent: list[tuple[Any, Any]] = []
         self.settles: list[Any] = []
-        self.world: list[Action] = []
+        self.world: list[Any] = []
         self._count = 0
         for one in self.types:
             self.journal.slices(one.name, slices)

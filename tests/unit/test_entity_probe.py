@@ -52,7 +52,7 @@ def test_wrong_expectation_is_shown_with_what_happened() -> None:
 
 def test_errors_are_said_or_fail_the_test() -> None:
     """A command that failed is not taken for one that persisted nothing."""
-    probe = EntityProbe(Account).when(Do("raise"))
+    probe = EntityProbe(Account).when(Do("raise", EntityRef("other", "x")))
     probe.then(error=CommandFailedError, events=[])
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         probe.then(events=[])

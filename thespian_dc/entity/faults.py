@@ -15,7 +15,8 @@ from thespian_dc.model.entity_errors import (
 )
 from thespian_dc.model.errors import TooLargeError
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = tuple(os.path.join(_PACKAGE, room) for room in ("entity", "codec", "shell"))
 _AS_IT_IS = (
     ApplyEventReturnedNoneError, CommandRejectedError, TooLargeError, UnknownCommandError,
 )  # fmt: skip
