@@ -27,6 +27,7 @@ from thespian_dc.entity.protocol import (
     Status,
     TypeRoutes,
 )
+from thespian_dc.entity.publishing import Publishing
 from thespian_dc.entity.router import Router, command_id_of
 from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.journal.api import Journal, Member, open_journal
@@ -56,7 +57,7 @@ class HostActor(LeafActor):
         self.member_id = f"{begin.node_id}-{uuid4().hex[:12]}"
         self._routes_seen: dict[str, TypeRoutes] = {}
         self._elsewhere: dict[SliceKey, Route] = {}
-        self._producers: list[str] = []
+        self._publishing = Publishing(self.outbox)
         self._round: list[Commit] = []
         self._ack_us = 0
         self._draining = False
@@ -135,13 +136,15 @@ class HostActor(LeafActor):
         self._end_round()
 
     def next_tick_us(self) -> int:
-        due = [self._core.wakeup_us(), self._router.wakeup_us()]
+        due = [self._core.wakeup_us(), self._router.wakeup_us(), self._publishing.due_us()]
         if self._answers.owes_acks():
             due.append(self._ack_us)
         return min((one for one in due if one is not None), default=self._report_us)
 
     def on_peers(self, peers: Peers) -> None:
-        self._producers = [address for _, role, address in peers.leaves if role == "producers"]
+        self._publishing.on_producers(
+            [address for _, role, address in peers.leaves if role == "producers"]
+        )
 
     def _on_frame(self, frame: CommandFrame, sender: Any) -> None:
         self._counts["frames"] += 1
@@ -180,7 +183,7 @@ class HostActor(LeafActor):
             elif isinstance(action, Append):
                 self._round.append(action.commit)
             elif isinstance(action, do.Published):
-                self._publish(action.commit)
+                self._publishing.publish(action.commit)
             elif isinstance(action, do.Send):
                 self._answers.send(action.address, unpack(action.body))
             elif isinstance(action, do.Forward):
@@ -200,6 +203,7 @@ class HostActor(LeafActor):
             commits, self._round = self._round, []
             self._threads.append(commits)
         self._answers.flush()
+        self._publishing.flush(now_us())
 
     def _answer(self, answer: do.Answer) -> None:
         if not isinstance(answer.value, Route):
@@ -245,9 +249,6 @@ class HostActor(LeafActor):
     def _on_settled(self, address: Any) -> None:
         # By the bridge: this is called from within the outbox, perhaps in the middle of a round.
         self.bridge.put(_Settled(address))
-
-    def _publish(self, commit: Commit) -> None:
-        """A hint for the node's producers; see stream/push."""
 
     def _send_frame(self, address: str, frame: CommandFrame, on_done: Any) -> None:
         self.transmit(address_of(address), frame, on_done)

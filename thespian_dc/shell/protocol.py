@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
 
@@ -188,6 +189,8 @@ class PublishedFrame:
     answered: losing one costs the producer a poll's delay."""
 
     commits: tuple[Commit, ...]
+    heads: tuple[tuple[SliceKey, int], ...] = ()
+    """Heads of slices of which more came than a frame should hold."""
 
     def __str__(self) -> str:
         return "PublishedFrame"

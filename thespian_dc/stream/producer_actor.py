@@ -48,7 +48,7 @@ class ProducerActor(LeafActor):
 
     def on_message(self, message: Any, sender: Any) -> None:
         if isinstance(message, PublishedFrame) and self._server is not None:
-            self._server.push(message.commits)
+            self._server.push(message.commits, message.heads)
 
     def on_tick(self, now: int) -> None:
         if self._server is None and now >= self._retry_us:

@@ -18,6 +18,7 @@ import grpc.aio
 
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
@@ -77,10 +78,12 @@ class StreamServer:
             self.stop()
             raise
 
-    def push(self, commits: Sequence[Commit]) -> None:
-        """Fresh, durable commits: a hint for consumers at the tail."""
+    def push(
+        self, commits: Sequence[Commit], heads: Sequence[tuple[SliceKey, int]] = ()
+    ) -> None:
+        """Fresh, durable commits, or bare heads: a hint for consumers at the tail."""
         if self._loop is not None:
-            self._loop.loop.call_soon_threadsafe(self._push, commits)
+            self._loop.loop.call_soon_threadsafe(self._push, commits, heads)
 
     def stop(self, grace_s: float = 0.5) -> None:
         """Refuse new calls, end the open ones as UNAVAILABLE, release everything. Idempotent."""
@@ -157,11 +160,16 @@ class StreamServer:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
 
-    def _push(self, commits: Sequence[Commit]) -> None:
-        for commit in commits:
-            for tail in self._tails():
-                if tail.entity_type == commit.key.entity_type:
+    def _push(
+        self, commits: Sequence[Commit], heads: Sequence[tuple[SliceKey, int]]
+    ) -> None:
+        for tail in self._tails():
+            for commit in commits:
+                if commit.key.entity_type == tail.entity_type:
                     tail.push(commit)
+            for key, head in heads:
+                if key.entity_type == tail.entity_type:
+                    tail.push_head(key.slice, head)
 
     async def _pull(self, _requests: Any, context: Any) -> None:
         call = PullCall(self._streams, self._pool, context)

@@ -140,8 +140,13 @@ class Tail:
         goes_on = commit.base_offset == log_.end and self._view is whole_commit
         if goes_on and checksum_of(commit) == commit.checksum:
             self._put(slice_, whole_commit(commit))
-        log_.end = max(log_.end, commit.end_offset)
-        self._notify(slice_)
+        self.push_head(slice_, commit.end_offset)
+
+    def push_head(self, slice_: int, head: int) -> None:
+        """The slice is written up to here: whoever waits for it should read."""
+        if slice_ < self.slices:
+            self.know_head(slice_, head)
+            self._notify(slice_)
 
     # --- reading ---
 
