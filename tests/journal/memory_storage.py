@@ -58,7 +58,9 @@ class MemoryUnderTest:
             if found is not None:
                 return found
 
-    def _flip_row(self, table: dict[Any, Any], at: Any, rng: random.Random) -> tuple[str, Callable[[], None]]:
+    def _flip_row(
+        self, table: dict[Any, Any], at: Any, rng: random.Random
+    ) -> tuple[str, Callable[[], None]]:
         row = table[at]
         columns = [n for n, value in enumerate(row) if value not in ("", b"")]
         column = rng.choice(columns)
@@ -115,7 +117,9 @@ class MemoryUnderTest:
             changed = flip_value(getattr(commit, column), rng)
         rows[base] = dataclasses.replace(commit, **{column: changed})
         ids = frozenset(entities_of(commit))
-        return Flip(f"{column} of {_place(commit)}", lambda: rows.__setitem__(base, commit), key, base, ids)
+        return Flip(
+            f"{column} of {_place(commit)}", lambda: rows.__setitem__(base, commit), key, base, ids
+        )
 
 
 def _place(commit: Commit) -> str:

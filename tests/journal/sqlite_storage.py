@@ -1,4 +1,5 @@
-"""The journal in SQLite under the suite: flips go through a raw connection, into any column of any table."""
+"""The journal in SQLite under the suite: flips go through a raw connection, into any column of
+any table."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from thespian_dc.testkit.journal_kit import Flip
 # Columns that rows are looked up by: a flip there takes the row away from its place.
 _KEYS = {
     "cell": {"name"}, "slice": {"id", "entity_type", "slice"}, "commits": {"slice", "base_offset"},
-    "entity": {"slice", "entity_id"}, "entry": {"entity", "seq_nr"}, "state": {"slice", "entity_id"},
+    "entity": {"slice", "entity_id"}, "entry": {"entity", "seq_nr"},
+    "state": {"slice", "entity_id"},
 }  # fmt: skip
 
 
 def _bound(value: Any) -> tuple[str, Any]:
-    """(SQL, parameter) for a value; text goes as bytes, because a flip may have made it no UTF-8."""
+    """(SQL, parameter) for a value; text goes as bytes, because a flip may have made it no
+    UTF-8."""
     if isinstance(value, str):
         return "cast(? as text)", value.encode(errors="surrogateescape")
     return "?", value
@@ -67,7 +70,9 @@ class SqliteUnderTest:
             hurt = self._hurt(table, old, new)
             try:
                 self._replace(table, old, new, column)
-            except sqlite3.IntegrityError:  # another row stands there already; disks flip no bits that way
+            except (
+                sqlite3.IntegrityError
+            ):  # another row stands there already; disks flip no bits that way
                 continue
             undo = self._undo(table, old, new, column)
             key, base, ids = hurt
@@ -100,7 +105,9 @@ class SqliteUnderTest:
         if table == "entry":  # the row may now stand among another entity's
             key, names = None, set()
             for entity in (new["entity"], old["entity"]):
-                for at, name in self.raw.execute("select slice, entity_id from entity where id = ?", (entity,)):
+                for at, name in self.raw.execute(
+                    "select slice, entity_id from entity where id = ?", (entity,)
+                ):
                     key, names = self._key(at), names | {name}
             return key, None, frozenset(names)
         if table == "commits":
@@ -113,5 +120,8 @@ class SqliteUnderTest:
         return self._key(old["slice"]), None, frozenset([old["entity_id"]])
 
     def _key(self, number: int) -> SliceKey:
-        return SliceKey(*self.raw.execute(
-            "select entity_type, slice from slice where id = ?", (number,)).fetchone())
+        return SliceKey(
+            *self.raw.execute(
+                "select entity_type, slice from slice where id = ?", (number,)
+            ).fetchone()
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.journal.memory_storage import SEGMENT_RECORDS, MemoryUnderTest
@@ -16,8 +14,8 @@ class TestMemoryJournal(JournalConformance):
     segment_records = SEGMENT_RECORDS
 
     @pytest.fixture
-    def journal_factory(self) -> Iterator[MemoryUnderTest]:
-        yield MemoryUnderTest()
+    def journal_factory(self) -> MemoryUnderTest:
+        return MemoryUnderTest()
 
 
 def test_a_name_is_one_storage_in_a_process() -> None:

@@ -12,7 +12,9 @@ from thespian_dc.testkit.journal_kit import JournalConformance
 
 
 class TestSqliteJournal(JournalConformance):
-    segment_records = None  # one row per slice holds its head: there are no partitions to keep small
+    segment_records = (
+        None  # one row per slice holds its head: there are no partitions to keep small
+    )
 
     @pytest.fixture
     def journal_factory(self, tmp_path: Path) -> Iterator[SqliteUnderTest]:

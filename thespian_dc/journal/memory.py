@@ -3,7 +3,7 @@
 It behaves as the Cassandra backend does: segments with a head and an epoch of their own, an entity
 index that is a derived table with a mark. One storage per process and name; every `open_memory` is
 another view of it. Each row is a tuple that ends with the seal of the columns before it, as in a
-database (journal/seal.py).
+database (journal/seal.py). Long because the whole contract is read here from top to bottom.
 """
 
 from __future__ import annotations
@@ -233,7 +233,8 @@ class MemoryJournal(CellRegistry):
         return rows[bases[at]] if at >= 0 and rows[bases[at]].end_offset > offset else None
 
     def _all(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
-        """The commits from..until, which must all be there. Damaged ones are for the caller to judge."""
+        """The commits from..until, which must all be there. Damaged ones are for the caller to
+        judge."""
         rows = self._storage.commits.get(key, {})
         bases = list(rows) if from_offset < until_offset else []
         first = max(bisect_right(bases, from_offset) - 1, 0)

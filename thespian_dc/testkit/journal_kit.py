@@ -1,4 +1,4 @@
-"""The journal's conformance suite: a backend inherits it, brings a storage, and has every promise tested.
+"""The journal's conformance suite: a backend inherits it and has every promise tested.
 
     class TestMyJournal(JournalConformance):
         segment_records = 8                      # None where the backend has no segments
@@ -7,9 +7,9 @@
         def journal_factory(self):
             yield MyStorage()                    # see JournalStorage: open(), flip(rng), race_url
 
-Differences between backends are the attributes of `Suite`, `DamageCases` and `RaceCases`, each with its reason.
-The parts are in `journal_cases/`. Register them for pytest's assertion texts in a conftest.py:
-`pytest.register_assert_rewrite("thespian_dc.testkit.journal_cases")`.
+Differences between backends are the attributes of `Suite`, `DamageCases` and `RaceCases`, each with
+its reason. The parts are in `journal_cases/`. Register them for pytest's assertion texts in a
+conftest.py: `pytest.register_assert_rewrite("thespian_dc.testkit.journal_cases")`.
 """
 
 from __future__ import annotations

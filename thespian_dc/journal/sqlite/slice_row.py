@@ -93,7 +93,7 @@ def store_slice(connection: sqlite3.Connection, row: SliceRow) -> None:
 
 
 def _checked(found: tuple[object, ...], key: SliceKey) -> SliceRow:
-    row = SliceRow(*found[:-1])  # type: ignore[arg-type]  # columns come untyped; the seal says they are ours
+    row = SliceRow(*found[:-1])  # type: ignore[arg-type]  # the seal says they fit
     if found[-1] != seal(*row) or row.key != key:
         raise damage_of(key, row.head, "", "the row of the slice does not match its checksum")
     return row

@@ -103,7 +103,7 @@ def _reads(journal: Journal) -> list[tuple[tuple[Any, ...], Callable[[], Any]]]:
             reads.append((("position", key, offset), partial(journal.position_before, key, offset)))
             time_us = FIRST_TIME_US + 10 * offset
             reads.append((("time", key, offset), partial(journal.offset_at, key, time_us)))
-        # Entities of the trimmed slice are read behind what is gone, as a host does with a snapshot.
+        # The trimmed slice's entities are read behind what is gone, as with a snapshot.
         first = 1 if key == KEYS[0] else 4
         for name in ENTITIES[key]:
             reads.append((("entity", key, name), partial(journal.read_entity, key, name, first)))
@@ -157,7 +157,8 @@ def _judge(journal: Journal, flip: Flip, truth: Reads) -> str:
 
 
 def _may_be_absent(what: tuple[Any, ...], value: Any, flip: Flip, truth: Reads) -> bool:
-    """A damaged state or member is treated as absent; a row that lost its key is not found by it."""
+    """A damaged state or member is treated as absent; a row that lost its key is not found by
+    it."""
     if what[0] in {"state", "members"}:
         return value in _ABSENT
     if not flip.moves:

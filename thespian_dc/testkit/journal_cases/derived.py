@@ -136,7 +136,8 @@ class DerivedCases(Suite):
     def test_a_damaged_state_is_absent_and_named_by_verify(
         self, journal_factory: JournalStorage, journal: Journal
     ) -> None:
-        """A bad snapshot must fall back to replay, never recover a wrong state; a new one heals it."""
+        """A bad snapshot must fall back to replay, never recover a wrong state; a new one heals
+        it."""
         Writer(journal, KEY).take_over().write("a")
         row = StateRow("a", 1, 0, b"state" * 9)
         journal.write_states(KEY, [row])

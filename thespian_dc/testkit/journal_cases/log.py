@@ -1,6 +1,9 @@
-"""The slice log: appends by (head, epoch), take-over, zombies, segments, unknown outcomes, reading by offset."""
+"""The slice log: appends by (head, epoch), take-over, zombies, segments, unknown outcomes,
+reading by offset."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 
@@ -91,7 +94,8 @@ class LogCases(Suite):
     def test_a_zombie_is_fenced_at_a_segment_it_has_not_reached(
         self, journal: Journal, other: Journal
     ) -> None:
-        """A segment's first append is `if nothing is there`: the take-over puts its epoch where that would go."""
+        """A segment's first append is `if nothing is there`: the take-over puts its epoch where
+        that would go."""
         zombie = Writer(journal, KEY).take_over()
         for _ in range(self.segment_records or 8):
             zombie.write("a")
@@ -102,7 +106,8 @@ class LogCases(Suite):
         assert zombie.send(zombie.commit("b", base=zombie.head + 1)) is Outcome.CONFLICT
 
     def test_install_needs_this_head_and_a_higher_epoch(self, journal: Journal) -> None:
-        """Two that take over at once: the higher epoch wins, whoever comes first; a stale head wins nothing."""
+        """Two that take over at once: the higher epoch wins, whoever comes first; a stale head
+        wins nothing."""
         writer = Writer(journal, KEY).take_over()
         writer.write("a")
         assert not journal.install(KEY, 0, 9)
@@ -128,14 +133,15 @@ class LogCases(Suite):
         assert heads == [2, 0, 0, 2]
 
     def test_every_commit_is_answered_exactly_once(self, journal: Journal) -> None:
-        """A host counts on one answer per commit: none leaves a slice stuck, two release effects twice."""
+        """A host counts on one answer per commit: none leaves a slice stuck, two release effects
+        twice."""
         writers = [Writer(journal, SliceKey(TYPE, n)).take_over() for n in range(4)]
         answers: list[Appended] = []
         for _ in range(3):
             commits = [writer.commit("a") for writer in writers]
             seen = len(answers)
             journal.append(commits, answers.append)
-            wait_until(lambda seen=seen: len(answers) >= seen + 4, deadline_s=30)  # type: ignore[misc]
+            wait_until(partial(_has_length, answers, seen + 4), deadline_s=30)
             for writer, commit in zip(writers, commits, strict=True):
                 writer.note(commit)
         ids = [answer.commit.write_id for answer in answers]
@@ -189,7 +195,8 @@ class LogCases(Suite):
         assert writer.send(commit) is Outcome.CONFLICT
 
     def test_the_identical_commit_sent_again_is_in_the_log_once(self, journal: Journal) -> None:
-        """The only thing allowed after an unknown outcome with an unmoved head; both sends may arrive."""
+        """The only thing allowed after an unknown outcome with an unmoved head; both sends may
+        arrive."""
         writer = Writer(journal, KEY).take_over()
         commit = writer.commit("a")
         assert journal.head_at(KEY, 0) == Head(0, 1)
@@ -220,7 +227,8 @@ class LogCases(Suite):
         assert journal.read(KEY, 99) == []
 
     def test_read_is_bounded_by_bytes_and_makes_progress(self, journal: Journal) -> None:
-        """A reader's memory is bounded; a commit larger than the bound is still delivered, alone."""
+        """A reader's memory is bounded; a commit larger than the bound is still delivered,
+        alone."""
         writer = Writer(journal, KEY).take_over()
         commits = [writer.write("a", payload=b"x" * 1000) for _ in range(12)]
         assert journal.read(KEY, 0, 1) == commits[:1]
@@ -266,3 +274,7 @@ class LogCases(Suite):
         assert journal.find_head(first.key) == Head(1, 1)
         assert journal.find_head(second.key) == Head(2, 2)
         assert [f.record.seq_nr for f in journal.read_entity(first.key, "a")] == [1]
+
+
+def _has_length(answers: list[Appended], length: int) -> bool:
+    return len(answers) >= length

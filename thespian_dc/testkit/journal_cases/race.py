@@ -64,7 +64,8 @@ class Racer:
         return self.result
 
     def own(self) -> None:
-        """Take the slice over and append until somebody else has it, or for some commits at most."""
+        """Take the slice over and append until somebody else has it, or for some commits at
+        most."""
         epoch = self.claim()
         head = self.journal.find_head(KEY).head
         if epoch is None or not self.journal.install(KEY, head, epoch):
@@ -150,7 +151,7 @@ class RaceCases(Suite):
         _check_log(journal, results)
 
     def _in_threads(self, storage: JournalStorage, goal: int) -> list[RaceResult]:
-        results: queue.Queue[RaceResult] = queue.Queue()
+        results: queue.Queue[RaceResult] = queue.Queue(maxsize=2)
 
         def race(name: str) -> None:
             view = storage.open()
@@ -161,7 +162,7 @@ class RaceCases(Suite):
 
     def _in_processes(self, url: str, goal: int) -> list[RaceResult]:
         spawn = multiprocessing.get_context("spawn")
-        results = spawn.Queue()
+        results = spawn.Queue(maxsize=2)
         racers = [
             spawn.Process(
                 target=race_in_process, args=(url, name, goal, self.race_deadline_s, results)

@@ -20,7 +20,8 @@ class RegistryCases(Suite):
     def test_the_slice_count_is_fixed_by_the_first_use(
         self, journal: Journal, other: Journal
     ) -> None:
-        """Another count would send every entity to another slice: refused by name, nothing written."""
+        """Another count would send every entity to another slice: refused by name, nothing
+        written."""
         Writer(journal, KEY).take_over().write("a")
         for wanted in (1, SLICES * 2):
             with pytest.raises(SliceCountDiffersError) as caught:
@@ -162,7 +163,7 @@ def _in_threads(work, arguments: list[int]) -> None:  # type: ignore[no-untyped-
     def guarded(argument: int) -> None:
         try:
             work(argument)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again in the test's thread
             errors.append(error)
 
     threads = [threading.Thread(target=guarded, args=(argument,)) for argument in arguments]

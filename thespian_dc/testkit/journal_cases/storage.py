@@ -1,4 +1,5 @@
-"""What a backend brings to the suite, and a writer that behaves as a host does. Knows no backend."""
+"""What a backend brings to the suite, and a writer that behaves as a host does. Knows no
+backend."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -23,10 +24,10 @@ _seeds = itertools.count()  # two writers never draw the same write_id
 class Flip:
     """One bit flipped in a backend's storage, and what it may have hurt.
 
-    key: the slice it belongs to; None: no slice (a registry cell). base_offset: the row of the log that was hit.
-    entity_ids: the entities it belongs to; empty with a key and no base_offset: every entity of the slice.
-    moves: the column is part of a key, so a look-up may now find nothing where something was; `verify` finds it.
-    undo: puts the bit back.
+    key: the slice it belongs to; None: no slice (a registry cell). base_offset: the row of the log
+    that was hit. entity_ids: the entities it belongs to; empty with a key and no base_offset: every
+    entity of the slice. moves: the column is part of a key, so a look-up may now find nothing where
+    something was; `verify` finds it. undo: puts the bit back.
     """
 
     where: str
@@ -38,27 +39,32 @@ class Flip:
 
 
 class JournalStorage(Protocol):
-    """Fresh storage, empty at the start of a test. `journal_factory` yields one and cleans it up."""
+    """Fresh storage, empty at the start of a test. `journal_factory` yields one and cleans it
+    up."""
 
     def open(self) -> Journal:
-        """Another view of this storage, as another process would have it. The suite closes what it opens."""
+        """Another view of this storage, as another process would have it. The suite closes what
+        it opens."""
 
     def flip(self, rng: random.Random, only_states: bool = False) -> Flip:
-        """Flip one random bit of one random stored column (any table, any column), past all caches."""
+        """Flip one random bit of one random stored column (any table, any column), past all
+        caches."""
 
     race_url: str | None
-    """The URL under which other processes open it; None: only this process can (threads race instead)."""
+    """The URL under which other processes open it; None: only this process can (threads race
+    instead)."""
 
 
 class Suite:
     """What all parts of the suite share. A backend states its differences in these attributes."""
 
     segment_records: ClassVar[int | None] = None
-    """Records per segment of the storage under test (make it small: 8); None: the backend has no segments."""
+    """Records per segment of the storage under test (make it small: 8); None: the backend has no
+    segments."""
 
     @pytest.fixture
-    def journal_factory(self) -> Iterator[JournalStorage]:
-        """Override: yield a JournalStorage."""
+    def journal_factory(self) -> Any:
+        """Override: return or yield a JournalStorage."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -104,7 +110,8 @@ class Writer:
     def commit(
         self, *entity_ids: str, payload: bytes = b"p" * 20, base: int | None = None
     ) -> Commit:
-        """A commit with one record per id, at the believed head under the believed epoch. Moves nothing."""
+        """A commit with one record per id, at the believed head under the believed epoch. Moves
+        nothing."""
         seq_nrs, pairs = dict(self.seq_nrs), []
         for entity_id in entity_ids:
             seq_nrs[entity_id] = seq_nrs.get(entity_id, 0) + 1

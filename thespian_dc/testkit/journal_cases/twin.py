@@ -1,4 +1,5 @@
-"""A journal beside a deliberately dumb twin: a list of records. Hypothesis looks for a history that tells them apart."""
+"""A journal beside a deliberately dumb twin: a list of records. Hypothesis looks for a history
+that tells them apart."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
 from thespian_dc.journal.api import Head, Outcome, StateRow
 from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.position import Position
+from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import Commit, records_of
 from thespian_dc.testkit.journal_cases.storage import JournalStorage, Suite, Writer
 
@@ -33,7 +34,7 @@ class Twin:
 
     commits: list[Commit] = field(default_factory=list)
     epoch: int = 0
-    trimmed: Position = Position()
+    trimmed: Position = START
     states: dict[str, StateRow] = field(default_factory=dict)
 
     @property
@@ -49,7 +50,8 @@ class Twin:
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Two views of one storage, two writers, one twin. Each example has an entity type of its own."""
+    """Two views of one storage, two writers, one twin. Each example has an entity type of its
+    own."""
 
     storage: ClassVar[JournalStorage]
     examples: ClassVar[int] = 0
@@ -186,12 +188,13 @@ class TwinCases(Suite):
     def test_no_history_tells_the_journal_from_its_twin(
         self, journal_factory: JournalStorage
     ) -> None:
-        """Whatever order things happen in, a journal is a list of records with a fence before it."""
+        """Whatever order things happen in, a journal is a list of records with a fence before
+        it."""
 
         class Machine(JournalMachine):
             storage = journal_factory
 
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             Machine,
             settings=settings(
                 max_examples=self.twin_examples,
