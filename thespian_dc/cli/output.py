@@ -1,7 +1,7 @@
 """What a verb prints: one JSON object per line, or text; tables and colour only on a terminal.
 
 Law: nothing that came from a journal reaches a terminal unescaped. Control characters, invisible
-ones and those that turn the direction of text come as \\uXXXX, in JSON and in text alike.
+ones and those that turn the direction of text come as \\uNNNN, in JSON and in text alike.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 from thespian_dc.journal.api import Schema, ServerFacts
 from thespian_dc.journal.cassandra.open import apply_schema, check_schema, connect, connected_dc
 from thespian_dc.journal.cassandra.url import parse_url
+from thespian_dc.model.errors import JournalUnavailableError
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -63,12 +64,10 @@ def _linked(url: str) -> Iterator[tuple[Any, Any]]:
 
 def _paxos_variant(link: Any, host: Any) -> str:
     """Of this one server: its virtual tables speak of itself alone."""
-    from thespian_dc.journal.cassandra.link import PLAIN
-
     query = "select value from system_views.settings where name = 'paxos_variant'"
     try:
-        rows = list(link.session.execute(query, execution_profile=PLAIN, host=host))
-    except Exception:  # noqa: BLE001  # down, too old, or not allowed to read it: it does not say
+        rows = link.rows_of(host, query)
+    except JournalUnavailableError:  # down, too old, or not allowed to read it: it does not say
         return ""
     return str(rows[0][0] or "") if rows else ""
 
