@@ -1,1 +1,256 @@
-BUGS = {}
+"""Bugs to put into a simulation, each one a mistake that somebody made or nearly made.
+
+A bug is a context manager: inside it the real core, or the simulated journal, is wrong in one way;
+it yields the simulation class to run. Production code has no switch for any of them. The checker
+must catch each by an invariant: a bug that only crashes a core proves nothing about the checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from thespian_dc.entity.actions import AdvanceIndex, Answer, WriteStates
+from thespian_dc.entity.effects import Effects
+from thespian_dc.entity.hosted import HostedSlice
+from thespian_dc.entity.instance import Instance
+from thespian_dc.entity.residents import Residents
+from thespian_dc.entity.rows import Kept
+from thespian_dc.entity.running import Running
+from thespian_dc.journal.api import Appended, Head, Outcome, StateRow
+from thespian_dc.journal.memory import _sealed
+from thespian_dc.journal.reading import index_rows_of
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import Commit, checksum_of
+from thespian_dc.projection.core import Move
+from thespian_dc.slices.actions import Action, CommitAt, FoundCommit, NotWritten, Result
+from thespian_dc.slices.phases import Phase
+from thespian_dc.slices.writer import SliceWriter
+from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
+from thespian_dc.testkit.simulation.journal import SimulatedJournal, Steps
+from thespian_dc.testkit.simulation.positions import Effect
+from thespian_dc.testkit.simulation.run import Simulation
+
+Bug = Callable[[], contextlib.AbstractContextManager[type[Simulation]]]
+
+
+@contextlib.contextmanager
+def _patched(owner: type, name: str, wrong: Callable[..., Any]) -> Iterator[type[Simulation]]:
+    with patch.object(owner, name, wrong):
+        yield Simulation
+
+
+def _with(**classes: type) -> contextlib.AbstractContextManager[type[Simulation]]:
+    return contextlib.nullcontext(type("Simulation", (Simulation,), classes))
+
+
+# --- in the entity core ---
+def acknowledge_before_commit() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The answer goes out when the command has run, not when its commit is durable."""
+    conclude = Running._conclude
+
+    def wrong(self: Running, effects: Effects) -> None:
+        conclude(self, effects)
+        if effects.instance.last is effects:
+            self._hosted.out += [item for item in effects.items if isinstance(item, Answer)]
+
+    return _patched(Running, "_conclude", wrong)
+
+
+def only_dirty_entities_dropped() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """After a loss, entities without records under way stay in memory."""
+    of = Residents.of
+
+    def wrong(self: Residents, slice_: HostedSlice) -> list[Instance]:
+        return [one for one in of(self, slice_) if one.last is not None]
+
+    return _patched(Residents, "of", wrong)
+
+
+def snapshot_of_uncommitted_state() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The state row is written when the command has run, at the offset its record ought to get."""
+    conclude = Running._conclude
+
+    def wrong(self: Running, effects: Effects) -> None:
+        conclude(self, effects)
+        writer = effects.instance.slice.writer
+        if effects.row is not None and effects.instance.last is effects:
+            offset = writer.head + sum(len(entry.packed) for entry in _entries(writer)) - 1
+            self._hosted.out.append(WriteStates(writer.key, (effects.row.at(offset),)))
+
+    return _patched(Running, "_conclude", wrong)
+
+
+def command_id_forgotten_at_passivation() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """State rows carry no command ids: what is recovered from one knows none before it."""
+    at = Kept.at
+
+    def wrong(self: Kept, offset: int) -> StateRow:
+        return at(self._replace(known=None), offset)
+
+    return _patched(Kept, "at", wrong)
+
+
+# --- in the slice writer ---
+def absent_taken_as_failed() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """No row after an unknown append: taken for a failure, though it may still be applied."""
+    read = SliceWriter._on_head_read
+
+    def wrong(self: SliceWriter, head: Head | None, now_us: int) -> list[Action]:
+        if head is not None and head != (self.head, self.epoch):
+            return read(self, head, now_us)
+        entries = [*self._in_flight, *self._queue]
+        self._in_flight, self._commit = [], None
+        self._queue.clear()
+        self._rest()
+        first = {entry.entity_id: entry for entry in reversed(entries)}
+        return [
+            NotWritten(
+                self.key, entry, "not there",
+                [one for one in entries if one.entity_id == entity_id and one is not entry],
+            )
+            for entity_id, entry in first.items()
+        ]  # fmt: skip
+
+    return _patched(SliceWriter, "_on_head_read", wrong)
+
+
+def resend_with_new_id() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The commit is sent again under another write_id: its first send is not recognised."""
+    operate = SliceWriter._operate
+
+    def wrong(self: SliceWriter, now_us: int) -> list[Action]:
+        if self.phase is Phase.APPENDING and self._unresolved and self._commit is not None:
+            self._commit = replace(self._commit, write_id=self._new_id())
+            self._commit.checksum = checksum_of(self._commit)
+        return operate(self, now_us)
+
+    return _patched(SliceWriter, "_operate", wrong)
+
+
+def refused_after_unknown() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """Refused is taken for certain while an earlier send of the commit is unresolved."""
+    on_appended = SliceWriter.on_appended
+
+    def wrong(self: SliceWriter, answer: Appended, now_us: int) -> list[Action]:
+        if answer.outcome is Outcome.REFUSED:
+            self._unresolved = False
+        return on_appended(self, answer, now_us)
+
+    return _patched(SliceWriter, "on_appended", wrong)
+
+
+@contextlib.contextmanager
+def row_read_before_head() -> Iterator[type[Simulation]]:
+    """First the row, then the head: an append applied between the two counts as never written."""
+    operate, on_result = SliceWriter._operate, SliceWriter.on_result
+    rows: dict[SliceWriter, Commit | None] = {}
+
+    def wrong_operate(self: SliceWriter, now_us: int) -> list[Action]:
+        actions = operate(self, now_us)
+        if self.phase is Phase.READING_HEAD and self not in rows:
+            return [CommitAt(self.key, self.head, self._attempt)]
+        return actions
+
+    def wrong_on_result(self: SliceWriter, result: Result, now_us: int) -> list[Action]:
+        if self.phase is not Phase.READING_HEAD or result.action.attempt != self._attempt:
+            return on_result(self, result, now_us)
+        if isinstance(result, FoundCommit):
+            rows[self] = result.commit
+            return self._go(Phase.READING_HEAD, now_us)
+        head = getattr(result, "head", None)
+        absent = self in rows and rows.pop(self) is None
+        if absent and head is not None and head.epoch > self.epoch:
+            return self._stand_down("fenced", now_us, head.epoch)
+        return on_result(self, result, now_us)
+
+    with (
+        patch.object(SliceWriter, "_operate", wrong_operate),
+        patch.object(SliceWriter, "on_result", wrong_on_result),
+    ):
+        yield Simulation
+
+
+# --- in the journal ---
+class _EpochNotCompared(SimulatedJournal):
+    def _compare_and_append(self, commit: Commit) -> Outcome:
+        here = self.memory.head_at(commit.key, commit.base_offset)
+        if here is not None and here.head == commit.base_offset:
+            segment = commit.base_offset // self._segment_records
+            row = _sealed(*commit.key, segment, here.head, commit.epoch)
+            self.memory._storage.statics[commit.key, segment] = row
+        return super()._compare_and_append(commit)
+
+
+class _NoTail(SimulatedJournal):
+    def _tail(self, key: SliceKey, mark: int, until_offset: int) -> list[Commit]:
+        return []
+
+
+class _LateStateWins(SimulatedJournal):
+    def _write_state(self, key: SliceKey, row: StateRow) -> None:
+        self.memory.delete_state(key, row.entity_id)
+        super()._write_state(key, row)
+
+
+class _MarkOverUnindexed(SimulatedJournal):
+    def _advance_index(self, action: AdvanceIndex) -> Steps:
+        tables = self.memory._storage
+        for commit in action.recent:
+            for row in index_rows_of(commit):
+                rows = tables.index.setdefault((action.key, row.entity_id), {})
+                rows[row.base_offset] = _sealed(*action.key, *row)
+            yield
+        mark = max(action.until_offset, self.memory.index_mark(action.key))
+        tables.marks[action.key] = _sealed(*action.key, mark)
+
+
+def epoch_not_compared() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """An append compares the head alone: a zombie that finds it unmoved goes on writing."""
+    return _with(journal_class=_EpochNotCompared)
+
+
+def index_read_without_the_tail() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """Recovery believes the index alone, which ends at its mark."""
+    return _with(journal_class=_NoTail)
+
+
+def late_latest_state_wins() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """A state row is overwritten whatever its offset."""
+    return _with(journal_class=_LateStateWins)
+
+
+def mark_over_an_unindexed_range() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The mark is raised though only the commits at hand were indexed."""
+    return _with(journal_class=_MarkOverUnindexed)
+
+
+# --- in the consumer ---
+class _PositionFirst(SimulatedConsumer):
+    def _store(self, effects: list[Effect], moves: list[Move]) -> None:
+        super()._store([], moves)
+        self.after(20_000, self._positions.effects.extend, effects)
+
+
+def position_before_effect() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The position is stored first and the effects a moment later."""
+    return _with(consumer_class=_PositionFirst)
+
+
+def _entries(writer: SliceWriter) -> list[Any]:
+    return [*writer._in_flight, *writer._queue]
+
+
+BUGS: dict[str, Bug] = {
+    bug.__name__: bug
+    for bug in (
+        absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
+        epoch_not_compared, index_read_without_the_tail, late_latest_state_wins,
+        mark_over_an_unindexed_range, only_dirty_entities_dropped, position_before_effect,
+        refused_after_unknown, resend_with_new_id, row_read_before_head,
+        snapshot_of_uncommitted_state,
+    )
+}  # fmt: skip

@@ -253,4 +253,5 @@ def _payload(payload: bytes) -> tuple[str, int]:
 
 
 def _places(stored: Sequence[Stored]) -> str:
-    return ", ".join(f"{r.slice}:{r.offset} seq {r.seq_nr} +{r.amount}" for r in stored) or "nothing"
+    places = [f"{r.slice}:{r.offset} seq {r.seq_nr} +{r.amount}" for r in stored]
+    return ", ".join(places) or "nothing"

@@ -5,11 +5,11 @@ A command without an id is sent once: if no answer comes, nobody knows what beca
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.protocol import Command, ReplyAddress, Route, Status
-from thespian_dc.model.entity_errors import AlreadyHandledError
 from thespian_dc.model.ids import slice_of
 from thespian_dc.shell.frames import unpack
 from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Seen
@@ -26,8 +26,22 @@ RETRY_US = 40_000
 WITH_ID, LOOKS, POISONED, EMPTY = 0.7, 0.2, 0.01, 0.01
 
 
+SENDS_MAX = 1 << 16
+"""A correlation is the command's number times this, plus how often it had been sent."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A command and how often it was sent: what belongs to an earlier send does nothing."""
+
+    number: int
+    sent: Sent
+    command: Command
+    sends: int = 0
+
+
 class SimulatedClient(Process):
-    """Sends `commands` commands, a few at a time, to `entities` entities."""
+    """Sends a few commands at a time until `sending` is taken back."""
 
     def __init__(
         self,
@@ -46,9 +60,7 @@ class SimulatedClient(Process):
         self._history, self._slices, self._entity_ids = history, slices, entity_ids
         self._pause_us = pause_us
         self._routes: dict[int, str] = {}
-        self._commands: dict[int, tuple[Sent, Command]] = {}
-        self._sends: dict[int, int] = {}
-        """How often each command was sent: what waits for an earlier send does nothing."""
+        self._asked: list[_Asked] = []
         self.sending = False
 
     def boot(self) -> None:
@@ -69,8 +81,8 @@ class SimulatedClient(Process):
 
     def _ask(self, entity_id: str) -> None:
         world, rng = self.world, self.world.rng
-        correlation = len(self._commands) + 1
-        nonce = f"{self.name}-{correlation}"
+        number = len(self._asked)
+        nonce = f"{self.name}-{number}"
         amounts: tuple[int, ...] = ()
         message: Any = Look(nonce)
         if not world.chance(LOOKS):
@@ -79,44 +91,42 @@ class SimulatedClient(Process):
             poisoned = world.faulty and world.chance(POISONED)
             message = Add(nonce, amounts, POISON if poisoned else b"")
         command_id = nonce if world.chance(WITH_ID) else ""
-        reply_to = ReplyAddress(self.name, self.name, correlation)
-        command = Command(Counter.entity_type, entity_id, message, reply_to, command_id)
+        command = Command(Counter.entity_type, entity_id, message, None, command_id)
         sent = Sent(nonce, command_id, entity_id, amounts, world.now_us)
         self._history.sent[nonce] = sent
-        self._commands[correlation] = sent, command
-        self._send(correlation)
+        self._asked.append(_Asked(number, sent, command))
+        self._send(self._asked[-1], 0)
 
     # --- to the owner of its slice, wherever that is ---
-    def _send(self, correlation: int, sends: int = 0) -> None:
-        """Send it, unless it was sent again meanwhile: `sends` is how often it had been."""
-        sent, command = self._commands[correlation]
-        if sent.ended or sends != self._sends.get(correlation, 0):
+    def _send(self, asked: _Asked, sends: int) -> None:
+        """Send it, unless it is answered, or was sent since it had been sent `sends` times."""
+        if asked.sent.ended or sends != asked.sends:
             return
-        owner = self._routes.get(slice_of(sent.entity_id, self._slices))
+        owner = self._routes.get(slice_of(asked.sent.entity_id, self._slices))
         member = self._members.get(owner or "")
         if member is None:
-            self.after(RETRY_US, self._send, correlation, sends)
+            self.after(RETRY_US, self._send, asked, sends)
             return
-        self._sends[correlation] = sends + 1
-        once = not sent.command_id
+        asked.sends += 1
+        correlation = asked.number * SENDS_MAX + asked.sends
+        command = asked.command._replace(reply_to=ReplyAddress(self.name, self.name, correlation))
         deliver = member.into(member.on_command)
+        once = not command.command_id
         self._network.send(self.name, member.name, deliver, command, once=once)
-        self.after(RESEND_US, self._time_out, correlation, sends + 1)
+        self.after(RESEND_US, self._time_out, asked, asked.sends)
 
-    def _send_again(self, correlation: int) -> None:
-        sends = self._sends[correlation]
-        self.after(RETRY_US * min(sends, 12), self._send, correlation, sends)
+    def _send_again(self, asked: _Asked) -> None:
+        self.after(RETRY_US * min(asked.sends, 12), self._send, asked, asked.sends)
 
-    def _time_out(self, correlation: int, sends: int) -> None:
-        sent, _ = self._commands[correlation]
-        if sent.ended or sends != self._sends[correlation]:
+    def _time_out(self, asked: _Asked, sends: int) -> None:
+        if asked.sent.ended or sends != asked.sends:
             return
-        if sent.command_id:
+        if asked.command.command_id:
             self.world.hit("client: sent again")
             self._ask_routes()
-            self._send(correlation, sends)
+            self._send(asked, sends)
         else:
-            sent.given_up = True
+            asked.sent.given_up = True
             self.world.hit("client: outcome unknown")
 
     def _look_around(self) -> None:
@@ -135,30 +145,25 @@ class SimulatedClient(Process):
     # --- what comes back ---
     def on_answer(self, answer: Answer) -> None:
         """Once, twice, late, or not at all."""
-        sent, _ = self._commands[answer.to.correlation]
+        number, sends = divmod(answer.to.correlation, SENDS_MAX)
+        asked = self._asked[number]
+        told, is_latest = asked.sent.told, sends == asked.sends
         match answer.status, answer.value:
             case Status.NOT_OWNER, Route() as route:
                 self.world.hit("client: followed NOT_OWNER")
                 if route.address:
                     self._routes[route.slice] = route.address
-                else:
-                    self._ask_routes()
-                if not sent.ended:
-                    self._send_again(answer.to.correlation)
-            case Status.OK, value:
+                if is_latest:
+                    self._send_again(asked)
+            case Status.OK, bytes() as value:
                 seen = unpack(value)
                 assert isinstance(seen, Seen)
-                sent.told.append(Told(self.world.now_us, seen, ""))
-            case _, AlreadyHandledError() as known:
-                sent.told.append(Told(self.world.now_us, None, type(known).__name__))
+                told.append(Told(self.world.now_us, seen, ""))
             case _, error:
-                self._on_error(sent, answer.to.correlation, error)
-
-    def _on_error(self, sent: Sent, correlation: int, error: Any) -> None:
-        self.world.hit(f"client: told {type(error).__name__}")
-        again = getattr(error, "retryable", False) or type(error).__name__ == "OutcomeUnknownError"
-        if again and sent.command_id:
-            if not sent.ended:
-                self._send_again(correlation)
-        else:
-            sent.told.append(Told(self.world.now_us, None, type(error).__name__))
+                name = type(error).__name__
+                self.world.hit(f"client: told {name}")
+                again = getattr(error, "retryable", False) or name == "OutcomeUnknownError"
+                if not (again and asked.command.command_id):
+                    told.append(Told(self.world.now_us, None, name))
+                elif is_latest:
+                    self._send_again(asked)

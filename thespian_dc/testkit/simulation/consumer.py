@@ -12,8 +12,8 @@ from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, entities_of, records_of
 from thespian_dc.projection.api import CommitView, SourceBatch, SourceDescription
-from thespian_dc.projection.core import Drop, Halt, Move, ProjectionCore, StartSource
 from thespian_dc.projection.core import Claim as ClaimPositions
+from thespian_dc.projection.core import Drop, Halt, Move, ProjectionCore, StartSource
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
@@ -70,7 +70,7 @@ class SimulatedConsumer(Process):
 
     def _start_source(self, action: StartSource) -> None:
         self._run = object()
-        self._reading = {slice_: 0 for slice_ in range(self._slices)}
+        self._reading = dict.fromkeys(range(self._slices), 0)
         self._reading.update({slice_: at.offset for slice_, at in action.positions.items()})
         self._heard_us = dict.fromkeys(self._reading, self.world.now_us)
         self.after(100, self._on_started, self._run)

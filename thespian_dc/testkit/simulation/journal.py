@@ -41,7 +41,7 @@ from thespian_dc.testkit.simulation.world import World
 
 JOURNAL = "journal"
 POISON = b"\xe2\x98\xa0poison"
-"""A commit that holds these bytes is refused, always: the row that a real database finds too large."""
+"""A commit that holds these bytes is always refused, as one is that a database finds too large."""
 
 Steps = Generator[None, None, Any]
 
@@ -52,6 +52,7 @@ class JournalFaults:
 
     lost: float = 0.03
     answer_lost: float = 0.04
+    answer_late: float = 0.03
     late: float = 0.05
     refused: float = 0.05
     silent: float = 0.3
@@ -59,6 +60,8 @@ class JournalFaults:
     ask for: they have time-outs of their own, the rest relies on its shell to be told."""
     delay_us: tuple[int, int] = (200, 5_000)
     late_us: tuple[int, int] = (1_000, 2_500_000)
+    answer_late_us: tuple[int, int] = (10_000, 9_000_000)
+    """Beyond the time-outs of slice writers."""
     timeout_us: tuple[int, int] = (10_000, 400_000)
 
 
@@ -68,6 +71,7 @@ class Fate(enum.Enum):
     NORMAL = "normal"
     LOST = "request lost"
     ANSWER_LOST = "answer lost"
+    ANSWER_LATE = "answer late"
     LATE = "applied late"
 
 
@@ -103,14 +107,15 @@ class SimulatedJournal:
     def append(self, caller: str, commit: Commit, answer: Callable[[Appended], None]) -> None:
         """One commit; each of a shell's gathered appends has a fate of its own."""
         world, faults = self._world, self._faults
+        unknown = Appended(commit, Outcome.UNKNOWN, "simulated time-out")
         poisoned = POISON in commit.body
         if poisoned or self._is_refused():
             reason = "poison" if poisoned else "overloaded"
             world.hit(f"fault: append refused, {reason}")
             refused = Appended(commit, Outcome.REFUSED, reason)
-            world.after(world.between(*faults.delay_us), self._answer, caller, answer, refused)
+            delay_us = world.between(*faults.delay_us)
+            world.after(delay_us, self._answer, caller, answer, refused, partial(answer, unknown))
             return
-        unknown = Appended(commit, Outcome.UNKNOWN, "simulated time-out")
         append = partial(self._append, caller, commit)
         self._request(
             caller, lambda: _one_step(append), answer, unknown, True, self._faults.silent
@@ -126,11 +131,14 @@ class SimulatedJournal:
             return Fate.LOST
         if not self._world.faulty:
             return Fate.NORMAL
-        normal = 1 - faults.lost - faults.answer_lost - faults.late
-        weights = (faults.lost, faults.answer_lost, faults.late, normal)
-        return self._world.rng.choices(
-            (Fate.LOST, Fate.ANSWER_LOST, Fate.LATE, Fate.NORMAL), weights
-        )[0]
+        chances = {
+            Fate.LOST: faults.lost,
+            Fate.ANSWER_LOST: faults.answer_lost,
+            Fate.ANSWER_LATE: faults.answer_late,
+            Fate.LATE: faults.late,
+        }
+        chances[Fate.NORMAL] = 1 - sum(chances.values())
+        return self._world.rng.choices(list(chances), list(chances.values()))[0]
 
     def _request(
         self,
@@ -141,31 +149,47 @@ class SimulatedJournal:
         writes: bool,
         silent: float,
     ) -> None:
+        """`unknown` is what the caller's own time-out says, unless it is left silent."""
         world, faults = self._world, self._faults
         fate = self._fate(caller)
+        time_out = _nobody if world.chance(silent) else partial(answer, unknown)
         if fate is not Fate.NORMAL:
             world.hit(f"fault: {'write' if writes else 'read'} {fate.value}")
-            if not world.chance(silent):
-                timeout_us = world.between(*faults.timeout_us)
-                world.after(timeout_us, self._answer, caller, answer, unknown)
-            answer = _nobody
-        if fate is Fate.LOST:
-            return
-        delay_us = world.between(*(faults.late_us if fate is Fate.LATE else faults.delay_us))
-        world.after(delay_us, self._step, caller, start(), answer)
+        if fate is Fate.ANSWER_LATE:
+            answer = partial(world.after, world.between(*faults.answer_late_us), answer)
+        elif fate is not Fate.NORMAL:
+            world.after(world.between(*faults.timeout_us), time_out)
+            answer, time_out = _nobody, _nobody
+        if fate is not Fate.LOST:
+            delay_us = world.between(*(faults.late_us if fate is Fate.LATE else faults.delay_us))
+            world.after(delay_us, self._step, caller, start(), answer, time_out)
 
-    def _step(self, caller: str, steps: Steps, answer: Callable[[Any], None]) -> None:
+    def _step(
+        self,
+        caller: str,
+        steps: Steps,
+        answer: Callable[[Any], None],
+        time_out: Callable[[], None],
+    ) -> None:
         delay_us = self._world.between(*self._faults.delay_us)
         try:
             next(steps)
         except StopIteration as done:
-            self._world.after(delay_us, self._answer, caller, answer, done.value)
+            self._world.after(delay_us, self._answer, caller, answer, done.value, time_out)
         else:
-            self._world.after(delay_us, self._step, caller, steps, answer)
+            self._world.after(delay_us, self._step, caller, steps, answer, time_out)
 
-    def _answer(self, caller: str, answer: Callable[[Any], None], value: Any) -> None:
+    def _answer(
+        self,
+        caller: str,
+        answer: Callable[[Any], None],
+        value: Any,
+        time_out: Callable[[], None],
+    ) -> None:
         if self._network.passes(caller, JOURNAL):
             answer(value)
+        else:
+            self._world.after(self._world.between(*self._faults.timeout_us), time_out)
 
     # --- what a request does ---
     def _append(self, caller: str, commit: Commit) -> Appended:
@@ -268,5 +292,5 @@ def _one_step(run: Callable[[], Any]) -> Steps:
     yield  # makes a generator of it
 
 
-def _nobody(_: Any) -> None:
-    """The answer of a request that is not waited for, or lost."""
+def _nobody(*_: Any) -> None:
+    """Takes an answer that is lost, or a time-out that nobody waits for."""

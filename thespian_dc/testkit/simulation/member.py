@@ -1,4 +1,4 @@
-"""A simulated member: a host core and an allocation core in one process, driven as shells drive them.
+"""A simulated member: a host core and an allocation core in one process, driven as by its shell.
 
 It performs each action in order and feeds results back; a crash may come before any action, and
 while an append is under way.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from thespian_dc.entity import actions as entity
@@ -27,7 +28,7 @@ from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.world import World
 
 COMMIT_BYTES_MAX = 1_500
-LIMITS = Limits(passivate_after_s=0.4, resident_max=24, recoveries_max=4, known_commands=1_000)
+LIMITS = Limits(passivate_after_s=3.0, resident_max=10, recoveries_max=4, known_commands=1_000)
 RESTART_US = (100_000, 2_500_000)
 APPEND_TAKES_US = 6_000
 """About how long a simulated append takes: a crash within it meets one that is under way."""
@@ -81,7 +82,7 @@ class SimulatedMember(Process):
         self._perform(self.core.on_commands([command], self.world.now_us))
 
     def compete(self, keys: Iterable[SliceKey]) -> None:
-        """Claim these as if they were assigned: what a member with another view of its peers does."""
+        """Claim these as if they were assigned, as a member does that sees other peers alive."""
         wanted = self._assigned | frozenset(keys)
         self._perform(self.core.on_assigned(wanted, self.world.now_us, self._routes))
 
@@ -100,10 +101,8 @@ class SimulatedMember(Process):
         for action in self._allocation.on_tick(self.world.now_us):
             match action:
                 case allocation.Announce(member):
-                    announce = self._journal.memory.announce
-                    self._journal.call(
-                        self.name, lambda member=member: announce(member), _ignore
-                    )  # fmt: skip
+                    announce = partial(self._journal.memory.announce, member)
+                    self._journal.call(self.name, announce, _ignore)
                 case allocation.ReadMembers():
                     answer = self.into(self._on_members)
                     self._journal.call(self.name, self._registry, answer)
@@ -126,14 +125,12 @@ class SimulatedMember(Process):
                     self._assigned = keys
                     self._perform(self.core.on_assigned(keys, self.world.now_us, self._routes))
                 case allocation.Forget(member_id):
-                    forget = self._journal.memory.forget
-                    self._journal.call(
-                        self.name, lambda member_id=member_id: forget(member_id), _ignore
-                    )  # fmt: skip
+                    forget = partial(self._journal.memory.forget, member_id)
+                    self._journal.call(self.name, forget, _ignore)
         for key in self.core.owned() if self.alive else ():
-            owner = owners.get(key.slice)
-            if owner is not None and owner.member_id != self.member_id:
-                self._perform(self.core.on_confirmed(key, owner, self.world.now_us))
+            last = owners.get(key.slice)
+            if last is not None and last.member_id != self.member_id:
+                self._perform(self.core.on_confirmed(key, last, self.world.now_us))
 
     # --- actions ---
     def _perform(self, actions: list[entity.Action]) -> None:
@@ -143,7 +140,7 @@ class SimulatedMember(Process):
                 return
             self.world.hit(f"host: {type(action).__name__}")
             match action:
-                case Append(commit):
+                case Append():
                     self._append(action)
                 case entity.Answer(to, _, _):
                     client = self._clients[to.client_id]

@@ -21,17 +21,17 @@ from thespian_dc.testkit.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a run is. faulty_us: how long faults strike; rest_us: how long until all is well."""
+    """How large a run is. faulty_us: how long faults strike; rest_us: until when all is well."""
 
     members: int = 3
     clients: int = 2
     entities: int = 60
     slices: int = 4
     segment_records: int = 16
-    calm_us: int = 2_500_000
-    faulty_us: int = 12_000_000
+    calm_us: int = 2_000_000
+    faulty_us: int = 10_000_000
     rest_us: int = 60_000_000
-    pause_us: int = 30_000
+    pause_us: int = 60_000
 
 
 @dataclass(slots=True)

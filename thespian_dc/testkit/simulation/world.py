@@ -19,7 +19,7 @@ TRACE_LINES = 400
 
 
 class World:
-    """The scheduler. `faulty`: whether networks and journals of this world do harm at the moment."""
+    """The scheduler. `faulty`: whether networks and journals do harm at the moment."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.rng = seed, random.Random(seed)
