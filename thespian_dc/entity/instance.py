@@ -85,6 +85,6 @@ class Instance:
         known = self.known
         if known is None:
             known = self.known = {}
-        elif len(known) >= limit and command_id not in known:
+        while len(known) >= limit and command_id not in known:
             del known[next(iter(known))]
         known[command_id] = (seq_nr, reply)

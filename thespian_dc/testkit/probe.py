@@ -16,7 +16,7 @@ from typing import Any
 from thespian.actors import ActorAddress
 
 from thespian_dc.entity.actions import Forward
-from thespian_dc.entity.entity_type import DELETED_MANIFEST, EntityType
+from thespian_dc.entity.entity_type import DELETED_MANIFEST, Encoded, EntityType
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.journal.api import Found, append_wait
 from thespian_dc.model.ids import SliceKey
@@ -165,10 +165,10 @@ class EntityProbe:
     def _pack(self, event: Any, seq_nr: int) -> bytes:
         description = self._description
         if description.is_durable_state:
-            kind, stored = STATE, tuple(description.encode_state(event))
+            kind, (manifest, payload) = STATE, description.encode_state(event)
         else:
-            kind, stored = EVENT, description.registry.encode(event)
-        return pack_record(Record(kind, self._id, seq_nr, *stored))
+            kind, (manifest, payload) = EVENT, Encoded(*description.registry.encode(event))
+        return pack_record(Record(kind, self._id, seq_nr, manifest, payload))
 
     def _decode(self, record: Record) -> Any:
         description = self._description
