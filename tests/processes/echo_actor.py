@@ -11,6 +11,7 @@ from typing import Any
 from thespian_dc.entity.protocol import CommandFrame, ReplyFrame, TypeRoutes
 from thespian_dc.shell.frames import pack_items, unpack_items
 from thespian_dc.shell.leaf_actor import LeafActor
+from thespian_dc.shell.outbox import NOTHING
 from thespian_dc.shell.protocol import Begin
 
 
@@ -33,10 +34,10 @@ class EchoActor(LeafActor):
         self.acks[client].append(message.frame_nr)
         self.answers[client] += [(c[3], 0, c[2]) for c in unpack_items(message.blob)]
 
-        def make() -> ReplyFrame | None:
+        def make() -> Any:
             acks, answers = self.acks.pop(client, []), self.answers.pop(client, [])
             if not acks and not answers:
-                return None
+                return NOTHING
             return ReplyFrame("echo", client, tuple(acks), pack_items(answers))
 
         self.outbox.offer(client, sender, make, lambda: None)

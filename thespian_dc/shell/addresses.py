@@ -18,6 +18,11 @@ def text_of(address: Any) -> str:
     return f"{name[0]}:{name[1]}" if name else ""
 
 
+def key_of(address: Any) -> str:
+    """The same for equal addresses of this actor system."""
+    return text_of(address) or str(address)
+
+
 @lru_cache(maxsize=4096)
 def address_of(text: str) -> Any:
     """The ActorAddress that `text_of` gave the text of; in any process that can reach it."""

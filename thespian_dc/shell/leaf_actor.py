@@ -32,7 +32,7 @@ from thespian_dc.model.errors import NodeStartError
 from thespian_dc.shell.addresses import text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.outbox import Outbox
+from thespian_dc.shell.outbox import NOTHING, Outbox
 from thespian_dc.shell.protocol import Begin, Drain, Peers, Report, coordinator_name
 from thespian_dc.shell.typed_actor import TypedActor
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 COORDINATOR = "thespian_dc.shell.coordinator_actor.CoordinatorActor"
 REPORT_EVERY_US = 500_000
+TICK_US_MIN = 2_000
 COORDINATOR_LOST_US = 2_500_000
 END_S = 5.0
 TRANSMIT_FOR = timedelta(seconds=10)
@@ -59,7 +60,7 @@ class LeafActor(TypedActor):
         self._coordinator: Any = None
         self._parent = 0
         self._failed: Exception | None = None
-        self._due_us = 0
+        self._wakeups: list[int] = []
         self._report_us = 0
         self._heard_us = 0  # from the coordinator
         self._drain_until_us = 0
@@ -85,7 +86,7 @@ class LeafActor(TypedActor):
         elif self.begun is None or self._ended:
             return
         elif isinstance(message, WakeupMessage):
-            self._due_us = 0
+            self._wakeups.remove(message.payload)
             self._tick()
         elif isinstance(message, Peers):
             self._heard_us = now_us()
@@ -138,7 +139,10 @@ class LeafActor(TypedActor):
         )  # fmt: skip
         pending = [report]
         self.outbox.offer(
-            "coordinator", self._coordinator, lambda: pending.pop() if pending else None, _nothing
+            "coordinator",
+            self._coordinator,
+            lambda: pending.pop() if pending else NOTHING,
+            _nothing,
         )
 
     def _revive_coordinator(self) -> None:
@@ -151,11 +155,13 @@ class LeafActor(TypedActor):
         self.send(self._coordinator, self.begun.node)
 
     def _schedule(self) -> None:
+        """Thespian's wake-ups cannot be taken back, so one that is due in time is used again: were
+        each to ask for the next, their number would only grow until nothing else is done."""
         now = now_us()
-        due = min(self._report_us, max(self.next_tick_us(), now + 1000))
-        if self._due_us == 0 or due < self._due_us - 1000:
-            self._due_us = due
-            self.wakeupAfter(timedelta(microseconds=max(1000, due - now)))
+        due = max(now + TICK_US_MIN, min(self._report_us, self.next_tick_us()))
+        if all(one > due for one in self._wakeups):
+            self._wakeups.append(due)
+            self.wakeupAfter(timedelta(microseconds=due - now), payload=due)
 
     def _exit(self) -> None:
         if not self._ended:
@@ -196,6 +202,10 @@ class LeafActor(TypedActor):
         if not globalName:
             raise NodeStartError(self._name, "a leaf creates actors by globalName only")
         return super().createActor(actorClass, targetActorRequirements, globalName, sourceHash)
+
+    def report_soon(self) -> None:
+        """What the coordinator should know has changed."""
+        self._report_us = 0
 
     # --- for subclasses ---
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 UNDER_WAY_MAX = 16  # Thespian itself sends to at most 20 peers at a time
+NOTHING = object()
 
 Transmit = Callable[[Any, Any, Callable[[bool], None]], None]
 """transmit(address, message, on_done): on_done(True) when the peer's process has the message."""
@@ -29,7 +30,7 @@ class _Peer:
 
 
 class Outbox:
-    """offer(): a peer has something to send; `make` is called until it returns None."""
+    """offer(): a peer has something to send; `make` is called until it returns NOTHING."""
 
     def __init__(self, transmit: Transmit) -> None:
         self._transmit = transmit
@@ -40,7 +41,7 @@ class Outbox:
     def offer(
         self, key: Any, address: Any, make: Callable[[], Any], on_failed: Callable[[], None]
     ) -> None:
-        """make() gives the next message for the peer, or None where there is none (any more).
+        """make() gives the next message for the peer, or NOTHING where there is none (any more).
 
         on_failed: the peer's process is gone or did not take a message; what waits for it is the
         caller's to drop.
@@ -48,6 +49,8 @@ class Outbox:
         peer = self._peers.get(key)
         if peer is None:
             peer = self._peers[key] = _Peer(address, make, on_failed)
+        else:
+            peer.address, peer.make, peer.on_failed = address, make, on_failed
         if not (peer.busy or peer.queued):
             peer.queued = True
             self._turn.append(key)
@@ -63,7 +66,7 @@ class Outbox:
             peer = self._peers[key]
             peer.queued = False
             message = peer.make()
-            if message is None:
+            if message is NOTHING:
                 del self._peers[key]
                 continue
             peer.busy = True
