@@ -81,6 +81,19 @@ def test_heads_shows_the_trim_mark_and_events_begin_there(url: str) -> None:
     assert [event["offset"] for event in left] == [head - 1]
 
 
+def test_of_a_trimmed_entity_the_rest_is_shown(tmp_path: Path) -> None:
+    """Whoever looks does not know where the rest begins."""
+    url = sqlite_url(tmp_path)
+    fill(url, [("c-1", Added(f"sku-{n}")) for n in range(4)])
+    journal = open_journal(url)
+    assert journal.trim(SliceKey("cart", slice_of("c-1", SLICES)), 2) == 2
+    journal.close()
+    for options, seq_nrs in (((), [3, 4]), (("--from", "2"), [3, 4]), (("--from", "4"), [4])):
+        left = run("events", "cart", "c-1", *options, "--journal", url, "--json")
+        assert [event["seq_nr"] for event in lines_of(left)] == seq_nrs
+        assert left.exit_code == 0
+
+
 def test_heads_without_a_terminal_is_tab_separated(url: str) -> None:
     """So that cut and awk can read it."""
     header, *rows = run("heads", "--journal", url).stdout.splitlines()
@@ -242,6 +255,7 @@ def test_an_unexpected_error_is_one_line_too(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With a word on how to see where it comes from."""
+
     def broken(*_: object) -> Iterator[None]:
         raise RuntimeError("first\nsecond \x1b[31m")
 
@@ -252,6 +266,17 @@ def test_an_unexpected_error_is_one_line_too(
     assert "\x1b" not in result.stderr
     debugged = run("heads", "--journal", url, THESPIAN_DC_DEBUG="1")
     assert isinstance(debugged.exception, RuntimeError)
+
+
+def test_an_interrupted_verb_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the exit code that shells give to one stopped by Ctrl-C."""
+
+    def interrupted(*_: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thespian_dc.cli.heads._rows", interrupted)
+    result = run("heads", "--journal", url)
+    assert (result.exit_code, result.stderr.strip()) == (130, "error: interrupted")
 
 
 def test_the_journal_may_come_from_the_environment(url: str) -> None:

@@ -14,7 +14,7 @@ from thespian_dc.cli.output import json_line, safe, styled
 from thespian_dc.cli.verify import DAMAGE, damage_line
 from thespian_dc.codec.api import readable
 from thespian_dc.journal.api import Found, Journal
-from thespian_dc.model.errors import CorruptRecordError, GapError
+from thespian_dc.model.errors import CorruptRecordError, GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.record import Commit, Record, entities_of, records_of, salvage
 
@@ -79,6 +79,12 @@ def _of_entity(
     try:
         for found in journal.read_entity(key, entity_id, from_seq_nr):
             yield key, found
+    except TrimmedError:  # show what is left; where that begins only the log says
+        for line in _of_slice(journal, key, None):
+            if isinstance(line, Exception):
+                yield line
+            elif line[1].record.entity_id == entity_id and line[1].record.seq_nr >= from_seq_nr:
+                yield line
     except DAMAGE as damage:
         yield damage
 

@@ -4,6 +4,7 @@
     manifest, payload = registry.encode(ItemAdded("apple", 2))       # "ItemAdded/1", msgpack
     registry.decode(manifest, payload) == ItemAdded("apple", 2)
     registry.decode_value(registry.encode_value({"apple": 2}))   # untyped: states, replies
+    readable("ItemAdded/1", payload) == {"sku": "apple", "quantity": 2}   # without the class: tools
 
 Values that can be stored, in fields and inside containers, each restored with its own type:
 None, bool, int (any size), float, str, bytes, list, dict (any storable, hashable key), tuple, set,
