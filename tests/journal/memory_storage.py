@@ -14,7 +14,7 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, entities_of
 from thespian_dc.testkit.journal_kit import Flip
 
-SEGMENT_RECORDS = 8
+SEGMENT_RECORDS = 16
 _COMMIT_COLUMNS = (
     "key", "base_offset", "count", "write_id", "epoch", "time_us", "heads", "body", "checksum",
 )  # fmt: skip

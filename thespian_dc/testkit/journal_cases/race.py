@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import pytest
+
 from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
@@ -129,8 +131,9 @@ class RaceCases(Suite):
 
     race_goal: ClassVar[int] = 5_000
     """Conflicts and take-overs both racers see together, at least."""
-    race_deadline_s: ClassVar[float] = 90.0
+    race_deadline_s: ClassVar[float] = 240.0
 
+    @pytest.mark.timeout(600)
     def test_two_that_race_for_a_slice_lose_and_double_nothing(
         self, journal_factory: JournalStorage, journal: Journal
     ) -> None:
