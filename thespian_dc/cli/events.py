@@ -81,12 +81,18 @@ def _of_entity(
             yield key, found
     except TrimmedError:  # show what is left; where that begins only the log says
         for line in _of_slice(journal, key, None):
-            if isinstance(line, Exception):
-                yield line
-            elif line[1].record.entity_id == entity_id and line[1].record.seq_nr >= from_seq_nr:
+            if _concerns(line, entity_id, from_seq_nr):
                 yield line
     except DAMAGE as damage:
         yield damage
+
+
+def _concerns(line: Line | Exception, entity_id: str, from_seq_nr: int) -> bool:
+    """Whether it is of this entity; damage of which nobody knows whose it is counts."""
+    if isinstance(line, Exception):
+        return getattr(line, "entity_id", "") in ("", entity_id)
+    record = line[1].record
+    return record.entity_id == entity_id and record.seq_nr >= from_seq_nr
 
 
 def _of_slice(journal: Journal, key: SliceKey, offset: int | None) -> Iterator[Line | Exception]:
