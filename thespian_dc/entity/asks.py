@@ -35,12 +35,12 @@ OWED_TIMES, OWED_US = 10, (2_000_000, 60_000_000)
 
 
 class Ask:
-    """One open question. turn: the command it belongs to; None: recovery_completed asked."""
+    """One open question. turn: the command it belongs to."""
 
     __slots__ = ("correlation", "instance", "is_over", "question", "target", "turn")
 
     def __init__(
-        self, correlation: int, instance: Instance, turn: Turn | None, question: OpenAsk
+        self, correlation: int, instance: Instance, turn: Turn, question: OpenAsk
     ) -> None:
         self.correlation, self.instance, self.turn = correlation, instance, turn
         self.question = question
@@ -92,7 +92,7 @@ class Asks:
         return min([*(one[0] for one in self._due[:1]), *owing], default=None)
 
     # --- asking ---
-    def open(self, instance: Instance, turn: Turn | None, question: OpenAsk) -> None:
+    def open(self, instance: Instance, turn: Turn, question: OpenAsk) -> None:
         """Put a question; its turn is open until on_reply or on_timeout has run."""
         self._count += 1
         due_us = self._hosted.now_us + question.timeout_us
@@ -187,13 +187,11 @@ class Asks:
         self._hosted.out.append(Settle(target.address))
 
     def _finish(self, ask: Ask, go_on: Callable[[], Any]) -> None:
-        self._close(ask)
-        instance, turn = ask.instance, ask.turn
-        if instance.phase is Phase.RUNNING:
-            self._running.resume(instance, turn, Stage.ANSWERED, go_on)
-        elif turn is not None and self.may_run_again(turn):
-            # Its entity is on its way out of memory, and `go_on` belongs to that memory.
-            instance.wait(turn)
+        if ask.instance.phase is Phase.RUNNING:
+            self._close(ask)
+            self._running.resume(ask.instance, ask.turn, Stage.ANSWERED, go_on)
+        # Else the entity is on its way out of memory, and `go_on` belongs to that memory: the ask
+        # stays open until it has left (release.py: leave), and ends like those without an answer.
 
     def _close(self, ask: Ask) -> None:
         ask.is_over = True
@@ -212,13 +210,17 @@ class Asks:
             target = ask.target
             if target is not None and target.asked is ask:
                 self._await_owed(target, ask.question)
-            if ask.turn is not None and ask.turn not in turns:
+            if ask.turn not in turns:
                 turns.append(ask.turn)
         return turns
 
     def may_run_again(self, turn: Turn) -> bool:
         """A turn lost its instance: it may start again, unless a part of it is durable; then its
-        asker is told."""
+        asker is told. A hook does not: it runs when the entity comes back."""
+        if turn.is_hook:
+            turn.open = 1
+            self._release.close(turn)
+            return False
         if turn.persisted:
             command = turn.command
             ref = f"{command.entity_type}|{command.entity_id}"

@@ -103,7 +103,7 @@ class Effects(Chain):
         "stage", "stashed", "turn",
     )  # fmt: skip
 
-    def __init__(self, instance: Instance, turn: Turn | None, stage: Stage) -> None:
+    def __init__(self, instance: Instance, turn: Turn, stage: Stage) -> None:
         self.instance, self.turn, self.stage = instance, turn, stage
         self.events: list[Recorded] | None = None
         self.items: list[Held] = []
@@ -131,15 +131,13 @@ class Effects(Chain):
     def answer(self, status: Status, value: Any) -> None:
         """Record the one answer of this command."""
         self.claim_answer("reply")
-        turn = self.turn
-        if turn is not None and turn.reply_to is not None:
-            body = pack(value) if status is Status.OK else value
-            self.items.append(Answer(turn.reply_to, status, body))
+        to = self.turn.reply_to
+        if to is not None:
+            self.items.append(Answer(to, status, pack(value) if status is Status.OK else value))
 
     def claim_answer(self, effect: str) -> None:
         self.open_to_handlers(effect)
-        turn = self.turn
-        if self.answered or (turn is not None and turn.answered):
+        if self.answered or self.turn.answered:
             raise EffectError(effect, "a command that is answered already", "answer it once")
         self.answered = True
 
@@ -162,6 +160,8 @@ class Effects(Chain):
         if effect is Keep.STASH:
             self.open_to_handlers(effect.value)
             self.stashed = True
+        elif self.stage is Stage.RECOVERED:
+            raise EffectError(effect.value, self.stage.value, "nothing is stashed or runs yet")
         else:
             self.open(effect.value)
         self.items.append(effect)
@@ -177,7 +177,7 @@ class Effects(Chain):
         elif not isinstance(target, ReplyAddress):
             self.items.append(Send(target, pack(message)))
         elif target.address is not None:
-            if self.turn is not None and target == self.turn.reply_to:
+            if target == self.turn.reply_to:
                 self.answer(Status.OK, message)
             else:
                 self.items.append(Answer(target, Status.OK, pack(message)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 from thespian_dc.codec.api import Registry
@@ -127,16 +128,30 @@ def check_class(entity: Any) -> None:
         check_name("entity_type", entity.entity_type)
     except Exception as error:
         raise EntityClassError(name, f"{error}; set entity_type on the class") from error
+    _check_declarations(entity, base, name)
+
+
+def _check_declarations(entity: Any, base: Any, name: str) -> None:
     if not entity._durable_state:
         if entity.apply_event is base.apply_event:
             raise EntityClassError(name, "it has no apply_event(self, state, event)")
         if not entity.events:
             raise EntityClassError(name, "events is empty: list the event types it persists")
+    for fact in ("state", "entity_id", "seq_nr", "ref"):
+        if getattr(entity, fact) is not getattr(base, fact):
+            raise EntityClassError(name, f"it defines {fact!r}, which is the base class's")
+    if any(_is_required(one) for one in signature(entity).parameters.values()):
+        raise EntityClassError(name, "__init__ takes arguments; an entity begins with its state")
     for field in ("events", "states", "replies", "upcasters"):
         if not isinstance(getattr(entity, field), Sequence):
             raise EntityClassError(name, f"{field} must be a list")
     if not isinstance(entity.snapshot_every, int) or entity.snapshot_every < 0:
         raise EntityClassError(name, "snapshot_every must be a number of events, 0 for never")
+
+
+def _is_required(parameter: Parameter) -> bool:
+    fixed = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return parameter.default is Parameter.empty and parameter.kind in fixed
 
 
 def _check_importable(entity: Any) -> None:

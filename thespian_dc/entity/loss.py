@@ -66,10 +66,9 @@ class Loss:
         culprit: Effects = refused.entry.ticket
         instance = culprit.instance
         self._hosted.counts["not_written"] += 1
-        if culprit.turn is not None:
-            error = CommandNotWrittenError(str(instance.ref), refused.reason)
-            self._take_back(culprit.turn)
-            self._release.refuse(culprit.turn, error)
+        self._take_back(culprit.turn)
+        error = CommandNotWrittenError(str(instance.ref), refused.reason)
+        self._release.refuse(culprit.turn, error)
         runs = [*(culprit.followers or ()), *self._runs([], refused.behind)]
         turns = list(dict.fromkeys(turn for turn in map(self._again, runs) if turn))
         stash, asking = instance.stash or [], self._asks.cancel(instance)
@@ -111,9 +110,9 @@ class Loss:
         for entry in entries:
             effects: Effects = entry.ticket
             turn = effects.turn
-            if turn is not None and turn.command.command_id:
+            if turn.command.command_id:
                 runs.append(effects)
-            elif turn is not None:
+            else:
                 self._take_back(turn)
                 reason = "its commit could not be read back"
                 self._release.refuse(
@@ -122,10 +121,8 @@ class Loss:
         return runs
 
     def _again(self, effects: Effects) -> Turn | None:
-        """The run's turn, to be run from its start; None where it must not or there is none."""
+        """The run's turn, to be run from its start; None where it must not."""
         turn = effects.turn
-        if turn is None:
-            return None
         self._take_back(turn)
         turn.tries += 1
         limit = self._hosted.limits.command_retries

@@ -19,12 +19,13 @@ from thespian_dc.entity.effects import Stage
 from thespian_dc.entity.entity_type import DELETED_MANIFEST
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase
+from thespian_dc.entity.protocol import Command
 from thespian_dc.entity.recording import apply
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.rows import unpack_row
 from thespian_dc.entity.running import Running
-from thespian_dc.entity.turn import Turn
+from thespian_dc.entity.turn import HOOK, Turn
 from thespian_dc.journal.api import Found, StateRow
 from thespian_dc.model.entity_errors import RecoveryError
 from thespian_dc.model.errors import CodecError
@@ -116,7 +117,9 @@ class Recovery:
         instance.phase = Phase.RUNNING
         hook = instance.type.recovery_completed
         if hook is not None:
-            self._running.resume(instance, None, Stage.RECOVERED, lambda: hook(instance.actor))
+            turn = Turn(Command(instance.type.name, instance.entity_id, HOOK))
+            self._hosted.open_turns += 1
+            self._running.resume(instance, turn, Stage.RECOVERED, lambda: hook(instance.actor))
         self._hosted.ready.append(instance)
 
     def _instantiate(self, instance: Instance) -> None:

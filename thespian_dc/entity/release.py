@@ -80,8 +80,7 @@ class Release:
             end += len(entry.packed)
             if effects.row is not None:
                 derived.add(effects.row, end - 1, hosted.now_us)
-            if effects.turn is not None:
-                effects.turn.persisted = True
+            effects.turn.persisted = True
             if instance.last is effects:
                 instance.last = None
             self.release(effects)
@@ -91,7 +90,7 @@ class Release:
     # --- what ---
     def release(self, effects: Effects) -> None:
         """All effects of a run take place, and those of the runs that follow it."""
-        turn, out = effects.turn, self._hosted.out
+        out = self._hosted.out
         for item in effects.items:
             if isinstance(item, Answer):
                 self.answer(item)
@@ -99,8 +98,7 @@ class Release:
                 out.append(item)
             else:
                 self._perform(effects, item)
-        if turn is not None:
-            self.close(turn)
+        self.close(effects.turn)
         if effects.followers is not None:
             for follower in effects.followers:
                 self.release(follower)
@@ -137,14 +135,13 @@ class Release:
             case Forward():
                 self.forward(item)
             case Then(function, state):
-                if turn is not None:
-                    turn.open += 1
+                turn.open += 1
                 self.running.resume(instance, turn, Stage.THEN, lambda: function(state))
             case Wakeup():
                 self._timers.set(instance, item, self._hosted.now_us)
             case OpenAsk():
                 self.asks.open(instance, turn, item)
-            case Keep.STASH if turn is not None:
+            case Keep.STASH:
                 self._stash(instance, turn)
             case Keep.UNSTASH_ALL:
                 self._unstash_all(instance)

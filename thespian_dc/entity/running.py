@@ -66,11 +66,11 @@ class Running:
             self._conclude(effects)
 
     def resume(
-        self, instance: Instance, turn: Turn | None, stage: Stage, function: Callable[[], Any]
+        self, instance: Instance, turn: Turn, stage: Stage, function: Callable[[], Any]
     ) -> None:
         """Go on with user code that is not the start of a command: on_reply, on_timeout, `then`,
         recovery_completed. The run counts as one of the turn's open ones already."""
-        if turn is not None and stage is Stage.ANSWERED and self._is_doubled(instance, turn):
+        if stage is Stage.ANSWERED and self._is_doubled(instance, turn):
             self._repeat(instance, turn)
             return
         instance.effects = effects = Effects(instance, turn, stage)
@@ -101,10 +101,9 @@ class Running:
             instance.tainted = True
             self._failed(effects, error)
             return
-        if turn is not None:
-            self._account(effects, turn)
+        self._account(effects, turn)
         if entry is not None:
-            instance.last = effects
+            instance.last, turn.recorded = effects, True
             instance.slice.writer.submit(entry)
             self._hosted.touch(instance.slice)
         else:
@@ -116,7 +115,7 @@ class Running:
         effects.stage, instance.effects = Stage.CLOSED, None
         failed = Effects(instance, turn, Stage.CLOSED)
         reason = failure_of(error, str(instance.ref))
-        if turn is None or turn.reply_to is None or turn.answered or stage is Stage.THEN:
+        if turn.reply_to is None or turn.answered or stage is Stage.THEN:
             self._hosted.report("user_code_failed", instance.ref, reason)
         else:
             turn.answered = True
@@ -143,9 +142,9 @@ class Running:
             effects.items.append(Answer(turn.reply_to, Status.ERROR, reason))
 
     def _is_doubled(self, instance: Instance, turn: Turn) -> bool:
-        """Another turn with the same command id was persisted while this one waited."""
+        """Another turn with the same command id has recorded events while this one waited."""
         known = instance.known
-        return known is not None and not turn.persisted and turn.command.command_id in known
+        return known is not None and not turn.recorded and turn.command.command_id in known
 
     def _repeat(self, instance: Instance, turn: Turn) -> None:
         """The command was persisted before: give its stored outcome again."""
@@ -168,7 +167,6 @@ class Running:
     def _move_on(self, effects: Effects, recorded: list[Recorded]) -> Entry:
         """Apply the events, call the reply functions, and make the records."""
         instance, turn = effects.instance, effects.turn
-        assert turn is not None, "only code that handles a command persists"
         moved = move_on(instance, recorded)
         reply = self._call_functions(effects)
         id_, stored = turn.command.command_id, None
@@ -187,8 +185,7 @@ class Running:
         """Put Answers where reply functions stand; returns the reply in a tuple, if there is one.
         """
         items, instance, turn = effects.items, effects.instance, effects.turn
-        reply_to = None if turn is None else turn.reply_to
-        reply = None
+        reply_to, reply = turn.reply_to, None
         for index, item in enumerate(items):
             if isinstance(item, ReplyWith):
                 reply = (item.function(instance.state),)

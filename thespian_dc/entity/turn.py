@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from thespian_dc.entity.protocol import Command, ReplyAddress
 
@@ -10,15 +10,22 @@ NOBODY = ReplyAddress(None, "", 0)
 """The sender of a command nobody waits for: what is sent to it vanishes."""
 
 
+HOOK: Final = "recovery_completed"
+"""The message of the turn that stands for an entity's hook: it comes from nobody."""
+
+
 class Turn:
     """A command and what became of it so far.
 
     open: runs, stashes and asks of it that are not over; at 0 the turn is over.
     tries: how often it ran and lost its commit. answered: an answer (or no_reply) is recorded.
-    persisted: a run of it is durable, so it must not run from the start again.
+    recorded: a run of it has records. persisted: those of one are durable, so it must not run from
+    the start again.
     """
 
-    __slots__ = ("answered", "command", "open", "persisted", "reply_to", "sender", "tries")
+    __slots__ = (
+        "answered", "command", "open", "persisted", "recorded", "reply_to", "sender", "tries",
+    )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -26,7 +33,7 @@ class Turn:
         self.sender: Any = NOBODY if command.reply_to is None else command.reply_to
         self.open = 1
         self.tries = 0
-        self.answered = self.persisted = False
+        self.answered = self.recorded = self.persisted = False
 
     @property
     def waited_for(self) -> bool:
@@ -34,6 +41,11 @@ class Turn:
         say whether it asked or told."""
         return type(self.reply_to) is ReplyAddress
 
+    @property
+    def is_hook(self) -> bool:
+        """Not a command: an entity that comes back calls its hook anew."""
+        return self.command.message is HOOK
+
     def begin_again(self) -> None:
         """Nothing of it took place: it will run from the start."""
-        self.open, self.answered = 1, False
+        self.open, self.answered, self.recorded = 1, False, False
