@@ -1,7 +1,7 @@
 """Processes that tests start and kill: a producer, a consumer, without Thespian.
 
-A new interpreter each: nothing of gRPC is inherited. It answers on its pipe and lives until it is told
-to end, or killed, or its parent is gone.
+A new interpreter each: nothing of gRPC is inherited. It answers on its pipe and lives until it is
+told to end, or killed, or its parent is gone.
 """
 
 from __future__ import annotations

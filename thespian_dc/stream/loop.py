@@ -16,6 +16,8 @@ from thespian_dc.stream.channels import Channels
 
 T = TypeVar("T")
 
+SETTLE_S = 1.0
+
 
 class LoopThread:
     """A running loop. `call` and `run` may be used from any other thread."""
@@ -38,9 +40,16 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     def stop(self) -> None:
-        """End the loop and its thread; its tasks must have ended before."""
+        """End the loop and its thread. Our tasks have ended; gRPC's own are given a moment."""
+        self.run(_settle())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
+
+
+async def _settle() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=SETTLE_S)
 
 
 class _Shared:

@@ -3,8 +3,10 @@
 in: Start, Credit and Beat of the consumer, commits that are there, time    out: batches, beats, or
 an error Laws:
 - A slice's batches are contiguous: each begins where the one before ended.
-- Nothing is sent beyond the credit, but with nothing outstanding one commit may always be.
-- Slices take turns: one that has much does not hold up another.
+- Nothing is sent beyond the credit, but with nothing outstanding one commit may always be, and
+  commits of which nothing passed need none.
+- Slices take turns: one that has much does not hold up another; while one waits for credit, no
+  other takes it away.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class ProducerCore:
         # Slices that may have something to send, in the order of their turns.
         self._turns = deque(self.offsets)  # bounded by the slice count
         self._waiting: set[int] = set()
+        self._first_in_line: int | None = None  # the slice that waits for credit
         self._heard_us = self._sent_us = now_us
 
     # --- what comes ---
@@ -79,9 +82,10 @@ class ProducerCore:
 
     # --- what goes ---
 
-    def next_turn(self) -> int | None:
-        """The slice whose turn it is: read at `offsets[slice]`, then `form` or `on_nothing`."""
-        return self._turns[0] if self._turns and self._may_send(Credit(0, 0)) else None
+    def turns(self) -> list[int]:
+        """The slices to look at, in order: read at `offsets[slice]`, then `form` or
+        `on_nothing`."""
+        return list(self._turns)
 
     def on_nothing(self, slice_: int) -> None:
         """Nothing is there; it takes no turn until `on_ready`."""
@@ -93,7 +97,10 @@ class ProducerCore:
         base = self.offsets[slice_]
         taken: list[CommitView] = []
         size = events = 0
+        behind = self._first_in_line not in {None, slice_}
         for commit in commits:
+            if behind and commit.body:
+                break
             more = events_of(commit, base)
             cost = Credit(size + len(commit.body), events + more)
             full = cost.bytes > BATCH_BYTES_MAX or cost.events > BATCH_EVENTS_MAX
@@ -102,15 +109,21 @@ class ProducerCore:
             taken.append(commit)
             size, events = cost
         if not taken:
+            self._first_in_line = self._first_in_line if behind else slice_
             return None
+        if not behind:
+            self._first_in_line = None
         self._sent = Credit(self._sent.bytes + size, self._sent.events + events)
         self.offsets[slice_] = end = taken[-1].end_offset
-        self._turns.rotate(-1)
+        self._turns.remove(slice_)
+        self._turns.append(slice_)
         return SourceBatch(slice_, base, end, max(head, end), taken)
 
     def _may_send(self, cost: Credit, alone: bool = True) -> bool:
         """Does this fit? alone: the commit is the first of its batch, which the law lets
         through."""
+        if cost == (0, 0):
+            return True
         left = Credit(
             self._granted.bytes - self._sent.bytes, self._granted.events - self._sent.events
         )

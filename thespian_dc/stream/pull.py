@@ -129,18 +129,18 @@ class PullCall:
     async def _send_one(self, tail: Tail) -> bool:
         """Send the next batch that is here; False when there is none, or no credit for it."""
         core = self._core
-        while (slice_ := core.next_turn()) is not None:
+        for slice_ in core.turns():
             offset = core.offsets[slice_]
             commits = tail.take(slice_, offset, BATCH_BYTES_MAX)
-            if commits:
-                batch = core.form(slice_, commits, tail.head(slice_))
-                if batch is None:
-                    return False
+            if not commits:
+                core.on_nothing(slice_)
+                tail.want(slice_, offset, self)
+                continue
+            batch = core.form(slice_, commits, tail.head(slice_))
+            if batch is not None:
                 await self._context.write(write_batch(batch))
                 core.on_sent(now_us())
                 return True
-            core.on_nothing(slice_)
-            tail.want(slice_, offset, self)
         return False
 
     async def _sleep(self, longest_s: float) -> None:

@@ -46,7 +46,7 @@ class Waiter(Protocol):
 
 
 class _Slice:
-    __slots__ = ("bases", "end", "reading", "views", "waiters")
+    __slots__ = ("again", "bases", "end", "reading", "views", "waiters")
 
     def __init__(self) -> None:
         self.bases: list[int] = []  # of the cached commits, sorted
@@ -54,6 +54,7 @@ class _Slice:
         self.end = 0  # the greatest offset known to be written
         self.waiters: dict[Waiter, int] = {}  # what each wants next
         self.reading: set[int] = set()  # offsets of reads under way
+        self.again = False  # one of them began before what is known to be there now
 
 
 class _Read(NamedTuple):
@@ -178,6 +179,7 @@ class Tail:
     def _read_soon(self, slice_: int, offset: int) -> None:
         log_ = self._logs[slice_]
         if offset in log_.reading:
+            log_.again = True
             return
         log_.reading.add(offset)
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._read, slice_, offset)
@@ -215,6 +217,10 @@ class Tail:
                 waiter.on_read_error(read.slice, read.error)
         if read.views:
             self._notify(read.slice)
+        if log_.again:
+            log_.again = False
+            for offset in {offset for offset in log_.waiters.values() if offset < log_.end}:
+                self._read_soon(read.slice, offset)
 
     def _put(self, slice_: int, view: CommitView) -> None:
         log_ = self._logs[slice_]
