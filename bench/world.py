@@ -17,7 +17,7 @@ from thespian.actors import ActorSystem
 
 from bench.entities import TEXT, Add
 from bench.harness import must_equal
-from thespian_dc import Client, Node, Settings
+from thespian_dc import Client, Settings
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
@@ -50,6 +50,8 @@ def actor_system() -> Iterator[ActorSystem]:
 @contextlib.contextmanager
 def serving(system: ActorSystem, settings: Settings) -> Iterator[Client]:
     """The node's client, once it answers."""
+    from thespian_dc import Node
+
     node = Node.start(system, settings)
     client = Client.connect(system, service=settings.service, timeout_s=30)
     try:

@@ -1,0 +1,148 @@
+"""Journals with a history: written the way a host writes it, through the entity core, or as bare
+commits where only their number matters."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from bench.entities import TEXT, Account, Add, Added
+from bench.harness import must_equal
+from thespian_dc.codec.api import Registry
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.inline import InlineHost
+from thespian_dc.entity.protocol import Command
+from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
+from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.record import EVENT, Record, make_commit, pack_record
+
+BATCH = 2000
+PER_COMMIT = 320
+"""Records in a commit: what 5,000 commands in flight over 16 slices make."""
+
+
+class Writer:
+    """Sends each message to its entity; all is durable and indexed when `write` returns."""
+
+    def __init__(self, journal: Journal, slices: int, entity: type = Account) -> None:
+        self.journal, self.durable = journal, 0
+        self._host = InlineHost(
+            journal, [EntityType.of(entity, slices)], "history", lambda _: None, lambda *_: None,
+            published=self._count,
+        )  # fmt: skip
+        self._host.tick()
+
+    def write(self, commands: Iterator[tuple[str, Any]]) -> None:
+        while batch := list(islice(commands, BATCH)):
+            self._host.commands(
+                [Command("account", entity_id, message) for entity_id, message in batch]
+            )
+            self._host.tick()
+        while not self._host.core.idle:
+            time.sleep(min(self._host.due_s() or 0.0, 0.1))
+            self._host.tick()
+
+    def close(self) -> None:
+        self._host.close()
+
+    def _count(self, commit: Any) -> None:
+        self.durable += commit.count
+
+
+def write_log(url: str, events: int, entities: int, slices: int) -> dict[str, int]:
+    """Append `events` of `entities` accounts, round-robin, with command ids and replies as a
+    client's commands leave them; returns (entity, last seq_nr)."""
+    journal, last = open_journal(url), Counter[str]()
+    manifest, payload = Registry([Added]).encode(Added(TEXT, 1))
+    journal.slices("account", slices)
+    keys = [SliceKey("account", number) for number in range(slices)]
+    at: dict[SliceKey, tuple[int, int]] = {}  # head, epoch
+    for key in keys:
+        epoch = journal.claim(key, "history", os.urandom(16)).epoch
+        must_equal(f"{key} installed", True, journal.install(key, 0, epoch))
+        at[key] = (0, epoch)
+    ids = [f"a-{n}" for n in range(entities)]
+    homes = [keys[slice_of(entity_id, slices)] for entity_id in ids]
+    done = 0
+    while done < events:
+        packed: dict[SliceKey, list[tuple[str, bytes]]] = {key: [] for key in keys}
+        for n in range(done, min(events, done + PER_COMMIT * slices)):
+            entity_id = ids[n % entities]
+            last[entity_id] += 1
+            record = Record(
+                EVENT, entity_id, last[entity_id], manifest, payload, (), f"0123456789ab-{n}", b"\1"
+            )
+            packed[homes[n % entities]].append((entity_id, pack_record(record)))
+            done += 1
+        commits = [
+            make_commit(key, at[key][0], os.urandom(16), at[key][1], time.time_ns() // 1000, some)
+            for key, some in packed.items()
+            if some
+        ]
+        for answer in append_wait(journal, commits):
+            must_equal(f"append to {answer.commit.key}", Outcome.DONE, answer.outcome)
+            at[answer.commit.key] = (answer.commit.end_offset, answer.commit.epoch)
+    journal.close()
+    return dict(last)
+
+
+class Kept(Account):
+    """The same entities, writing a snapshot at exactly one of these lengths of their history."""
+
+    snapshots = (100, 10_000)
+
+    def snapshot_when(self, state: Any, event: Any, seq_nr: int) -> bool:
+        return seq_nr in self.snapshots
+
+
+def fill(
+    url: str, entities: int, others: int, short: int, long: int, tail: int
+) -> tuple[list[str], list[str]]:
+    """One slice with `entities` accounts of short + tail events and as many of long + tail, each
+    with a snapshot `tail` events before its end, and `others` records of other accounts evenly
+    among all of them. Returns the ids of both.
+    """
+    must_equal("lengths with a snapshot", Kept.snapshots, (short, long))
+    journal = open_journal(url)
+    shorts = [f"short-{n}" for n in range(entities)]
+    longs = [f"long-{n}" for n in range(entities)]
+    writer = Writer(journal, 1, Kept)
+    histories = entities * (short + long)
+    before = others * histories // (histories + 2 * entities * tail)
+    strangers = ((f"other-{n % 1000}", Add(TEXT, 1)) for n in range(others))
+    own = _chain(_adds(shorts, entities * short), _adds(longs, entities * long))
+    writer.write(_mixed(own, histories, islice(strangers, before), before))
+    own = _adds(shorts + longs, 2 * entities * tail)
+    writer.write(_mixed(own, 2 * entities * tail, strangers, others - before))
+    must_equal("records written", histories + 2 * entities * tail + others, writer.durable)
+    writer.close()
+    journal.close()
+    return shorts, longs
+
+
+Commands = Iterator[tuple[str, Any]]
+
+
+def _adds(ids: list[str], events: int) -> Commands:
+    """`events` commands in all, round-robin."""
+    return ((ids[n % len(ids)], Add(TEXT, 1)) for n in range(events))
+
+
+def _chain(*parts: Commands) -> Commands:
+    for part in parts:
+        yield from part
+
+
+def _mixed(some: Commands, some_count: int, others: Commands, others_count: int) -> Commands:
+    """Both to their ends, evenly among each other."""
+    taken = 0
+    for n, one in enumerate(some, 1):
+        yield one
+        wanted = others_count * n // some_count
+        yield from islice(others, wanted - taken)
+        taken = wanted
+    yield from others
