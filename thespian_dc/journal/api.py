@@ -119,7 +119,7 @@ class Journal(Protocol):
     # --- registry ---
     def slices(self, entity_type: str, wanted: int) -> int:
         """Record `wanted` as the type's slice count on first use; SliceCountDiffersError if another
-        is recorded."""
+        is recorded. A host calls it before anything else of the type."""
 
     def slice_counts(self) -> dict[str, int]:
         """Slice counts of all recorded entity types."""
@@ -200,7 +200,8 @@ class Journal(Protocol):
         """Commits in order from the one that covers `from_offset`, about bytes_max bytes (at least
         one if there is one).
 
-        Contiguous; stops before a hole. TrimmedError below the trim mark. Checksums are the
+        Contiguous; stops before a hole, and GapError where `from_offset` itself is in one. Empty at
+        and above the head. TrimmedError below the trim mark. Checksums are the
         reader's to check (`records_of`), so that a damaged row can be forwarded and named.
         """
 
@@ -212,6 +213,7 @@ class Journal(Protocol):
 
         Goes mark, then index, then the log from that mark: complete by construction. Contiguity of
         seq_nr is checked: GapError. CorruptRecordError where one of its records is damaged.
+        TrimmedError where one of those asked for was trimmed.
         """
 
     def entity_ids(self, entity_type: str, after: str = "", limit: int = 1000) -> list[str]:
@@ -230,7 +232,11 @@ class Journal(Protocol):
         """
 
     def trim(self, key: SliceKey, until_offset: int) -> int:
-        """Delete whole commits that end at or below `until_offset`; returns the new trim mark."""
+        """Delete whole commits that end at or below `until_offset`; returns the new trim mark.
+
+        Stops at the index mark: what is not indexed yet could not be indexed afterwards.
+        CorruptRecordError where a commit to be deleted is damaged: nothing of it is deleted.
+        """
 
     # --- derived from the log: written after the commit is durable, ordered by offset ---
     derived_index: bool
@@ -242,8 +248,8 @@ class Journal(Protocol):
 
     def advance_index(self, key: SliceKey, until_offset: int, recent: Sequence[Commit] = ()) -> int:
         """Index mark..until_offset, taking commits from `recent` where it has them and from the log
-        elsewhere, and only then raise the mark; returns the mark. until_offset is at a commit's
-        end, at or below the head."""
+        elsewhere, and only then raise the mark; returns the mark, which never falls. until_offset
+        is at a commit's end; GapError above the head."""
 
     def write_states(self, key: SliceKey, rows: Sequence[StateRow]) -> None:
         """Store states; one with a lower offset than the stored one never wins, however late it
