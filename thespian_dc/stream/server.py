@@ -102,6 +102,11 @@ class StreamServer:
         return sum(tail.reads for tail in self._tails())
 
     @property
+    def commits_read(self) -> int:
+        """Commits that these reads found."""
+        return sum(tail.commits_read for tail in self._tails())
+
+    @property
     def calls(self) -> int:
         """Open calls."""
         return len(self._calls)

@@ -88,6 +88,8 @@ class Tail:
         self._poll_ms = POLL_MS[0]
         self.reads = 0
         """Reads of the journal so far."""
+        self.commits_read = 0
+        """Commits that these reads found."""
 
     # --- for calls ---
 
@@ -205,6 +207,7 @@ class Tail:
 
     def _on_read(self, read: _Read) -> None:
         self.reads += 1
+        self.commits_read += len(read.views)
         log_ = self._logs[read.slice]
         log_.reading.discard(read.offset)
         for view in read.views:

@@ -61,7 +61,9 @@ class Started(NamedTuple):
 
 
 FromConsumer = Start | Credit | Beat
-FromProducer = Started | Beat | pb.Batch
+Batch = pb.Batch
+"""As it came; thespian_dc/stream/batches.py checks it."""
+FromProducer = Started | Beat | Batch
 
 
 def read_from_consumer(received: bytes) -> FromConsumer:

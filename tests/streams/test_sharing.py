@@ -1,0 +1,116 @@
+"""Many consumers of one producer: what they share, and what each leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tests.streams.material import SLICES, Added, SumItems, Writer, counted, projection
+from thespian_dc.model.settings import Remote
+from thespian_dc.stream.channels import METHOD
+from thespian_dc.testkit.eventually import eventually, never
+from thespian_dc.wire.conversion import (
+    Batch,
+    Beat,
+    Credit,
+    Start,
+    Started,
+    read_from_producer,
+    write_from_consumer,
+)
+
+
+def start(events: int = 1000, heartbeat_ms: int = 60_000) -> bytes:
+    credit = Credit(1 << 20, events)
+    return write_from_consumer(Start(1, "carts", "test", "", {}, credit, heartbeat_ms, ""))
+
+
+def test_consumers_that_catch_up_together_share_reads(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path
+) -> None:
+    """Ten consumers cost the journal about what one does."""
+    for _ in range(60):
+        writer.add([(f"c-{i}", Added("x" * 300, 1)) for i in range(100)])
+    alone, port = serve()
+    consume(projection(tmp_path / "one.db", Remote("carts", f"127.0.0.1:{port}"), handler=SumItems))
+    eventually(lambda: sum(counted(tmp_path / "one.db").values()) == 6000)
+    commits_of_one = alone.commits_read
+    assert commits_of_one >= 60 * SLICES
+    shared, port = serve()
+    remote = Remote("carts", f"127.0.0.1:{port}")
+    paths = [tmp_path / f"r{nr}.db" for nr in range(10)]
+    for path in paths:
+        consume(projection(path, remote, handler=SumItems))
+    for path in paths:
+        eventually(lambda p=path: sum(counted(p).values()) == 6000, 30)
+    assert shared.commits_read <= 1.5 * commits_of_one
+
+
+def test_idle_consumers_do_not_make_the_journal_busier(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path
+) -> None:
+    """At the tail, polls are per slice, not per consumer."""
+    server, port = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [channel.stream_stream(METHOD)(iter_forever(start())) for _ in range(50)]
+        for call in calls:
+            assert isinstance(read_from_producer(next(call)), Started)
+        eventually(lambda: server.calls == 50)
+        before = server.reads
+        never(lambda: server.reads - before > 15 * SLICES, within_s=1.0)
+        for call in calls:
+            call.cancel()
+    eventually(lambda: server.calls == 0)
+
+
+def iter_forever(first: bytes) -> Any:
+    """A consumer's side that says one thing and stays open."""
+
+    yield first
+    threading.Event().wait(20)
+
+
+def test_a_thousand_cancelled_streams_leave_nothing(writer: Writer, serve: Any) -> None:
+    """grpc.aio leaks a call whose handler keeps CancelledError; ours lets it go."""
+    writer.add([(f"c-{i}", Added("apple", 1)) for i in range(100)])
+    server, port = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        def open_and_cancel(times: int) -> None:
+            for _ in range(times):
+                call = channel.stream_stream(METHOD)(iter([start()]))
+                assert isinstance(read_from_producer(next(call)), Started)
+                call.cancel()
+            eventually(lambda: server.calls == 0)
+
+        open_and_cancel(300)  # caches of gRPC and Python fill
+        before = resident_kib()
+        open_and_cancel(1000)
+        assert resident_kib() - before < 2048
+
+
+def resident_kib() -> int:
+    """Of this process, which holds both ends."""
+    with open(f"/proc/{os.getpid()}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def test_a_silent_consumer_is_dropped(writer: Writer, serve: Any) -> None:
+    """Three intervals without a word from the consumer free what the call held."""
+    server, port = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.stream_stream(METHOD)(iter_forever(start(heartbeat_ms=100)))
+        heard: list[type] = []
+        with contextlib.suppress(grpc.RpcError):
+            heard.extend(type(read_from_producer(received)) for received in call)
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert "silent" in call.details()
+    assert heard[0] is Started
+    assert heard.count(Beat) >= 2
+    assert Batch not in heard
+    eventually(lambda: server.calls == 0)
