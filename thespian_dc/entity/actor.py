@@ -22,7 +22,7 @@ from thespian.actors import (
 )
 from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
 
-from thespian_dc.entity.alone import Kind, Tick, receive
+from thespian_dc.entity.alone import Kind, Settled, Tick, receive
 from thespian_dc.entity.effects import Chain, Effects, Keep, OpenAsk, Stage
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance
@@ -220,14 +220,17 @@ class EntityActor(ActorTypeDispatcher):
             return Kind.TICK
         if isinstance(message, ActorExitRequest):
             return Kind.EXIT
-        if isinstance(message, Thespian_ActorStatus):
+        if isinstance(message, Thespian_ActorStatus | Settled):
             return Kind.SETTLED
         return Kind.INTERNAL if isinstance(message, ActorSystemMessage) else Kind.COMMAND
 
     def _settle(self, address: ActorAddress) -> None:
-        # Thespian answers this itself, after everything the actor had received before: what it sent
-        # while handling that comes first.
-        self.send(address, Thespian_StatusReq())
+        if type(self._myRef).__module__.endswith("simpleSystemBase"):
+            self.send(self.myAddress, Settled(address))
+        else:
+            # Thespian answers this itself, after everything the actor had received before: what it
+            # sent while handling that comes first.
+            self.send(address, Thespian_StatusReq())
 
     # --- inside ---
     def _hosted(self, what: str) -> Instance:

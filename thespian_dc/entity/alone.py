@@ -43,6 +43,14 @@ class Tick(enum.Enum):
     TICK = "tick"
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """To itself, where messages of all actors stand in one queue: what `address` sent before this
+    has arrived."""
+
+    address: Any
+
+
 class Kind(enum.Enum):
     """Of a message, as the actor's own class tells: COMMAND: the user's. EXIT: the actor ends.
     SETTLED: the sender has handled what it had before. INTERNAL: nobody's business here."""
@@ -125,7 +133,7 @@ class Alone:
                 del self._armed[:1]
                 host.tick()
             case Kind.SETTLED:
-                host.settled(sender)
+                host.settled(message.address if isinstance(message, Settled) else sender)
             case Kind.COMMAND if host.core.expects(sender):
                 host.message(sender, message)
             case Kind.COMMAND:

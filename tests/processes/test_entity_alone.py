@@ -1,0 +1,131 @@
+"""An entity class created as an actor of its own keeps the contract of entities."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from thespian.actors import ActorExitRequest, ActorSystem
+
+from thespian_dc.entity.alone import Begin
+from thespian_dc.model.entity_errors import EffectError
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.settings import Settings
+from thespian_dc.testkit.entities import ENTITIES, Account, Deposit, GetBalance
+from thespian_dc.testkit.entity_kit import EntityContract
+
+ASK_S = 20
+
+
+class Alone:
+    """An EntityDriver: one actor per entity, asked from outside."""
+
+    is_client, has_address = False, True
+
+    def __init__(self, system: Any, journal: str, private: bool = True) -> None:
+        self.system, self.private = system, private
+        self.actors: dict[Any, Any] = {}
+        self.settings = Settings("alone", journal, entities=ENTITIES)
+        self.contexts = ExitStack()
+
+    def actor(self, entity: type, entity_id: str) -> Any:
+        key = (entity, entity_id)
+        if key not in self.actors:
+            self.actors[key] = self.system.createActor(entity)
+            self.system.tell(self.actors[key], Begin(entity_id, self.settings))
+        return self.actors[key]
+
+    def ask(self, entity: type, entity_id: str, message: Any, *, command_id: str = "") -> Any:
+        return _result(self.system.ask(self.actor(entity, entity_id), message, ASK_S))
+
+    def ask_many(self, entity: type, entity_id: str, messages: Sequence[Any]) -> list[Any]:
+        actor = self.actor(entity, entity_id)
+        for message in messages:
+            self.system.tell(actor, message)
+        return [_result(self.system.listen(ASK_S)) for _ in messages]
+
+    def tell(self, entity: type, entity_id: str, message: Any) -> None:
+        self.system.tell(self.actor(entity, entity_id), message)
+
+    def begin_ask(self, entity: type, entity_id: str, message: Any) -> Any:
+        actor = self.actor(entity, entity_id)
+        context = self.system
+        if self.private:  # simpleSystemBase has one outside, and answers wait there in order
+            context = self.contexts.enter_context(self.system.private())
+        context.tell(actor, message)
+        return context
+
+    def finish(self, begun: Any) -> Any:
+        return _result(begun.listen(ASK_S))
+
+    def create(self, actor_class: type) -> Any:
+        return self.system.createActor(actor_class)
+
+    def ask_actor(self, address: Any, message: Any) -> Any:
+        return self.system.ask(address, message, ASK_S)
+
+    def restart(self) -> None:
+        for actor in self.actors.values():
+            self.system.tell(actor, ActorExitRequest())
+        self.actors.clear()
+
+    def close(self) -> None:
+        self.contexts.close()
+        self.system.shutdown()
+
+
+def _result(answer: Any) -> Any:
+    assert answer is not None, f"no answer within {ASK_S} s"
+    if isinstance(answer, ThespianDcError):
+        raise answer
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.mark.processes
+class TestAloneInProcesses(EntityContract):
+    """multiprocTCPBase: the entity is a process."""
+
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[Alone]:
+        capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
+        system = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
+        alone = Alone(system, f"sqlite:///{tmp_path}/alone.db")
+        yield alone
+        alone.close()
+
+    def test_first_message_must_be_begin(self, driver: Alone) -> None:
+        """Any other is answered with the remedy."""
+        actor = driver.system.createActor(Account)
+        answer = driver.system.ask(actor, Deposit(1), ASK_S)
+        assert isinstance(answer, EffectError)
+        assert "Begin" in str(answer)
+
+    def test_two_that_share_a_slice_take_turns(self, driver: Alone) -> None:
+        """They take it from each other for each command: slow, and nothing is lost."""
+        other = Alone(driver.system, driver.settings.journal)
+        for n in range(3):
+            assert driver.ask(Account, "a", Deposit(1)).amount == 2 * n + 1
+            assert other.ask(Account, "a", Deposit(1)).amount == 2 * n + 2
+        assert driver.ask(Account, "a", GetBalance()).amount == 6
+
+
+class TestAloneInOneProcess(EntityContract):
+    """simpleSystemBase: for users' unit tests."""
+
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[Alone]:
+        system = ActorSystem("simpleSystemBase", transientUnique=True)
+        alone = Alone(system, f"sqlite:///{tmp_path}/alone.db", private=False)
+        yield alone
+        alone.close()
