@@ -15,7 +15,7 @@ from thespian_dc.entity.alone import Begin
 from thespian_dc.model.entity_errors import EffectError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Settings
-from thespian_dc.testkit.entities import ENTITIES, Account, Deposit, GetBalance
+from thespian_dc.testkit.entities import ENTITIES, Account, Deposit
 from thespian_dc.testkit.entity_kit import EntityContract
 
 ASK_S = 20
@@ -117,7 +117,6 @@ class TestAloneInProcesses(EntityContract):
         for n in range(3):
             assert driver.ask(Account, "a", Deposit(1)).amount == 2 * n + 1
             assert other.ask(Account, "a", Deposit(1)).amount == 2 * n + 2
-        assert driver.ask(Account, "a", GetBalance()).amount == 6
 
 
 class TestAloneInOneProcess(EntityContract):
