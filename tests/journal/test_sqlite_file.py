@@ -228,7 +228,7 @@ def test_a_write_that_fails_while_committing_is_unknown(url: str, journal: Sqlit
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
         outcomes = pool.apply(_append_until_the_file_may_not_grow, (url,))
-    assert outcomes[-2:] == ["done", "unknown"]
+    assert outcomes[-3:] == ["done", "unknown", "done"]
     assert len(all_commits(journal, KEY)) == 1 + outcomes.count("done")
     assert journal.verify() == []
 
@@ -241,10 +241,17 @@ def _append_until_the_file_may_not_grow(url: str) -> list[str]:
     writer.write("a")
     wal = Path(url.removeprefix("sqlite:///") + "-wal")
     soft = wal.stat().st_size + 150_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    outcomes = ["done"]
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    outcomes, commit = ["done"], writer.commit("a")
     while outcomes[-1] == "done" and len(outcomes) < 100:
-        outcomes.append(writer.send(writer.commit("a", payload=b"x" * 20_000)).value)
+        commit = writer.commit("a", payload=b"x" * 20_000)
+        outcomes.append(writer.send(commit).value)
+    # There is room again: first (head, epoch), and as the head has not moved, the identical commit.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert journal.head_at(KEY, commit.base_offset) == (commit.base_offset, commit.epoch)
+    outcomes.append(writer.send(commit).value)
+    journal.close()
     return outcomes
 
 

@@ -61,7 +61,11 @@ class Database:
         JournalUnavailableError: certainly nothing was written. UnknownOutcomeError: perhaps it was.
         """
         begin = "begin immediate"
-        return self._patiently(lambda: _in_transaction(self.connection(), begin, work))
+        try:
+            return self._patiently(lambda: _in_transaction(self.connection(), begin, work))
+        except UnknownOutcomeError:
+            self._discard()
+            raise
 
     def use_wal(self) -> None:
         """Switch the file to a write-ahead log (a property of the file; once is enough)."""
@@ -106,6 +110,14 @@ class Database:
                 self._drop_unused()
                 self._held.append(held)
         return held.connection
+
+    def _discard(self) -> None:
+        """Close this thread's connection: after a failed write or fsync its view is not trusted."""
+        held: _Held = self._local.held
+        del self._local.held
+        with self._lock:
+            self._held.remove(held)
+        held.connection.close()
 
     def _drop_unused(self) -> None:
         """Close what ended threads left; keep untouched what this process inherited."""

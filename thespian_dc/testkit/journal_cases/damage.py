@@ -191,8 +191,8 @@ def _is_bystander(what: tuple[Any, ...], flip: Flip) -> bool:
     """True for a read of an entity or a slice that the flipped row has nothing to do with."""
     if what[0] not in {"entity", "log", "head", "owner"}:
         return False
+    if what[0] == "entity" and flip.entity_ids:  # of either slice: a row may have moved to another
+        return what[2] not in flip.entity_ids
     if flip.key is None or what[1] != flip.key:
         return True
-    if what[0] == "entity" and flip.entity_ids:
-        return what[2] not in flip.entity_ids
     return what[0] in {"head", "owner"} and bool(flip.entity_ids)
