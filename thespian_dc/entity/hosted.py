@@ -101,6 +101,10 @@ class Hosted:
             found = served.slices[number] = HostedSlice(served, key, writer, self._indexed)
         return found
 
+    def slice_of_key(self, key: SliceKey) -> HostedSlice:
+        """The slice of a key whose type is served here."""
+        return self.slice(self.types[key.entity_type], key.slice)
+
     def all_slices(self) -> list[HostedSlice]:
         return [one for served in self.types.values() for one in served.slices.values()]
 
