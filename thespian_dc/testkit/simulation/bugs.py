@@ -14,12 +14,14 @@ from typing import Any
 from unittest.mock import patch
 
 from thespian_dc.entity.actions import AdvanceIndex, Answer, WriteStates
+from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.effects import Effects
-from thespian_dc.entity.hosted import HostedSlice
+from thespian_dc.entity.hosted import HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.rows import Kept
 from thespian_dc.entity.running import Running
+from thespian_dc.entity.turn import Turn
 from thespian_dc.journal.api import Appended, Head, Outcome, StateRow
 from thespian_dc.journal.memory import _sealed
 from thespian_dc.journal.reading import index_rows_of
@@ -60,14 +62,25 @@ def acknowledge_before_commit() -> contextlib.AbstractContextManager[type[Simula
     return _patched(Running, "_conclude", wrong)
 
 
-def only_dirty_entities_dropped() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """After a loss, entities without records under way stay in memory."""
-    of = Residents.of
+@contextlib.contextmanager
+def only_dirty_entities_dropped() -> Iterator[type[Simulation]]:
+    """After a loss, entities without records under way stay in memory until the slice is back."""
+    of, route = Residents.of, HostCore._route
 
-    def wrong(self: Residents, slice_: HostedSlice) -> list[Instance]:
-        return [one for one in of(self, slice_) if one.last is not None]
+    def wrong_of(self: Residents, slice_: HostedSlice) -> list[Instance]:
+        return [one for one in of(self, slice_) if not one.can_leave]
 
-    return _patched(Residents, "of", wrong)
+    def wrong_route(self: HostCore, served: HostedType, turn: Turn) -> None:
+        slice_ = self._hosted.slice_for(served, turn.command.entity_id)
+        if slice_.writer.owned:
+            route(self, served, turn)
+        elif slice_.assigned:
+            slice_.waiting.append(turn)
+        else:
+            self._loss.send_on(slice_, turn)
+
+    with patch.object(Residents, "of", wrong_of), patch.object(HostCore, "_route", wrong_route):
+        yield Simulation
 
 
 def snapshot_of_uncommitted_state() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -232,7 +245,7 @@ def mark_over_an_unindexed_range() -> contextlib.AbstractContextManager[type[Sim
 class _PositionFirst(SimulatedConsumer):
     def _store(self, effects: list[Effect], moves: list[Move]) -> None:
         super()._store([], moves)
-        self.after(20_000, self._positions.effects.extend, effects)
+        self.after(60_000, self._positions.effects.extend, effects)
 
 
 def position_before_effect() -> contextlib.AbstractContextManager[type[Simulation]]:

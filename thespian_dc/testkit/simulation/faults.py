@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter
-from thespian_dc.testkit.simulation.journal import JOURNAL
+from thespian_dc.testkit.simulation.journal import JOURNAL, SimulatedJournal
 from thespian_dc.testkit.simulation.member import RESTART_US, SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.world import World
@@ -15,6 +15,7 @@ from thespian_dc.testkit.simulation.world import World
 ZOMBIE_US = (2_500_000, 7_000_000)
 """Longer than it takes the others to think a member dead."""
 CUT_US = (200_000, 4_000_000)
+OVERLOAD_US = (400_000, 2_000_000)
 EVERY_US = (300_000, 1_500_000)
 
 
@@ -25,18 +26,20 @@ class FaultPlan:
         self,
         world: World,
         network: Network,
+        journal: SimulatedJournal,
         members: Sequence[SimulatedMember],
         consumers: Sequence[SimulatedConsumer],
         client_names: Sequence[str],
         slices: int,
     ) -> None:
-        self._world, self._network = world, network
+        self._world, self._network, self._journal = world, network, journal
         self._members, self._consumers = members, consumers
         self._client_names, self._slices = client_names, slices
         self._strikes = [
             self._crash_in_append, self._crash_in_append, self._crash_before_action,
-            self._zombie, self._zombie, self._compete, self._compete, self._cut_journal,
-            self._cut_client, self._crash_consumer, self._pause_consumer, self._second_consumer,
+            self._zombie, self._zombie, self._compete, self._compete, self._overload,
+            self._overload, self._overload, self._cut_journal, self._cut_client,
+            self._crash_consumer, self._pause_consumer, self._second_consumer,
         ]  # fmt: skip
 
     def begin(self) -> None:
@@ -74,7 +77,16 @@ class FaultPlan:
             self._world.hit("fault: competing owner")
             member.compete([SliceKey(Counter.entity_type, slice_) for slice_ in slices])
 
-    # --- links ---
+    # --- the journal and links to it ---
+    def _overload(self) -> None:
+        """And meanwhile somebody else wants a slice: who writes it must find out by itself."""
+        for_us = self._world.between(*OVERLOAD_US)
+        self._world.hit("fault: journal overloaded")
+        self._world.note("the journal is overloaded")
+        self._journal.overload(for_us)
+        for _ in range(2):
+            self._world.after(self._world.rng.randrange(for_us), self._compete)
+
     def _cut_journal(self) -> None:
         self._cut(self._member().name, JOURNAL)
 

@@ -51,10 +51,10 @@ class JournalFaults:
     """Probabilities per request, while the world is faulty; delays in microseconds."""
 
     lost: float = 0.03
-    answer_lost: float = 0.04
+    answer_lost: float = 0.05
     answer_late: float = 0.03
-    late: float = 0.05
-    refused: float = 0.05
+    late: float = 0.10
+    refused: float = 0.12
     silent: float = 0.3
     """Of lost answers and late requests: the caller is told nothing at all. Only what slice writers
     ask for: they have time-outs of their own, the rest relies on its shell to be told."""
@@ -63,6 +63,13 @@ class JournalFaults:
     answer_late_us: tuple[int, int] = (10_000, 9_000_000)
     """Beyond the time-outs of slice writers."""
     timeout_us: tuple[int, int] = (10_000, 400_000)
+
+
+CALMER = JournalFaults()
+OVERLOADED = JournalFaults(
+    lost=0.1, answer_lost=0.1, late=0.3, refused=0.4, silent=0.1, timeout_us=(10_000, 150_000)
+)
+"""A busy database does it all at once: times out, applies late, refuses."""
 
 
 class Fate(enum.Enum):
@@ -78,17 +85,23 @@ class Fate(enum.Enum):
 class SimulatedJournal:
     """Shells call `perform` and `append`; answers come later through the callback, at most once."""
 
-    def __init__(
-        self, world: World, network: Network, faults: JournalFaults, segment_records: int
-    ) -> None:
+    def __init__(self, world: World, network: Network, segment_records: int) -> None:
         storage = MemoryStorage(segment_records)
         storage.cells["journal/id"] = Cell.make("journal/id", 1, f"simulated-{world.seed}")
         self.memory = MemoryJournal("memory:simulated", storage)
         self._segment_records = segment_records
-        self._world, self._network, self._faults = world, network, faults
+        self._world, self._network, self._faults = world, network, CALMER
         self.on_applied: Callable[[str, Commit], None] = lambda caller, commit: None
         self.on_installed: Callable[[SliceKey, int], None] = lambda key, epoch: None
         self.on_state: Callable[[SliceKey, StateRow, StateRow | None], None] = lambda *_: None
+
+    def overload(self, for_us: int) -> None:
+        """Be OVERLOADED for so long."""
+        self._faults = OVERLOADED
+        self._world.after(for_us, self._recover_from_overload)
+
+    def _recover_from_overload(self) -> None:
+        self._faults = CALMER
 
     # --- requests ---
     def perform(

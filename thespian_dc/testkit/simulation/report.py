@@ -10,7 +10,8 @@ STEPS_MIN, FAULTS_MIN = 2_000, 3
 FAULTS = (
     "append met another head or epoch", "append refused, overloaded", "append refused, poison",
     "competing consumer", "competing owner", "consumer crash", "consumer paused",
-    "crash before an action", "crash during an append", "handler raised", "link cut",
+    "crash before an action", "crash during an append", "handler raised",
+    "journal overloaded", "link cut",
     "member paused past the move of its slices", "message doubled", "message late",
     "message lost", "read answer late", "read answer lost", "read request lost",
     "write answer late", "write answer lost", "write applied late", "write request lost",

@@ -12,7 +12,7 @@ from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter as CounterEntity
 from thespian_dc.testkit.simulation.faults import FaultPlan
 from thespian_dc.testkit.simulation.history import Broken, History
-from thespian_dc.testkit.simulation.journal import JournalFaults, SimulatedJournal
+from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
@@ -64,7 +64,7 @@ class Simulation:
         world = self.world = World(seed)
         network = self.network = Network(world, NetworkFaults())
         self.history = History()
-        self.journal = self.journal_class(world, network, JournalFaults(), shape.segment_records)
+        self.journal = self.journal_class(world, network, shape.segment_records)
         self.journal.memory.slices(CounterEntity.entity_type, shape.slices)
         self.positions = self.positions_class()
         self.checker = Checker(
@@ -101,7 +101,9 @@ class Simulation:
         world.run(shape.calm_us)
         world.faulty = True
         names = [client.name for client in self.clients]
-        FaultPlan(world, self.network, self.members, self.consumers, names, shape.slices).begin()
+        FaultPlan(
+            world, self.network, self.journal, self.members, self.consumers, names, shape.slices
+        ).begin()
         world.run(shape.faulty_us)
         self._come_to_rest()
         self.checker.check()
