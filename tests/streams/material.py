@@ -16,7 +16,15 @@ from thespian_dc.codec.api import Registry
 from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.ids import SliceKey, slice_of
-from thespian_dc.model.record import EVENT, Commit, Record, make_commit, pack_record
+from thespian_dc.model.record import (
+    CHANGE_META,
+    EVENT,
+    STATE,
+    Commit,
+    Record,
+    make_commit,
+    pack_record,
+)
 from thespian_dc.model.settings import Local, Projection
 from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler, Transaction
 
@@ -67,13 +75,20 @@ class Writer:
             assert self.journal.install(key, head, owner.epoch)
             self.heads[key], self.epochs[key] = head, owner.epoch
 
-    def add(self, events: list[tuple[str, Any]], tags: tuple[str, ...] = ()) -> None:
-        """Append (entity_id, payload) pairs: one commit per slice."""
+    def add(
+        self, events: list[tuple[str, Any]], tags: tuple[str, ...] = (), change: Any = None
+    ) -> None:
+        """Append (entity_id, payload) pairs: one commit per slice. change: the payloads are durable
+        states, with this change event."""
+        kind, meta = EVENT, None
+        if change is not None:
+            kind, meta = STATE, {CHANGE_META: list(REGISTRY.encode(change))}
         by_slice: dict[SliceKey, list[tuple[str, bytes]]] = defaultdict(list)
         for entity_id, payload in events:
             self.seq_nrs[entity_id] += 1
             manifest, encoded = REGISTRY.encode(payload)
-            record = Record(EVENT, entity_id, self.seq_nrs[entity_id], manifest, encoded, tags)
+            record = Record(kind, entity_id, self.seq_nrs[entity_id], manifest, encoded, tags,
+                            meta=meta)  # fmt: skip
             key = SliceKey(self.entity_type, slice_of(entity_id, self.slices))
             by_slice[key].append((entity_id, pack_record(record)))
         now_us = time.time_ns() // 1000

@@ -156,7 +156,7 @@ def test_plaintext_stays_on_loopback(journal_url: str) -> None:
     with pytest.raises(SettingsError, match="plaintext_beyond_loopback"):
         StreamServer(StartProducer("shop", journal_url, (), "0.0.0.0:0", 4))
     with pytest.raises(SettingsError, match="plaintext_beyond_loopback"):
-        RemoteSource(Remote("carts", "shop.example.org:8101"), "test")
+        Remote("carts", "shop.example.org:8101")
     RemoteSource(Remote("carts", "shop.example.org:8101", plaintext_beyond_loopback=True), "test")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tests.streams.material import (
     Added,
     SumItems,
+    Unknown,
     Writer,
     counted,
     offsets,
@@ -52,3 +53,16 @@ def test_resumes_from_the_stored_position(
     consume(projection(read_model, remote, handler=SumItems))
     eventually(lambda: counted(read_model) == {"apple": 15})
     assert sum(offsets(read_model).values()) == 15
+
+
+def test_a_durable_states_change_event_is_what_is_seen(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path
+) -> None:
+    """A stream over a durable-state type shows its change events; a registered state shows
+    itself."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Unknown("the whole state"))], change=Added("apple", 3))
+    writer.add([("c-1", Added("pear", 4))])
+    _, port = serve()
+    consume(projection(read_model, Remote("carts", f"127.0.0.1:{port}")))
+    eventually(lambda: counted(read_model) == {"apple": 3, "pear": 4})

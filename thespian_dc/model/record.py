@@ -23,6 +23,8 @@ from thespian_dc.model.errors import CorruptRecordError
 from thespian_dc.model.ids import SliceKey
 
 EVENT, STATE, CONTROL = 0, 1, 2
+CHANGE_META = "event"
+"""In the meta of a STATE record: [manifest, payload] of its change event."""
 _HEADER_BYTES = 5
 _pack_record = msgpack.Packer(autoreset=True).pack
 
@@ -75,9 +77,23 @@ class Commit:
         return len(self.body) + len(self.heads)
 
 
+def shown_as(kind: int, manifest: str, payload: bytes, meta: Any) -> tuple[str, bytes]:
+    """(manifest, payload) that consumers see: of a state's change event where it has one."""
+    if kind == STATE and meta and CHANGE_META in meta:
+        manifest, payload = meta[CHANGE_META]
+    return manifest, payload
+
+
 def pack_record(record: Record) -> bytes:
     """The record's bytes inside a commit's body."""
     packed: bytes = _pack_record(record)
+    return packed
+
+
+def pack_fields(*fields: Any) -> bytes:
+    """The same, from the fields of a Record in their order: for the one place that makes one record
+    per command, where building the tuple with names is a third of the work."""
+    packed: bytes = _pack_record(fields)
     return packed
 
 

@@ -63,7 +63,8 @@ class Remote:
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
-        check_target("target", self.target)
+        host = check_target("target", self.target)
+        check_plaintext("target", host, self.tls, self.plaintext_beyond_loopback)
 
 
 @dataclass(frozen=True, slots=True)

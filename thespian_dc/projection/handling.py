@@ -16,7 +16,7 @@ import msgpack
 from thespian_dc.codec.api import Registry
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import CodecError, CorruptRecordError, ThespianDcError
-from thespian_dc.model.record import CONTROL
+from thespian_dc.model.record import CONTROL, shown_as
 from thespian_dc.model.stream_errors import HandlerError, UnknownEventError
 from thespian_dc.projection.api import CommitView, SourceBatch
 
@@ -79,8 +79,10 @@ class BatchHandler:
             for offset, fields in records_in(commit, entity_type, slice_, from_offset):
                 tx.fresh = decoding = True
                 kind, entity_id, seq_nr, manifest, payload, tags, _, _, meta = fields
-                if kind == CONTROL:
-                    continue
+                if kind:
+                    if kind == CONTROL:
+                        continue
+                    manifest, payload = shown_as(kind, manifest, payload, meta)
                 event = Envelope(
                     decode(manifest, payload), entity_type, entity_id, seq_nr, slice_, offset,
                     time_us, tags, manifest, meta,

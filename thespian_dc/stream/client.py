@@ -21,7 +21,7 @@ import grpc.aio
 
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.position import Position
-from thespian_dc.model.settings import Remote, check_plaintext, check_target
+from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch, SourceDescription
 from thespian_dc.stream.batches import cost_of, read_batch
@@ -45,8 +45,6 @@ class RemoteSource:
     producer's logs."""
 
     def __init__(self, remote: Remote, consumer: str, heartbeat_ms: int = HEARTBEAT_MS) -> None:
-        host = check_target("target", remote.target)
-        check_plaintext("target", host, remote.tls, remote.plaintext_beyond_loopback)
         self._remote, self._consumer, self._heartbeat_ms = remote, consumer, heartbeat_ms
         self._loop: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None

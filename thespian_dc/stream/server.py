@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 SERVICE = "thespian_dc.v1.EventStreams"
 CALLS_MAX = 10_000
 """Open calls; more are refused with RESOURCE_EXHAUSTED."""
-READERS = 4
+READERS = 2
+"""Threads that read the journal; each may hold a connection with a page cache of its own."""
 MESSAGE_BYTES_MAX = 1 << 20
 """Of what a consumer sends; a Start with 1,024 positions is 60 KiB."""
 _OPTIONS = [

@@ -11,7 +11,15 @@ import msgpack
 from thespian_dc.codec.api import Registry
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.record import CONTROL, Commit, Record, pack_record, records_of
+from thespian_dc.model.record import (
+    CHANGE_META,
+    CONTROL,
+    Commit,
+    Record,
+    pack_record,
+    records_of,
+    shown_as,
+)
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import TransformError
 from thespian_dc.projection.api import CommitView
@@ -88,10 +96,11 @@ class Transformed:
     def _show(self, commit: Commit, offset: int, record: Record) -> bytes | None:
         key = commit.key
         try:
+            manifest, stored = shown_as(record.kind, record.manifest, record.payload, record.meta)
             event = Envelope(
-                self._stored.decode(record.manifest, record.payload), key.entity_type,
-                record.entity_id, record.seq_nr, key.slice, offset, commit.time_us,
-                list(record.tags), record.manifest, record.meta,
+                self._stored.decode(manifest, stored), key.entity_type, record.entity_id,
+                record.seq_nr, key.slice, offset, commit.time_us, list(record.tags), manifest,
+                record.meta,
             )  # fmt: skip
             payload = self._transform(event)
             if payload is None:
@@ -102,7 +111,7 @@ class Transformed:
                 self._stream_id, record.entity_id, key.slice, offset,
                 f"{type(error).__name__}: {error}",
             ) from error  # fmt: skip
-        # Command ids and replies are between an entity and its askers: they stay at home.
-        return pack_record(
-            record._replace(manifest=manifest, payload=encoded, command_id="", reply=None)
-        )
+        # Command ids, replies and unshown change events stay at home.
+        meta = {name: it for name, it in (record.meta or {}).items() if name != CHANGE_META}
+        shown = record._replace(manifest=manifest, payload=encoded, meta=meta or None)
+        return pack_record(shown._replace(command_id="", reply=None))
