@@ -14,9 +14,10 @@ from tests.journal.cassandra_storage import (
     CassandraKeyspace,
     CassandraUnderTest,
 )
+from thespian_dc.testkit.journal_cases.damage import DamageCases
 from thespian_dc.testkit.journal_kit import JournalConformance
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,22 @@ def keyspace(cassandra: Any) -> Iterator[CassandraKeyspace]:
 
 class TestCassandraJournal(JournalConformance):
     segment_records = SEGMENT_RECORDS
+    flips = 120  # each reads everything from a server: a thousand are in the soak below
+    twin_examples = 8  # each opens two sessions
+    race_deadline_s = 100.0
+
+    @pytest.fixture
+    def journal_factory(self, keyspace: CassandraKeyspace) -> CassandraUnderTest:
+        keyspace.empty()
+        return CassandraUnderTest(keyspace)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+class TestCassandraJournalAtLength(DamageCases):
+    """The full count of flips."""
+
+    flips = 1_000
 
     @pytest.fixture
     def journal_factory(self, keyspace: CassandraKeyspace) -> CassandraUnderTest:

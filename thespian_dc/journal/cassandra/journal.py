@@ -55,6 +55,9 @@ class CassandraJournal(SliceLog, Registry, Derived):
         self, key: SliceKey, segments: list[int], entity_ids: list[str]
     ) -> Iterator[Exception]:
         try:
+            for what, statement in (("index mark", "index_mark"), ("trim mark", "trim_mark")):
+                if (cell := self._cell_of(statement, key)) is not None:
+                    unwrap_or_raise(what, key, cell)
             owner = self.owner(key)
             for segment in segments:
                 self._static(key, segment)

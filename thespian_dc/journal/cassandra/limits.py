@@ -21,7 +21,7 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, None: 1}
 
 
 class ServerLimits(NamedTuple):
-    """timeout_s: the client's, per request. mutation_bytes_max: of a commit. batch: of index rows."""
+    """timeout_s: of a request. mutation_bytes_max: of a commit. batch_…: of index rows."""
 
     timeout_s: float
     mutation_bytes_max: int

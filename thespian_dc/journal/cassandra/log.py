@@ -55,6 +55,10 @@ class SliceLog(LogReader):
         crc = seal(*key, segment, head, epoch)
         here = self.head_at(key, head)
         if here is None:
+            # Nothing there compares an epoch, so the segment before must: a higher one fences us.
+            found = self.find_head(key)
+            if found.head != head or (found.epoch >= epoch and found != (0, 0)):
+                return False
             statement = self._statements.bind("install_first", head, epoch, crc, *key, segment)
         elif here.head == head and here.epoch < epoch:
             statement = self._statements.bind("install", epoch, crc, *key, segment, head, epoch)

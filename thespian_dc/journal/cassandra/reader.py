@@ -22,7 +22,12 @@ from thespian_dc.journal.cassandra.statements import Statements
 from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.journal.reading import check_sound, damage_of, position_in
 from thespian_dc.journal.seal import seal
-from thespian_dc.model.errors import GapError, JournalDivergedError, TrimmedError
+from thespian_dc.model.errors import (
+    CorruptRecordError,
+    GapError,
+    JournalDivergedError,
+    TrimmedError,
+)
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import Commit
@@ -161,6 +166,8 @@ class LogReader(Parts):
     def _places(self, key: SliceKey, from_offset: int) -> Iterator[Place]:
         """The commits from the one that covers from_offset on, contiguous, as far as they go."""
         page = self._page(key, from_offset)
+        if not page and self._is_head(key, from_offset):
+            return  # a poll that finds nothing new, the most frequent read of all
         if not page or page[0].base_offset != from_offset:
             before = self._covering(key, from_offset)
             if before is None or before.end_offset <= from_offset:
@@ -177,6 +184,10 @@ class LogReader(Parts):
                 from_offset = place.end_offset
             page = self._page(key, from_offset)
 
+    def _is_head(self, key: SliceKey, offset: int) -> bool:
+        head = self._static(key, offset // self._segment_records, PLAIN)
+        return head is not None and head.head == offset
+
     def _page(self, key: SliceKey, from_offset: int) -> list[Place]:
         """Commits of the segment that from_offset falls in, from there on."""
         segment = from_offset // self._segment_records
@@ -184,16 +195,16 @@ class LogReader(Parts):
 
     def _covering(self, key: SliceKey, offset: int) -> Place | None:
         """The last commit with base_offset <= offset, looked for in ever earlier segments."""
-        trimmed_segment = -1
-        for segment in range(offset // self._segment_records, -1, -1):
-            rows = self._rows("covering", *key, segment, offset)
-            if rows:
-                return Place(*rows[0])
-            if trimmed_segment < 0:
-                trimmed_segment = self._trimmed(key).offset // self._segment_records
-            if segment <= trimmed_segment:
-                break
-        return None
+        top = offset // self._segment_records
+        rows = self._rows("covering", *key, top, offset)
+        if not rows:  # from here on no further than the log goes: the offset may be anything
+            lowest = self._trimmed(key).offset // self._segment_records
+            highest = min(top - 1, self.find_head(key).head // self._segment_records)
+            for segment in range(highest, lowest - 1, -1):
+                rows = self._rows("covering", *key, segment, offset)
+                if rows:
+                    break
+        return Place(*rows[0]) if rows else None
 
     def _check_absence(
         self, key: SliceKey, offset: int, before: Place | None, behind: list[Place]
@@ -247,10 +258,20 @@ class LogReader(Parts):
 
     # --- marks ---
     def index_mark(self, key: SliceKey) -> int:
-        cell = self._cell_of("index_mark", key)
-        if cell is None:
-            return 0
-        return int(unwrap_or_raise("index mark", key, cell))
+        return int(self._own(key, "index mark", "index_mark") or 0)
+
+    def _trimmed(self, key: SliceKey) -> Position:
+        return Position(*(self._own(key, "trim mark", "trim_mark") or START))
+
+    def _own(self, key: SliceKey, what: str, statement: str) -> Any | None:
+        """The slice's mark, or None. Another slice's, that lost its place, is none of this one."""
+        cell = self._cell_of(statement, key)
+        try:
+            return None if cell is None else unwrap_or_raise(what, key, cell)
+        except CorruptRecordError as damage:
+            if damage.slice != key.slice:
+                return None  # `verify` names it
+            raise
 
     # --- positions and times ---
     def position_before(self, key: SliceKey, offset: int) -> Position:
@@ -271,12 +292,6 @@ class LogReader(Parts):
             raise JournalDivergedError(f"slice log {key}", offset, f"its head is {head}")
         raise GapError(f"slice log {key}", offset - 1, head)
 
-    def _trimmed(self, key: SliceKey) -> Position:
-        cell = self._cell_of("trim_mark", key)
-        if cell is None:
-            return START
-        return Position(*unwrap_or_raise("trim mark", key, cell))
-
     def offset_at(self, key: SliceKey, time_us: int) -> int:
         """Binary search: the times of commits never decrease with their offsets."""
         low, high = self._trimmed(key).offset, self.find_head(key).head
@@ -284,7 +299,8 @@ class LogReader(Parts):
         while low < high:
             middle = (low + high) // 2
             place = self._covering(key, middle)
-            commit = self.commit_at(key, place.base_offset) if place else None
+            covered = place is not None and place.end_offset > middle
+            commit = self.commit_at(key, place.base_offset) if place and covered else None
             if commit is None:
                 raise GapError(f"slice log {key}", middle, high)
             if check_sound(commit, "its time cannot be trusted").time_us >= time_us:

@@ -1,0 +1,217 @@
+"""An append whose server dies or stops under it is unknown, and is resolved as unknown."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("cassandra")
+
+from thespian_dc.journal.api import Appended, Journal, Outcome, append_wait, open_journal
+from thespian_dc.journal.cassandra.open import apply_schema
+from thespian_dc.model.errors import (
+    HomeDataCentreError,
+    JournalUnavailableError,
+    MissingToolError,
+    SchemaError,
+)
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.record import EVENT, Commit, Record, make_commit, pack_record, records_of
+from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
+from thespian_dc.testkit.eventually import eventually
+
+pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(400)]
+KILLS = 3
+SLICES = 8
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedCassandra]:
+    """Its own: these tests kill it. Its commit log is synced before an append is acknowledged."""
+    server = EmbeddedCassandra(heap_mb=768, commitlog_sync="batch")
+    try:
+        server.start()
+    except MissingToolError as missing:
+        if os.environ.get("THESPIAN_DC_CI") == "1":
+            raise
+        pytest.skip(str(missing))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def url(server: EmbeddedCassandra) -> str:
+    url = server.url(f"o_{uuid.uuid4().hex[:12]}")
+    apply_schema(url)
+    return url
+
+
+class Appender:
+    """One slice's owner: appends commit after commit from the answers, until one is not done."""
+
+    def __init__(self, journal: Journal, key: SliceKey) -> None:
+        self.journal, self.key, self.head, self.epoch = journal, key, 0, 0
+        self.sent: list[Commit] = []
+        self.done: set[bytes] = set()
+        self.last: Appended | None = None
+
+    def take_over(self) -> None:
+        self.epoch = self.journal.claim(self.key, "m", os.urandom(16)).epoch
+        self.head = self.journal.find_head(self.key).head
+        assert self.journal.install(self.key, self.head, self.epoch)
+
+    def start(self) -> None:
+        self.last = None
+        self._send_next()
+
+    def _send_next(self) -> None:
+        offset = self.head
+        record = Record(EVENT, "a", offset + 1, "Added:1", os.urandom(50), [], f"c-{offset}")
+        pairs = [("a", pack_record(record))]
+        self.sent.append(make_commit(self.key, offset, os.urandom(16), self.epoch, offset, pairs))
+        self.journal.append([self.sent[-1]], self._answered)
+
+    def _answered(self, answer: Appended) -> None:
+        if answer.outcome is Outcome.DONE:
+            self.note(answer.commit)
+            self._send_next()
+        else:
+            self.last = answer
+
+    def note(self, commit: Commit) -> None:
+        self.done.add(commit.write_id)
+        self.head = commit.end_offset
+
+    def resolve(self) -> str:
+        """By the contract: head and epoch first, then the row, else the identical commit again."""
+        assert self.last is not None
+        commit = self.last.commit
+        at = self.journal.head_at(self.key, commit.base_offset)
+        if at is not None and at.head > commit.base_offset:
+            row = self.journal.commit_at(self.key, commit.base_offset)
+            assert row is not None
+            assert row.write_id == commit.write_id, "nobody else owns this slice"
+            self.note(commit)
+            return "was written"
+        (answer,) = append_wait(self.journal, [commit])
+        assert answer.outcome is Outcome.DONE, answer
+        self.note(commit)
+        return "was not, is now"
+
+
+def check_log(journal: Journal, appender: Appender) -> None:
+    """Each acknowledged commit once, in order, nothing else."""
+    stored: list[Commit] = []
+    offset = 0
+    while page := journal.read(appender.key, offset):
+        stored += page
+        offset = page[-1].end_offset
+    assert [commit.base_offset for commit in stored] == list(range(appender.head))
+    write_ids = [commit.write_id for commit in stored]
+    assert len(write_ids) == len(set(write_ids))
+    assert set(write_ids) == appender.done
+    seq_nrs = [record.seq_nr for commit in stored for record in records_of(commit)]
+    assert seq_nrs == list(range(1, appender.head + 1))
+
+
+def test_a_kill_with_appends_in_flight_loses_and_doubles_nothing(
+    server: EmbeddedCassandra, url: str
+) -> None:
+    """SIGKILL of the server, three times: every answer is done or resolved, and the log agrees."""
+    journal = open_journal(url)
+    appenders = [Appender(journal, SliceKey("killed", n)) for n in range(SLICES)]
+    unknown: list[str] = []
+    for appender in appenders:
+        appender.take_over()
+    for _ in range(KILLS):
+        acknowledged = sum(len(appender.done) for appender in appenders)
+        for appender in appenders:
+            appender.start()
+        eventually(
+            lambda before=acknowledged: sum(len(a.done) for a in appenders) > before + 200,
+            deadline_s=30,
+        )
+        server.kill()
+        eventually(lambda: all(appender.last for appender in appenders), deadline_s=30)
+        outcomes = [appender.last.outcome for appender in appenders if appender.last]
+        assert set(outcomes) <= {Outcome.UNKNOWN, Outcome.REFUSED}
+        assert Outcome.UNKNOWN in outcomes, "no append was in flight"
+        with pytest.raises(JournalUnavailableError):
+            journal.find_head(appenders[0].key)
+        server.restart()
+        eventually(lambda: _answers(journal), deadline_s=60)
+        unknown += [appender.resolve() for appender in appenders]
+    for appender in appenders:
+        appender.take_over()
+        check_log(journal, appender)
+    assert journal.verify("killed") == []
+    acknowledged = sum(len(appender.done) for appender in appenders)
+    print(f"{KILLS} kills, {acknowledged} commits acknowledged; in flight: {unknown}")
+    journal.close()
+
+
+def _answers(journal: Journal) -> bool:
+    try:
+        journal.find_head(SliceKey("killed", 0))
+    except JournalUnavailableError:
+        return False
+    return True
+
+
+def test_a_paused_server_answers_unknown_and_applies_late(
+    server: EmbeddedCassandra, url: str
+) -> None:
+    """The client gave up, the server did not: the commit is in the log after UNKNOWN was said."""
+    journal = open_journal(f"{url}?timeout_s=4.5")
+    appender = Appender(journal, SliceKey("paused", 0))
+    appender.take_over()
+    record = pack_record(Record(EVENT, "a", 1, "Added:1", b"x"))
+    commit = make_commit(appender.key, 0, os.urandom(16), appender.epoch, 1, [("a", record)])
+    server.pause()
+    try:
+        (answer,) = append_wait(journal, [commit])
+    finally:
+        server.resume()
+    assert answer.outcome is Outcome.UNKNOWN, answer
+    eventually(lambda: _answers(journal), deadline_s=30)
+    eventually(lambda: journal.head_at(appender.key, 0) == (1, appender.epoch), deadline_s=30)
+    row = journal.commit_at(appender.key, 0)
+    assert row is not None
+    assert row.write_id == commit.write_id
+    (again,) = append_wait(journal, [commit])
+    assert again.outcome is Outcome.CONFLICT
+    assert [c.write_id for c in journal.read(appender.key, 0)] == [commit.write_id]
+    journal.close()
+
+
+def test_an_unreachable_server_is_named() -> None:
+    """The first thing an operator meets."""
+    with pytest.raises(JournalUnavailableError, match=r"127\.0\.0\.1"):
+        open_journal("cassandra://127.0.0.1:1/shop?connect_timeout_s=1")
+
+
+def test_a_missing_schema_is_named_and_not_made(server: EmbeddedCassandra) -> None:
+    """Hosts never change a schema; the error says which command does."""
+    for keyspace in ("never_made", "system"):
+        with pytest.raises(SchemaError, match="thespian-dc schema apply"):
+            open_journal(server.url(keyspace))
+
+
+def test_another_data_centre_is_refused(url: str) -> None:
+    """LOCAL_SERIAL in two data centres would let two writers in."""
+    with pytest.raises(HomeDataCentreError):
+        open_journal(f"{url}?local_dc=elsewhere")
+    with pytest.raises(HomeDataCentreError):
+        apply_schema(f"{url}?local_dc=elsewhere")
+    open_journal(f"{url}?local_dc=datacenter1").close()
+
+
+def test_applying_a_schema_again_changes_nothing(url: str) -> None:
+    """The journal keeps its id and its segment size for ever."""
+    first = apply_schema(url)
+    again = apply_schema(f"{url}?segment_records=17")
+    assert first.meta == again.meta
+    assert again.found_version == again.meta.schema_version
