@@ -14,11 +14,11 @@ from typing import Any
 from unittest.mock import patch
 
 from thespian_dc.entity.actions import AdvanceIndex, Answer, WriteStates
-from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.effects import Effects
 from thespian_dc.entity.hosted import HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.residents import Residents
+from thespian_dc.entity.routing import Routing
 from thespian_dc.entity.rows import Kept
 from thespian_dc.entity.running import Running
 from thespian_dc.entity.turn import Turn
@@ -65,12 +65,12 @@ def acknowledge_before_commit() -> contextlib.AbstractContextManager[type[Simula
 @contextlib.contextmanager
 def only_dirty_entities_dropped() -> Iterator[type[Simulation]]:
     """After a loss, entities without records under way stay in memory until the slice is back."""
-    of, route = Residents.of, HostCore._route
+    of, route = Residents.of, Routing._route
 
     def wrong_of(self: Residents, slice_: HostedSlice) -> list[Instance]:
         return [one for one in of(self, slice_) if not one.can_leave]
 
-    def wrong_route(self: HostCore, served: HostedType, turn: Turn) -> None:
+    def wrong_route(self: Routing, served: HostedType, turn: Turn) -> None:
         slice_ = self._hosted.slice_for(served, turn.command.entity_id)
         if slice_.writer.owned:
             route(self, served, turn)
@@ -79,7 +79,7 @@ def only_dirty_entities_dropped() -> Iterator[type[Simulation]]:
         else:
             self._loss.send_on(slice_, turn)
 
-    with patch.object(Residents, "of", wrong_of), patch.object(HostCore, "_route", wrong_route):
+    with patch.object(Residents, "of", wrong_of), patch.object(Routing, "_route", wrong_route):
         yield Simulation
 
 
