@@ -275,7 +275,8 @@ class EventSourcedActor(EntityActor):
         if isinstance(events, list):
             recorded = [Recorded(event, *encode(event)) for event in events]
         else:
-            recorded = [Recorded(events, *encode(events))]
+            manifest, payload = encode(events)
+            recorded = [Recorded(events, manifest, payload)]
         return effects.persist(recorded)
 
 

@@ -14,10 +14,7 @@ from thespian_dc.entity.entity_type import DELETED_MANIFEST, Encoded
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.rows import Kept
 from thespian_dc.model.entity_errors import ApplyEventReturnedNoneError
-from thespian_dc.model.record import EVENT, STATE, Record, pack_record
-
-CHANGE_META = "event"
-"""In the meta of a STATE record: [manifest, payload] of the change event."""
+from thespian_dc.model.record import CHANGE_META, EVENT, STATE, pack_fields
 
 
 class Recorded(NamedTuple):
@@ -34,10 +31,11 @@ class Recorded(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """first_seq_nr: of the first of the events. tags: of each. is_kept: a state row is due."""
+    """first_seq_nr: of the first of the events. tags: of each, None where the class gives none.
+    is_kept: a state row is due."""
 
     first_seq_nr: int
-    tags: list[Sequence[str]]
+    tags: list[Sequence[str]] | None
     is_kept: bool
 
 
@@ -47,11 +45,13 @@ def move_on(instance: Instance, recorded: list[Recorded]) -> Moved:
     description, actor, state = instance.type, instance.actor, instance.state
     tags_for, snapshot_when = description.tags_for, description.snapshot_when
     first = seq_nr = instance.seq_nr + 1
-    tags: list[Sequence[str]] = []
+    tags: list[Sequence[str]] | None = [] if tags_for else None
     is_kept = description.is_durable_state
     for one in recorded:
         state = one.state if description.is_durable_state else apply(instance, state, one.event)
-        tags.append(_tags(tags_for(actor, state, one.event)) if tags_for else ())
+        if tags is not None:
+            assert tags_for is not None
+            tags.append(_tags(tags_for(actor, state, one.event)))
         if snapshot_when is not None and snapshot_when(actor, state, one.event, seq_nr):
             is_kept = True
         seq_nr += 1
@@ -85,15 +85,13 @@ def pack_records(
 ) -> tuple[bytes, ...]:
     """The records of one command; its id and reply stand on the first."""
     kind = STATE if instance.type.is_durable_state else EVENT
-    seq_nr, packed = moved.first_seq_nr, []
-    for one, tags in zip(recorded, moved.tags, strict=True):
-        meta = {CHANGE_META: list(one.change)} if one.change else None
+    seq_nr, packed, tags = moved.first_seq_nr, [], moved.tags
+    for index, (_, manifest, payload, _, change) in enumerate(recorded):
+        meta = {CHANGE_META: list(change)} if change else None
         packed.append(
-            pack_record(
-                Record(
-                    kind, instance.entity_id, seq_nr, one.manifest, one.payload, tags, command_id,
-                    reply, meta,
-                )
+            pack_fields(
+                kind, instance.entity_id, seq_nr, manifest, payload,
+                () if tags is None else tags[index], command_id, reply, meta,
             )
         )  # fmt: skip
         seq_nr, command_id, reply = seq_nr + 1, "", None
