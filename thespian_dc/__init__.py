@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thespian_dc.codec.api import Upcaster as Upcaster
     from thespian_dc.entity.actor import DurableStateActor as DurableStateActor
     from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
+    from thespian_dc.entity.alone import Begin as Begin
     from thespian_dc.entity.protocol import EntityRef as EntityRef
     from thespian_dc.entity.protocol import ReplyAddress as ReplyAddress
     from thespian_dc.entity.protocol import ToEntity as ToEntity
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
+    "Begin": "entity.alone",
     "Client": "client.api",
     "DurableStateActor": "entity.actor",
     "EntityRef": "entity.protocol",
