@@ -36,7 +36,7 @@ from thespian_dc.journal.reading import (
     found_in,
     index_rows_of,
 )
-from thespian_dc.model.errors import GapError, TrimmedError
+from thespian_dc.model.errors import TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
@@ -136,7 +136,7 @@ class Derived(LogReader):
         trimmed = self._trimmed(key).offset
         if bases and bases[0] < trimmed:
             raise TrimmedError(f"{key.entity_type}|{entity_id}", bases[0], trimmed)
-        commits = chain(self._at(key, entity_id, bases), self._tail(key, mark, until))
+        commits = chain(self._at(key, entity_id, bases), self._sweep(key, mark, until))
         found = found_in(commits, entity_id, from_seq_nr, until)
         check_contiguous(key, entity_id, found, from_seq_nr, trimmed)
         return found
@@ -174,15 +174,6 @@ class Derived(LogReader):
                         key, base, entity_id, "the index names a commit that is not there"
                     )
                 yield commit
-
-    def _tail(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
-        while from_offset < until_offset and (page := self.read(key, from_offset)):
-            yield from page
-            from_offset = page[-1].end_offset
-        if from_offset < until_offset < _NO_LIMIT:  # all of it was asked for: the head must agree
-            head = self.find_head(key).head
-            if from_offset < head:
-                raise GapError(f"slice log {key}", from_offset, head)
 
     def entity_ids(self, entity_type: str, after: str = "", limit: int = 1000) -> list[str]:
         """In alphabetical order. Reads the ids of all entities: Cassandra has them in the order of

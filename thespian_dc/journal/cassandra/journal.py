@@ -78,11 +78,8 @@ class CassandraJournal(SliceLog, Registry, Derived):
     ) -> Iterator[tuple[int, Commit]]:
         """All rows from the trim mark on, whether they fit together or not."""
         for segment in segments:
-            first = from_offset
-            while page := self._rows_from(key, segment, first):
-                for commit in page:
-                    yield commit.base_offset, commit
-                first = page[-1].base_offset + 1
+            for commit in self._rows_of_segment(key, segment, from_offset):
+                yield commit.base_offset, commit
 
     def _stored_index(
         self, key: SliceKey, entity_ids: Iterable[str]

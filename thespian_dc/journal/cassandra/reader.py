@@ -20,7 +20,7 @@ from thespian_dc.journal.cassandra.schema import Meta
 from thespian_dc.journal.cassandra.sealed import unwrap, unwrap_or_raise
 from thespian_dc.journal.cassandra.statements import Statements
 from thespian_dc.journal.cassandra.url import CassandraUrl
-from thespian_dc.journal.reading import check_sound, damage_of, position_in
+from thespian_dc.journal.reading import check_sound, damage_of, is_sound, position_in
 from thespian_dc.journal.seal import seal
 from thespian_dc.model.errors import (
     CorruptRecordError,
@@ -255,6 +255,35 @@ class LogReader(Parts):
             for base in bases
         ]
         return [commit_of(key, rows[0]) if rows else None for rows in self._link.all(statements)]
+
+    def _sweep(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
+        """All rows from a commit's start until `until_offset` or the end; GapError for a hole.
+
+        A damaged row does not know where it ends, but the next one does know where it starts. So
+        damage is the reader's to judge, and hurts no entity that has no record in that row.
+        """
+        segment, expected = from_offset // self._segment_records, from_offset
+        while (head := self._static(key, segment, PLAIN)) is not None:
+            known: int | None = expected
+            for commit in self._rows_of_segment(key, segment, expected):
+                if commit.base_offset >= until_offset:
+                    return
+                if known not in (None, commit.base_offset):
+                    raise GapError(f"slice log {key}", known or 0, commit.base_offset)
+                known = commit.end_offset if is_sound(commit) else None
+                yield commit
+            if known is not None and known < head.head:  # the head was written with its row
+                raise GapError(f"slice log {key}: head", head.head, known)
+            expected = max(head.head, known or 0)
+            if expected // self._segment_records == segment:
+                return
+            segment = expected // self._segment_records
+
+    def _rows_of_segment(self, key: SliceKey, segment: int, from_offset: int) -> Iterator[Commit]:
+        """A segment's rows from an offset on, contiguous or not."""
+        while page := self._rows_from(key, segment, from_offset):
+            yield from page
+            from_offset = page[-1].base_offset + 1
 
     # --- marks ---
     def index_mark(self, key: SliceKey) -> int:
