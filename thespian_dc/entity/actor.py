@@ -269,8 +269,11 @@ class EventSourcedActor(EntityActor):
     def persist(self, events: Any) -> Chain:
         """Persist an event, or a list of events: all of one command's or none. Encoded now; applied
         after the handler. UnregisteredTypeError, UnencodableError: nothing was recorded."""
-        effects = self._effects("persist")
-        effects.open_to_handlers("persist")
+        instance = self._entity
+        effects = None if instance is None else instance.effects
+        if effects is None or effects.stage is not Stage.HANDLER:  # else there is nothing to check
+            effects = self._effects("persist")
+            effects.open_to_handlers("persist")
         encode = effects.instance.type.registry.encode
         if isinstance(events, list):
             recorded = [Recorded(event, *encode(event)) for event in events]

@@ -23,7 +23,8 @@ class Phase(enum.Enum):
     READING_ROW = "reading row"
 
 
-OWNING = frozenset((Phase.IDLE, Phase.APPENDING, Phase.READING_HEAD, Phase.READING_ROW))
+# Looked up per command: a tuple compares by identity, a set would call the enum's hash.
+OWNING = (Phase.IDLE, Phase.APPENDING, Phase.READING_HEAD, Phase.READING_ROW)
 
 
 @dataclass(frozen=True, slots=True)
