@@ -1,5 +1,7 @@
 """Takes orders from the command line: `python app.py ann:apple:3 bob:pear:1`."""
 
+from __future__ import annotations
+
 import sys
 
 from desk import Order, OrderDesk

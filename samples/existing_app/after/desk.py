@@ -1,5 +1,7 @@
 """An order desk as ordinary Thespian actors: a price list, and a desk that prices orders."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from thespian.actors import ActorTypeDispatcher

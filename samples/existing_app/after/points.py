@@ -1,5 +1,7 @@
 """The new part: loyalty points of a customer, as an event-sourced entity."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from thespian_dc import EventSourcedActor

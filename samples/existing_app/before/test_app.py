@@ -1,5 +1,7 @@
 """The program's own tests; they pass unchanged on both versions."""
 
+from __future__ import annotations
+
 import socket
 
 import app
