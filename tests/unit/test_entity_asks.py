@@ -98,6 +98,21 @@ def test_target_that_owes_an_answer_is_asked_again_after_a_while() -> None:
     assert [question.text for _, question in host.sent] == ["one", "two"]
 
 
+def test_answer_that_is_late_by_a_timer_reaches_nobody() -> None:
+    """The actor's handler is long over; its answer comes from a timer, after the time-out."""
+    host = Host(Account).own()
+    host.send(host.command(Account, "a", Do("ask", (ORACLE, Question("one"), 0.5))))
+    host.run()
+    [number] = host.send(host.command(Account, "b", Do("ask", (ORACLE, Question("two"), 60.0))))
+    host.run().pass_time(SECOND).run().pass_time(SECOND // 2).run()
+    assert [len(host.answers), host.settles, len(host.sent)] == [1, [], 1]
+    host.take(host.core.on_message(ORACLE, "eno", host.now_us))
+    host.take(host.core.on_settled(host.settles.pop(), host.now_us))
+    host.take(host.core.on_message(ORACLE, "owt", host.now_us))
+    host.run()
+    assert host.answers[number] == ("owt", 3)
+
+
 def test_time_out_without_on_timeout_is_the_commands_failure() -> None:
     """The asker is not left waiting for an entity that waits."""
     host = Host(Account).own()

@@ -50,7 +50,9 @@ def test_full_stash_answers_with_its_limit() -> None:
     assert isinstance(host.answers[numbers[2]], StashOverflowError)
     host.send(host.command(Account, "a", Do("close")))
     host.run()
-    assert [host.answers[n] for n in numbers[:2]] == ["0 at 0", "1 at 0"]
+    assert [host.answers[n] for n in numbers[:2]] == [
+        "0 at 0, number 1", "1 at 0, number 2",
+    ]  # fmt: skip
     assert host.core.status()["open_commands"] == 0
 
 

@@ -113,6 +113,7 @@ class Account(EventSourcedActor):
     snapshot_every = 10
     in_place_states = True
     woken = 0
+    unstashed = 0
     recovered = 0
 
     def empty_state(self) -> dict[str, Any]:
@@ -205,7 +206,8 @@ class Account(EventSourcedActor):
     # --- stash, stop, timers, then ---
     def do_stash_until_closed(self, arg: Any, sender: Any) -> None:
         if self.state["closed"]:
-            self.reply(f"{arg} at {self.state['amount']}")
+            self.unstashed += 1
+            self.reply(f"{arg} at {self.state['amount']}, number {self.unstashed}")
         else:
             self.stash()
 

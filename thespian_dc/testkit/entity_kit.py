@@ -210,7 +210,8 @@ class EntityContract:
         ]
         driver.ask(Account, "a", Deposit(9))
         assert driver.ask(Account, "a", Do("close")) == "closed"
-        assert [driver.finish(one) for one in begun] == [f"{n} at 9" for n in range(3)]
+        answers = [driver.finish(one) for one in begun]
+        assert answers == [f"{n} at 9, number {n + 1}" for n in range(3)]
 
     def test_stopped_entity_comes_back(self, driver: EntityDriver) -> None:
         """With its state, by the next command."""
