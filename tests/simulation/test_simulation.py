@@ -49,9 +49,8 @@ def test_a_bug_that_is_put_in_is_caught_by_an_invariant(bug: str) -> None:
     """Checks that never fail check nothing. A crash inside a core would not count: it is raised."""
     started = time.monotonic()
     for seed in range(BUG_SEEDS):
-        broken = simulate(seed, bug).broken
+        broken = simulate(seed, bug).unsafe
         if broken:
-            assert broken[0].invariant != "liveness", f"{bug}, seed {seed}: {broken[0]}"
             print(f"{bug}: seed {seed}: {broken[0]}; again: {replay(seed, bug)}")
             return
         if time.monotonic() - started > BUG_S:

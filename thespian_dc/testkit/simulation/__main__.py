@@ -57,7 +57,7 @@ def _many(seeds: range, bug: str | None, seconds: float | None) -> int:
     for seed in seeds:
         outcome = simulate(seed, bug)
         totals.add(outcome)
-        if outcome.broken:
+        if outcome.unsafe if bug else outcome.broken:
             return _verdict(outcome, bug)
         if seconds is not None and time.monotonic() - started > seconds:
             break
@@ -77,7 +77,7 @@ def _verdict(outcome: Outcome, bug: str | None) -> int:
         print(f"broken  {broken}")
     if outcome.broken:
         print(f"again: {replay(outcome.seed, bug)}")
-    return int(bool(outcome.broken) != bool(bug))
+    return int(not outcome.unsafe if bug else bool(outcome.broken))
 
 
 if __name__ == "__main__":

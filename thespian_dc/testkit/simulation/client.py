@@ -23,7 +23,7 @@ from thespian_dc.testkit.simulation.world import World
 RESEND_US = 700_000
 ROUTES_US = 300_000
 RETRY_US = 40_000
-WITH_ID, LOOKS, POISONED, EMPTY = 0.5, 0.2, 0.01, 0.01
+WITH_ID, LOOKS, POISONED, EMPTY = 0.4, 0.15, 0.01, 0.01
 
 
 SENDS_MAX = 1 << 16

@@ -14,6 +14,7 @@ from thespian_dc.testkit.simulation.world import World
 
 ZOMBIE_US = (2_500_000, 7_000_000)
 """Longer than it takes the others to think a member dead."""
+STALL_US = (20_000, 600_000)
 CUT_US = (200_000, 4_000_000)
 OVERLOAD_US = (400_000, 2_000_000)
 EVERY_US = (300_000, 1_500_000)
@@ -70,6 +71,11 @@ class FaultPlan:
             self._world.hit("fault: member paused past the move of its slices")
             member.pause(self._world.between(*ZOMBIE_US))
 
+    def _stall(self) -> None:
+        """Shorter than anybody would notice."""
+        self._world.hit("fault: member stalled")
+        self._member().pause(self._world.between(*STALL_US))
+
     def _compete(self) -> None:
         member = self._member()
         if member.alive and not member.paused:
@@ -79,13 +85,14 @@ class FaultPlan:
 
     # --- the journal and links to it ---
     def _overload(self) -> None:
-        """And meanwhile somebody else wants a slice: who writes it must find out by itself."""
+        """And meanwhile others want its slices, and members stall: who writes must find out."""
         for_us = self._world.between(*OVERLOAD_US)
         self._world.hit("fault: journal overloaded")
         self._world.note("the journal is overloaded")
         self._journal.overload(for_us)
-        for _ in range(2):
+        for _ in range(4):
             self._world.after(self._world.rng.randrange(for_us), self._compete)
+            self._world.after(self._world.rng.randrange(for_us), self._stall)
 
     def _cut_journal(self) -> None:
         self._cut(self._member().name, JOURNAL)

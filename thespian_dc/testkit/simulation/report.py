@@ -12,8 +12,9 @@ FAULTS = (
     "competing consumer", "competing owner", "consumer crash", "consumer paused",
     "crash before an action", "crash during an append", "handler raised",
     "journal overloaded", "link cut",
-    "member paused past the move of its slices", "message doubled", "message late",
-    "message lost", "read answer late", "read answer lost", "read request lost",
+    "member paused past the move of its slices", "member stalled", "message doubled",
+    "message late", "message lost",
+    "read answer late", "read answer lost", "read request lost",
     "write answer late", "write answer lost", "write applied late", "write request lost",
 )  # fmt: skip
 TRANSITIONS = (

@@ -18,6 +18,9 @@ from thespian_dc.testkit.simulation.network import Network, NetworkFaults
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
 from thespian_dc.testkit.simulation.world import World
 
+LATEST_US = 10_000_000
+"""Nothing that was sent under faults is later than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -45,6 +48,11 @@ class Outcome:
     hits: Counter[str]
     broken: list[Broken]
     trace: list[str] = field(default_factory=list)
+
+    @property
+    def unsafe(self) -> list[Broken]:
+        """What is broken beyond "it does not get on"."""
+        return [one for one in self.broken if one.invariant != "liveness"]
 
     @property
     def faults(self) -> int:
@@ -119,17 +127,13 @@ class Simulation:
         for member in self.members:
             member.doom.actions, member.doom.in_append = None, False
         self.consumers[1].crash()
+        # First what was late arrives: an older write, a command that nobody waits for any more.
+        world.run(LATEST_US)
         until_us = world.now_us + self.shape.rest_us
-        while world.now_us < until_us and not self._at_rest():
+        while world.now_us < until_us and self._unfinished():
             world.run(250_000)
-        # What was late arrives: an older write, a second answer.
-        world.run(3_000_000)
-        if not self._at_rest():
-            for what in self._unfinished():
-                self.history.breaks("liveness", what)
-
-    def _at_rest(self) -> bool:
-        return not self._unfinished()
+        for what in self._unfinished():
+            self.history.breaks("liveness", what)
 
     def _unfinished(self) -> list[str]:
         left = [
