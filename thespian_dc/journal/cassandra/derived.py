@@ -36,7 +36,7 @@ from thespian_dc.journal.reading import (
     found_in,
     index_rows_of,
 )
-from thespian_dc.model.errors import TrimmedError
+from thespian_dc.model.errors import GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
@@ -76,17 +76,31 @@ class Derived(LogReader):
     def advance_index(self, key: SliceKey, until_offset: int, recent: Sequence[Commit] = ()) -> int:
         at_hand = {commit.base_offset: commit for commit in recent if commit.key == key}
         mark = self.index_mark(key)
-        if mark >= until_offset:
-            return mark
-        rows: dict[str, list[IndexRow]] = defaultdict(list)
         while mark < until_offset:
-            commit = at_hand.get(mark) or next(self._chain(key, mark, until_offset))
-            for row in index_rows_of(commit):
+            commits = self._next_commits(key, mark, until_offset, at_hand)
+            rows: dict[str, list[IndexRow]] = defaultdict(list)
+            for row in chain.from_iterable(index_rows_of(commit) for commit in commits):
                 rows[row.entity_id].append(row)
-            mark = commit.end_offset
-        self._link.all(self._index_batches(key, rows))
-        self._rows("raise_index_mark", *key, wrap("index mark", key, mark), write_time(mark))
+            self._link.all(self._index_batches(key, rows))
+            mark = commits[-1].end_offset
+            self._rows("raise_index_mark", *key, wrap("index mark", key, mark), write_time(mark))
         return mark
+
+    def _next_commits(
+        self, key: SliceKey, offset: int, until_offset: int, at_hand: dict[int, Commit]
+    ) -> list[Commit]:
+        """At least one commit from `offset` on: all that are at hand, else a page of the log."""
+        commits = []
+        at = offset
+        while at < until_offset and (commit := at_hand.get(at)) is not None:
+            commits.append(commit)
+            at = commit.end_offset
+        if not commits:
+            page = self.read(key, offset)
+            commits = [commit for commit in page if commit.base_offset < until_offset]
+        if not commits:
+            raise GapError(f"slice log {key}", offset, until_offset)
+        return commits
 
     def _index_batches(self, key: SliceKey, rows: dict[str, list[IndexRow]]) -> Iterator[Any]:
         """Unlogged batches below the server's thresholds, each for one replica.

@@ -221,18 +221,6 @@ class LogReader(Parts):
         if found > offset:
             raise GapError(f"slice log {key}", offset, found)
 
-    def _chain(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
-        """The commits from..until, read in pages; GapError where one is missing."""
-        while from_offset < until_offset:
-            page = self.read(key, from_offset)
-            if not page:
-                raise GapError(f"slice log {key}", from_offset, until_offset)
-            for commit in page:
-                if commit.base_offset >= until_offset:
-                    return
-                yield commit
-                from_offset = commit.end_offset
-
     def _rows_from(self, key: SliceKey, segment: int, base_offset: int) -> list[Commit]:
         """A page of a segment's commits, contiguous or not."""
         places = [
