@@ -136,11 +136,11 @@ def test_class_of_the_started_program_is_refused() -> None:
     main = type("Cart", (Sound,), {"__module__": "__main__"})
     with pytest.raises(NotImportableError, match="module of its own"):
         EntityType.of(main)
+
+    class Local(Sound):
+        pass
+
     with pytest.raises(NotImportableError, match="in a function"):
-
-        class Local(Sound):
-            pass
-
         EntityType.of(Local)
 
 

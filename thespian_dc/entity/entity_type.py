@@ -34,6 +34,27 @@ class Encoded(NamedTuple):
     payload: bytes
 
 
+class Dispatch(dict[type, tuple[Handler, ...]]):
+    """The handlers of each message class, worked out when the class is first met.
+
+    Thespian's order: for each class the message descends from, each class the entity descends from.
+    The next is called where one returns SUPER.
+    """
+
+    def __init__(self, entity: Any) -> None:
+        super().__init__()
+        self._entity = entity
+
+    def __missing__(self, message_class: type) -> tuple[Handler, ...]:
+        owners = self._entity.__mro__
+        names = [HANDLER + one.__name__ for one in message_class.__mro__]
+        found = [getattr(o, name) for name in names for o in owners if name in o.__dict__]
+        if hasattr(self._entity, UNRECOGNIZED):
+            found.append(getattr(self._entity, UNRECOGNIZED))
+        self[message_class] = tuple(found)
+        return self[message_class]
+
+
 class EntityType:
     """What a host knows of a class. `of` makes it, or says what is wrong with the class."""
 
@@ -50,7 +71,7 @@ class EntityType:
         self.snapshot_when = _if_overridden(cls, base, "snapshot_when")
         self.tags_for = _if_overridden(cls, base, "tags_for")
         self.recovery_completed = _if_overridden(cls, base, "recovery_completed")
-        self._handlers: dict[type, tuple[Handler, ...]] = {}
+        self.handlers = Dispatch(cls)
         self._unstorable: set[type] = set()
 
     @classmethod
@@ -67,21 +88,6 @@ class EntityType:
         return cls(entity, check_slices(slices), registry)
 
     # --- dispatch ---
-    def handlers(self, message_class: type) -> tuple[Handler, ...]:
-        """The handlers of a message class, in Thespian's order: for each class the message descends
-        from, each class the entity descends from. The next is called where one returns SUPER."""
-        found = self._handlers.get(message_class)
-        if found is None:
-            names = [HANDLER + one.__name__ for one in message_class.__mro__]
-            found = tuple(
-                getattr(owner, name)
-                for name in names for owner in self.cls.__mro__ if name in owner.__dict__
-            )  # fmt: skip
-            if hasattr(self.cls, UNRECOGNIZED):
-                found = (*found, getattr(self.cls, UNRECOGNIZED))
-            self._handlers[message_class] = found
-        return found
-
     def commands(self) -> tuple[str, ...]:
         """The names of the types it handles."""
         names = [n[len(HANDLER) :] for n in dir(self.cls) if n.startswith(HANDLER)]

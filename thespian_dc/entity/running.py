@@ -53,7 +53,7 @@ class Running:
         instance.effects = effects = Effects(instance, turn, Stage.HANDLER)
         message, super_ = command.message, description.super
         try:
-            for handler in description.handlers(type(message)):
+            for handler in description.handlers[type(message)]:
                 if handler(instance.actor, message, turn.sender) is not super_:
                     break
             else:
