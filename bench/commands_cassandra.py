@@ -35,6 +35,7 @@ def run() -> list[Result]:
         against = {
             "ours_per_s": round(ours),
             "plain_rows_per_s": round(plain),
+            "latency": load.latency(in_flight),
             "commitlog_sync": server.commitlog_sync,
         }
         name = f"commands_cassandra_{in_flight}"

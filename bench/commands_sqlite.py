@@ -33,5 +33,6 @@ def run() -> list[Result]:
         "ours_per_s": round(ours),
         "eventsourcing_per_s": round(theirs),
         "guide_per_s": 40_000,
+        "latency": load.latency(IN_FLIGHT),
     }
     return [Result("commands_sqlite", ours / theirs, 20, "x", "higher", against)]

@@ -25,6 +25,8 @@ def run() -> list[Result]:
     against = {
         "pipelined_per_s": round(pipelined),
         "one_per_append_per_s": round(single),
+        "latency_pipelined": load.latency(PIPELINED),
+        "latency_one_per_append": load.latency(1),
         "commitlog_sync": server.commitlog_sync,
     }
     return [Result("hot_entity", pipelined / single, 20, "x", "higher", against)]
