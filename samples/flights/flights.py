@@ -56,7 +56,7 @@ def read_flights() -> Iterator[Flight]:
         for row in csv.DictReader(io.TextIOWrapper(raw)):
             day = f"{row['year']}-{row['month']:>02}-{row['day']:>02}"
             yield Flight(
-                flight_id=f"{day}/{row['carrier']}{row['flight']}/{row['origin']}/{row['sched_dep_time']}",
+                flight_id="/".join((day, row["carrier"], row["flight"], row["origin"])),
                 aircraft=UNKNOWN_AIRCRAFT if row["tailnum"] == "NA" else row["tailnum"],
                 carrier=row["carrier"],
                 cancelled=row["dep_time"] == "NA",
