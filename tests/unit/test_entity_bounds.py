@@ -8,7 +8,7 @@ import pytest
 from thespian.actors import ActorAddress
 
 from tests.unit.host_core import SECOND, Host
-from thespian_dc.entity.actions import Forward
+from thespian_dc.entity.actions import Forward, Report
 from thespian_dc.entity.actor import EventSourcedActor
 from thespian_dc.entity.protocol import Command, EntityRef, ReplyAddress, Route
 from thespian_dc.model.entity_errors import HostBusyError, StashOverflowError
@@ -37,6 +37,21 @@ def test_busy_host_refuses_at_once() -> None:
     [later] = host.send(host.command(Account, "a", Deposit(1)))
     host.run()
     assert host.answers[later] == Balance(4)
+
+
+def test_busy_host_still_wakes_its_entities() -> None:
+    """A timer that is set anew each time it fires must not end because others were busy."""
+    host = Host(Account, limits=Limits(waiting_max=2)).own()
+    host.send(host.command(Account, "a", Do("wake", 1.0)))
+    host.run()
+    host.send(*[host.command(Account, "b", Deposit(1)) for _ in range(2)])
+    host.pass_time(2 * SECOND)
+    host.take(host.core.on_commands([Command("account", "a", Deposit(1))], host.now_us))
+    assert [one.event for one in host.world if isinstance(one, Report)] == ["command_dropped"]
+    host.run()
+    [number] = host.send(host.command(Account, "a", Do("facts")))
+    host.run()
+    assert host.answers[number][1:3] == (0, 1)
 
 
 def test_full_stash_answers_with_its_limit() -> None:

@@ -153,7 +153,8 @@ class HostCore:
         self._ownership.on_time()
         for instance, wakeup in self._timers.take_due(now_us):
             message = instance.type.wakeup(wakeup.period_us, wakeup.payload)
-            self._routing.accept(Command(instance.type.name, instance.entity_id, message))
+            command = Command(instance.type.name, instance.entity_id, message)
+            self._routing.accept(command, bounded=False)
         self._asks.on_time()
         self._recovery.on_time()
         self._residents.passivate_idle()

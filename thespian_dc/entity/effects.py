@@ -159,6 +159,8 @@ class Effects(Chain):
     def keep(self, effect: Keep) -> None:
         if effect is Keep.STASH:
             self.open_to_handlers(effect.value)
+            if self.stashed:
+                return
             self.stashed = True
         elif self.stage is Stage.RECOVERED:
             raise EffectError(effect.value, self.stage.value, "nothing is stashed or runs yet")

@@ -10,7 +10,7 @@ from thespian_dc.entity.asks import Asks
 from thespian_dc.entity.hosted import Hosted, HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance, Phase
 from thespian_dc.entity.loss import Loss
-from thespian_dc.entity.protocol import Command
+from thespian_dc.entity.protocol import Command, EntityRef
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.residents import Residents
@@ -41,18 +41,23 @@ class Routing:
         self._hosted, self._residents, self._running = hosted, residents, running
         self._recovery, self._release, self._asks, self._loss = recovery, release, asks, loss
 
-    def accept(self, command: Command) -> None:
-        """A new command."""
+    def accept(self, command: Command, bounded: bool = True) -> None:
+        """A new command. bounded: refuse it where the host has too many; wake-ups are not, since an
+        entity that sets its timer anew each time would never be woken again."""
         hosted = self._hosted
         turn = Turn(command)
         hosted.open_turns += 1
         served = hosted.types.get(command.entity_type)
         if served is None:
-            error = UnknownEntityTypeError(command.entity_type, tuple(hosted.types))
-            self._release.refuse(turn, error)
-        elif hosted.open_turns > hosted.limits.waiting_max:
+            unknown = UnknownEntityTypeError(command.entity_type, tuple(hosted.types))
+            self._release.refuse(turn, unknown)
+        elif bounded and hosted.open_turns > hosted.limits.waiting_max:
+            error = HostBusyError(hosted.member_id, hosted.limits.waiting_max)
             hosted.counts["busy"] += 1
-            self._release.refuse(turn, HostBusyError(hosted.member_id, hosted.limits.waiting_max))
+            if turn.reply_to is None:
+                ref = EntityRef(command.entity_type, command.entity_id)
+                hosted.report("command_dropped", ref, error)
+            self._release.refuse(turn, error)
         else:
             self._route(served, turn)
 
@@ -68,7 +73,9 @@ class Routing:
         while hosted.ready or hosted.again or (hosted.inbox and inside_max):
             ready, hosted.ready = hosted.ready, []
             for instance in ready:
-                self._run_waiting(instance)
+                if instance.phase is Phase.RUNNING:
+                    self._residents.touch(instance)
+                    self._run_waiting(instance)
             again, hosted.again = hosted.again, []
             for turn in again:
                 self._route(hosted.types[turn.command.entity_type], turn)

@@ -26,6 +26,7 @@ from thespian_dc.entity.release import Release
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.entity_errors import (
     AlreadyHandledError,
+    EffectError,
     UnansweredError,
     UnknownCommandError,
 )
@@ -85,12 +86,10 @@ class Running:
     def _conclude(self, effects: Effects) -> None:
         instance, turn = effects.instance, effects.turn
         effects.stage, instance.effects = Stage.CLOSED, None
-        if effects.events is not None:
-            size = sum([len(one.payload) for one in effects.events])
-            if size > self._command_bytes_max:
-                what = f"the events of one command of {instance.ref}"
-                self._failed(effects, TooLargeError(what, size, self._command_bytes_max))
-                return
+        refusal = self._refusal(effects)
+        if refusal is not None:
+            self._failed(effects, refusal)
+            return
         try:
             if effects.events is not None:
                 entry = self._move_on(effects, effects.events)
@@ -108,6 +107,19 @@ class Running:
             self._hosted.touch(instance.slice)
         else:
             self._release.hold(effects)
+
+    def _refusal(self, effects: Effects) -> Exception | None:
+        """What is wrong with all that was recorded taken together."""
+        instance, events = effects.instance, effects.events
+        if effects.stashed and (events is not None or effects.answered):
+            where = f"a command of {instance.ref} that persists or answers too"
+            return EffectError("stash", where, "a stashed command runs again: stash it and return")
+        if events is not None:
+            size = sum([len(one.payload) for one in events])
+            if size > self._command_bytes_max:
+                what = f"the events of one command of {instance.ref}"
+                return TooLargeError(what, size, self._command_bytes_max)
+        return None
 
     def _failed(self, effects: Effects, error: Exception) -> None:
         """Nothing of the run happens but the answer that says so."""
@@ -129,17 +141,13 @@ class Running:
         turn.open += effects.asks
         if effects.answered:
             turn.answered = True
-        elif (
-            turn.waited_for
-            and not (turn.answered or effects.stashed)
-            and turn.open == 1
-            and not any(mentions(message, turn.reply_to) for message in effects.sent or ())
-        ):
+        elif turn.waited_for and not turn.answered and not effects.stashed and turn.open == 1:
             turn.answered = True
-            reason = UnansweredError(
-                str(effects.instance.ref), type(turn.command.message).__name__
-            )
-            effects.items.append(Answer(turn.reply_to, Status.ERROR, reason))
+            if any(mentions(message, turn.reply_to) for message in effects.sent or ()):
+                return  # whoever got it answers
+            name = type(turn.command.message).__name__
+            error = UnansweredError(str(effects.instance.ref), name)
+            effects.items.append(Answer(turn.reply_to, Status.ERROR, error))
 
     def _is_doubled(self, instance: Instance, turn: Turn) -> bool:
         """Another turn with the same command id has recorded events while this one waited."""

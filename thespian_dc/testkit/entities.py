@@ -211,6 +211,14 @@ class Account(EventSourcedActor):
         else:
             self.stash()
 
+    def do_stash_and_persist(self, arg: Any, sender: Any) -> None:
+        self.persist(Deposited(1))
+        self.stash()
+
+    def do_hand_on_then(self, arg: EntityRef, sender: Any) -> None:
+        self.send(arg, Do("answer_for", sender))
+        self.persist(Deposited(1)).then(lambda state: None)
+
     def do_close(self, arg: Any, sender: Any) -> None:
         self.persist(Closed()).then_reply(lambda state: "closed")
         self.unstash_all()

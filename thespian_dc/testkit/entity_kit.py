@@ -187,8 +187,8 @@ class EntityContract:
         ref = EntityRef("account", "b")
         oracle = driver.create(Oracle)
         if not driver.has_address:
-            told = driver.ask(Account, "a", Do("tell_sender_of", ref))
-            assert told == "answered by b"
+            for what in ("tell_sender_of", "hand_on_then"):
+                assert driver.ask(Account, "a", Do(what, ref)) == "answered by b"
         if not driver.is_client:
             assert driver.ask(Account, "a", Do("hand_on_to", oracle)) == "answered by an actor"
 
@@ -212,6 +212,12 @@ class EntityContract:
         assert driver.ask(Account, "a", Do("close")) == "closed"
         answers = [driver.finish(one) for one in begun]
         assert answers == [f"{n} at 9, number {n + 1}" for n in range(3)]
+
+    def test_stashing_and_persisting_is_refused(self, driver: EntityDriver) -> None:
+        """A stashed command runs again; what it persists would be persisted twice."""
+        with pytest.raises(CommandFailedError, match="stash"):
+            driver.ask(Account, "a", Do("stash_and_persist"))
+        assert driver.ask(Account, "a", Do("facts"))[1] == 0
 
     def test_stopped_entity_comes_back(self, driver: EntityDriver) -> None:
         """With its state, by the next command."""
