@@ -26,12 +26,14 @@ class HostedSlice:
     """A slice this host writes, or wants to.
 
     waiting: commands until the slice is ours. unconfirmed: runs that persisted nothing, held until
-    ownership is proved again.
+    ownership is proved again. confirmed_us: when the slice was certainly ours, which is when the
+    proof was asked for, not when it arrived: a paused host reads old answers. asked: how many of
+    `unconfirmed` had run when the registry was asked, at asked_us; its answer settles those.
     """
 
     __slots__ = (
-        "assigned", "confirm_again_us", "confirmed_us", "confirming", "derived", "dirty", "key",
-        "route", "type", "unconfirmed", "waiting", "writer",
+        "asked", "asked_us", "assigned", "confirm_again_us", "confirmed_us", "confirming",
+        "derived", "dirty", "key", "route", "type", "unconfirmed", "waiting", "writer",
     )  # fmt: skip
 
     def __init__(self, type_: HostedType, key: SliceKey, writer: SliceWriter, indexed: bool):
@@ -41,7 +43,7 @@ class HostedSlice:
         self.unconfirmed: list[Effects] = []
         self.route = Route(key.entity_type, key.slice, "", 0)
         self.assigned = self.confirming = self.dirty = False
-        self.confirmed_us = 0
+        self.confirmed_us = self.asked = self.asked_us = 0
         self.confirm_again_us: int | None = None
 
 

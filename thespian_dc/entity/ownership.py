@@ -40,6 +40,9 @@ class Ownership:
         for slice_ in hosted.all_slices():
             slice_.assigned = slice_.key in wanted
             if slice_.writer.owned:
+                # Somebody claimed it: standing still lets it find the head (slices/writer.py).
+                actions = slice_.writer.overtaken(slice_.route.epoch, hosted.now_us)
+                self.take(slice_, actions)
                 continue
             if slice_.assigned:
                 self.take(slice_, slice_.writer.acquire(hosted.now_us))
@@ -87,7 +90,7 @@ class Ownership:
             hosted.out += slice_.derived.on_time(hosted.now_us)
             if again_us is not None and again_us <= hosted.now_us:
                 slice_.confirm_again_us = None
-                hosted.out.append(Confirm(slice_.key, slice_.writer.epoch))
+                self._release.confirm(slice_)
 
     def due_us(self) -> int | None:
         due: list[int | None] = []
@@ -105,7 +108,7 @@ class Ownership:
                 case slices.Durable():
                     self._release.on_durable(slice_, action)
                 case slices.Owned(_, head, _):
-                    slice_.confirmed_us = hosted.now_us
+                    slice_.confirmed_us = slice_.writer.proved_us
                     hosted.out += slice_.derived.on_owned(head, hosted.now_us)
                     self._routing.on_owned(slice_)
                 case slices.Lost():

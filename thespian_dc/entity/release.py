@@ -57,13 +57,27 @@ class Release:
         else:
             slice_.unconfirmed.append(effects)
             if not slice_.confirming:
-                slice_.confirming = True
-                hosted.out.append(Confirm(slice_.key, slice_.writer.epoch))
+                self.confirm(slice_)
+
+    def confirm(self, slice_: HostedSlice) -> None:
+        """Ask the registry whether the slice is still ours: that settles what has run by now."""
+        slice_.confirming = True
+        slice_.asked, slice_.asked_us = len(slice_.unconfirmed), self._hosted.now_us
+        self._hosted.out.append(Confirm(slice_.key, slice_.writer.epoch))
 
     def on_confirmed(self, slice_: HostedSlice) -> None:
-        """The slice was ours when the registry, or the journal, was asked."""
-        slice_.confirmed_us = self._hosted.now_us
-        held, slice_.unconfirmed = slice_.unconfirmed, []
+        """The slice was ours when the registry was asked. What ran after that goes out if that is
+        not long ago; else it needs another proof."""
+        self._on_proof(slice_, slice_.asked_us, slice_.asked)
+        if slice_.unconfirmed:
+            self.confirm(slice_)
+
+    def _on_proof(self, slice_: HostedSlice, at_us: int, settled: int) -> None:
+        slice_.confirmed_us = max(slice_.confirmed_us, at_us)
+        if self._hosted.now_us - slice_.confirmed_us <= CONFIRMED_FOR_US:
+            settled = len(slice_.unconfirmed)
+        held, slice_.unconfirmed = slice_.unconfirmed[:settled], slice_.unconfirmed[settled:]
+        slice_.asked = max(0, slice_.asked - settled)
         for effects in held:
             self.release(effects)
 
@@ -72,7 +86,7 @@ class Release:
         hosted, commit, derived = self._hosted, durable.commit, slice_.derived
         hosted.out.append(Published(commit))
         derived.on_durable(commit, hosted.now_us)
-        self.on_confirmed(slice_)
+        self._on_proof(slice_, slice_.writer.proved_us, 0)
         end = commit.base_offset
         for entry in durable.entries:
             effects: Effects = entry.ticket

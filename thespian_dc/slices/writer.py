@@ -66,6 +66,10 @@ class SliceWriter:
     ) -> None:
         self.key, self.member_id, self.phase = key, member_id, Phase.OFF
         self.head, self.epoch = 0, 0
+        self.proved_us = 0
+        """The slice was certainly ours at this time or later: when the last operation that proves
+        it was sent. Its answer may have waited for long."""
+        self._asked_us = 0
         self._new_id, self._timing, self._commit_bytes_max = new_id, timing, commit_bytes_max
         self._wanted, self._releasing, self._paused = False, False, False
         self._yielding_to = 0
@@ -227,6 +231,7 @@ class SliceWriter:
         # Times of a log never go back, whatever the clocks of its owners say: the next commit
         # starts from the last one's.
         self._time_us = max(self._time_us, commit.time_us) if commit else self._time_us
+        self.proved_us = self._asked_us
         self._rest()
         return [Owned(self.key, self.head, self.epoch)]
 
@@ -246,7 +251,7 @@ class SliceWriter:
             for one in packed:
                 records.append((entity_id, one))  # noqa: PERF401  cheaper than extend for 1
         self._time_us = max(now_us, self._time_us)
-        self._in_flight, self._unresolved = entries, False
+        self._in_flight, self._unresolved, self._asked_us = entries, False, now_us
         self._refusals = self._refusals if len(entries) == 1 else 0
         self._commit = make_commit(
             self.key, self.head, self._new_id(), self.epoch, self._time_us, records
@@ -257,6 +262,7 @@ class SliceWriter:
         entries, self._in_flight, self._commit = self._in_flight, [], None
         self.head, self._refusals = commit.end_offset, 0
         self._entries_max = min(_ALL, 2 * self._entries_max)
+        self.proved_us = self._asked_us
         self._rest()
         return [Durable(self.key, commit, entries)]
 
@@ -368,6 +374,7 @@ class SliceWriter:
             case Phase.FINDING:
                 return [FindHead(key, attempt)]
             case Phase.INSTALLING:
+                self._asked_us = now_us
                 return [Install(key, self.head, self.epoch, attempt)]
             case Phase.READING_INSTALL | Phase.READING_HEAD:
                 return [HeadAt(key, self.head, attempt)]

@@ -127,10 +127,6 @@ class SimulatedMember(Process):
                 case allocation.Forget(member_id):
                     forget = partial(self._journal.memory.forget, member_id)
                     self._journal.call(self.name, forget, _ignore)
-        for key in self.core.owned() if self.alive else ():
-            last = owners.get(key.slice)
-            if last is not None and last.member_id != self.member_id:
-                self._perform(self.core.on_confirmed(key, last, self.world.now_us))
 
     # --- actions ---
     def _perform(self, actions: list[entity.Action]) -> None:
