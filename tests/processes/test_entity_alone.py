@@ -12,11 +12,14 @@ import pytest
 from thespian.actors import ActorExitRequest, ActorSystem
 
 from thespian_dc.entity.alone import Begin
+from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.entity_errors import EffectError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Settings
-from thespian_dc.testkit.entities import ENTITIES, Account, Deposit
+from thespian_dc.node import Node
+from thespian_dc.testkit.entities import ENTITIES, Account, Balance, Deposit
 from thespian_dc.testkit.entity_kit import EntityContract
+from thespian_dc.testkit.eventually import eventually
 
 ASK_S = 20
 
@@ -128,3 +131,25 @@ class TestAloneInOneProcess(EntityContract):
         alone = Alone(system, f"sqlite:///{tmp_path}/alone.db", private=False)
         yield alone
         alone.close()
+
+
+@pytest.mark.processes
+def test_where_a_node_serves_the_type_the_actor_is_its_facade(tmp_path: Path) -> None:
+    """Two owners of one entity would take it from each other: the actor hands its messages on, and
+    the host answers the sender directly."""
+    capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
+    system = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
+    settings = Settings("shop", f"sqlite:///{tmp_path}/shop.db", entities=ENTITIES)
+    try:
+        node = Node.start(system, settings)
+        actor = system.createActor(Account)
+        system.tell(actor, Begin("a", settings))
+        assert system.ask(actor, Deposit(3), ASK_S) == Balance(3)
+        raw = node.address_of(Account)
+        assert system.ask(raw, ToEntity("a", Deposit(4)), ASK_S) == Balance(7)
+        eventually(lambda: sum(host["resident"] for host in node.status()["hosts"]) == 1)
+        [host] = node.status()["hosts"]
+        assert not host["counts"].get("slices_lost")
+        node.stop()
+    finally:
+        system.shutdown()

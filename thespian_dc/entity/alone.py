@@ -23,7 +23,9 @@ from thespian_dc.entity.protocol import Command, ReplyAddress
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.ids import SliceKey, check_name, slice_of
 from thespian_dc.model.settings import Settings
+from thespian_dc.shell.addresses import address_of
 from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.protocol import GetStatus, Status
 
 LOOK_AGAIN_US = 500_000
 """How often a slice that was lost is claimed again while commands wait for it."""
@@ -63,22 +65,36 @@ class Kind(enum.Enum):
 
 
 FindHost = Callable[[Any, str, str], Any]
-"""(actor, service, entity_type) -> the address where a node takes `Command`s for the type, or None.
-"""
+"""(actor, service, entity_type) -> where a node takes `Command`s for the type, or None."""
 
 
-def find_no_host(actor: Any, service: str, entity_type: str) -> Any:
-    """No node is looked for: every actor serves its own entity."""
-    return None
+def find_host(actor: Any, service: str, entity_type: str) -> Any:
+    """The type's address at the service's node in this actor system, or None: no node serves it.
+
+    Blocks for some milliseconds. On simpleSystemBase there is nobody to ask: None.
+    """
+    from thespian_dc.entity.type_actor import type_leaf
+    from thespian_dc.shell.talk import Talk
+
+    if not hasattr(actor._myRef, "transport"):
+        return None
+    with Talk.of_actor(actor) as talk:
+        coordinator = talk.coordinator(service)
+        status = talk.ask(coordinator, GetStatus(), Status, 5.0) if coordinator else None
+        served = status.settings.entities if status and status.settings else ()
+        if entity_type not in [one.entity_type for one in served]:
+            return None
+        address = talk.leaf_address(coordinator, type_leaf(service, entity_type))
+    return address_of(address) if address else None
 
 
-def receive(actor: Any, message: Any, sender: Any, find_host: FindHost = find_no_host) -> None:
+def receive(actor: Any, message: Any, sender: Any, find: FindHost = find_host) -> None:
     """A message to an entity class that is an actor of its own."""
     if actor._alone is not None:
         actor._alone.receive(message, sender)
     elif isinstance(message, Begin):
         check_name("entity_id", message.entity_id)
-        address = find_host(actor, message.settings.service, actor.entity_type)
+        address = find(actor, message.settings.service, actor.entity_type)
         actor._alone = (
             Alone(actor, message) if address is None else Facade(actor, message, address)
         )
