@@ -39,10 +39,16 @@ class _Client:
 
 
 class Answers:
-    """flush() after each batch of inputs; flush(all_acks=True) now and then."""
+    """flush() after each batch of inputs; flush(all_acks=True) now and then.
 
-    def __init__(self, member_id: str, outbox: Outbox, on_settled: Callable[[Any], None]) -> None:
-        self._member_id, self._outbox, self._on_settled = member_id, outbox, on_settled
+    echo: a message that any actor answers by itself, after all that it sent before. on_gone: an
+    actor from which no echo will come.
+    """
+
+    def __init__(
+        self, member_id: str, outbox: Outbox, echo: Any, on_gone: Callable[[Any], None]
+    ) -> None:
+        self._member_id, self._outbox, self._echo, self._on_gone = member_id, outbox, echo, on_gone
         self._clients: dict[str, _Client] = {}
         self._bare: dict[Any, deque[Any]] = {}
         self._touched: set[str] = set()
@@ -93,11 +99,11 @@ class Answers:
 
     def send(self, address: Any, message: Any) -> None:
         """A bare message to an ordinary actor."""
-        self._put_bare(address, (message,))
+        self._put_bare(address, message)
 
     def settle(self, address: Any) -> None:
-        """Call on_settled(address) when everything sent so far has arrived, or the peer is gone."""
-        self._put_bare(address, None)
+        """Have the actor echo."""
+        self._put_bare(address, self._echo)
 
     def flush(self, all_acks: bool = False) -> None:
         """Offer what there is to the peers that are free."""
@@ -147,32 +153,27 @@ class Answers:
         waiting = self._bare.get(key)
         if waiting is None:
             waiting = self._bare[key] = deque()  # bounded by BARE_MAX, below
-        if item is not None and len(waiting) >= BARE_MAX:
+        if item is not self._echo and len(waiting) >= BARE_MAX:
             self.dead_letters += 1
             log.warning("dead_letter", extra={"to": str(address), "reason": "its queue is full"})
             return
         waiting.append(item)
         self._outbox.offer(
-            key, address, partial(self._next_bare, key, address), partial(self._bare_gone, key)
+            key, address, partial(self._next_bare, key), partial(self._bare_gone, key, address)
         )
 
-    def _next_bare(self, key: Any, address: Any) -> Any:
+    def _next_bare(self, key: Any) -> Any:
         waiting = self._bare.get(key)
-        while waiting:
-            item = waiting.popleft()
-            if item is not None:
-                return item[0]
-            self._on_settled(address)
+        if waiting:
+            return waiting.popleft()
         self._bare.pop(key, None)
         return NOTHING
 
-    def _bare_gone(self, key: Any) -> None:
-        """Settle what waits to be settled; messages are dead letters."""
-        waiting = self._bare.get(key)
-        if waiting:
-            lost = sum(item is not None for item in waiting)
-            self.dead_letters += lost
-            settles = [item for item in waiting if item is None]
-            waiting.clear()
-            waiting.extend(settles)
-            log.warning("dead_letters", extra={"to": str(key), "count": lost})
+    def _bare_gone(self, key: Any, address: Any) -> None:
+        """What waits for an actor that is gone, or takes no messages, are dead letters."""
+        waiting = self._bare.pop(key, None) or ()
+        lost = sum(item is not self._echo for item in waiting)
+        self.dead_letters += lost
+        if lost:
+            log.warning("dead_letters", extra={"to": str(address), "count": lost})
+        self._on_gone(address)

@@ -13,6 +13,8 @@ import logging
 from typing import Any
 from uuid import uuid4
 
+from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
+
 from thespian_dc.entity import actions as do
 from thespian_dc.entity.answers import LARGE_FRAME, Answers
 from thespian_dc.entity.core import HostCore
@@ -35,7 +37,7 @@ from thespian_dc.journal.api import Journal, Member, open_journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
-from thespian_dc.shell.addresses import address_of, text_of
+from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import pack, unpack, unpack_items
 from thespian_dc.shell.leaf_actor import LeafActor
@@ -51,6 +53,7 @@ GC_THRESHOLDS = (50_000, 20, 50)
 Python's defaults (700, 10, 10) looking for cycles among them took a quarter of this process's time,
 with these a twentieth. What a cycle keeps meanwhile is bounded: 50,000 small objects."""
 FORWARD_TIMEOUT_S = 60.0
+SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0
 
 
@@ -61,6 +64,7 @@ class HostActor(LeafActor):
         settings = begin.settings
         self.member_id = f"{begin.node_id}-{uuid4().hex[:12]}"
         self._routes_seen: dict[str, TypeRoutes] = {}
+        self._settling: dict[str, tuple[Any, int]] = {}
         self._elsewhere: dict[SliceKey, Route] = {}
         self._publishing = Publishing(self.outbox)
         self._round: list[Commit] = []
@@ -82,7 +86,9 @@ class HostActor(LeafActor):
             commit_bytes_max=self._journal.commit_bytes_max,
             create_actor=self.createActor,
         )
-        self._answers = Answers(self.member_id, self.outbox, self._on_settled)
+        self._answers = Answers(
+            self.member_id, self.outbox, Thespian_StatusReq(), self._on_gone
+        )
         self._router = Router(
             f"{self.member_id}:r", self._send_frame, self._ask_routes, self._on_forwarded
         )
@@ -116,8 +122,8 @@ class HostActor(LeafActor):
                 self._perform(self._core.on_assigned(item.keys, now, self._elsewhere))
             elif isinstance(item, Seen):
                 self._on_seen(item)
-            elif isinstance(item, _Settled):
-                self._perform(self._core.on_settled(item.address, now))
+            elif isinstance(item, _Gone):
+                self._settled(item.address)
             else:
                 results.append(item)
                 if isinstance(item, Installed):
@@ -139,6 +145,9 @@ class HostActor(LeafActor):
     def on_tick(self, now: int) -> None:
         self._perform(self._core.on_tick(now))
         self._router.on_tick()
+        for address, due_us in list(self._settling.values()):
+            if due_us <= now:  # an outside caller: it has no status to give
+                self._settled(address)
         if self._answers.owes_acks() and now >= self._ack_us:
             self._answers.flush(all_acks=True)
         self._end_round()
@@ -199,7 +208,7 @@ class HostActor(LeafActor):
                 self._forward(ref.entity_type, ref.entity_id, action.body, action.reply_to,
                               action.command_id)  # fmt: skip
             elif isinstance(action, do.Settle):
-                self._answers.settle(action.address)
+                self._settle(action.address)
             elif isinstance(action, do.Report):
                 log.warning(action.event, extra={"where": action.where, "what": action.what})
             else:
@@ -254,9 +263,23 @@ class HostActor(LeafActor):
             self._perform(self._core.on_answer(reply_to.correlation, status, result, now_us()))
         self._end_round()
 
-    def _on_settled(self, address: Any) -> None:
+    def on_system(self, message: Any, sender: Any) -> None:
+        if isinstance(message, Thespian_ActorStatus):
+            self._settled(sender)
+            self._end_round()
+
+    def _settle(self, address: Any) -> None:
+        """Thespian answers a status request in order with what its actor sends."""
+        self._settling[key_of(address)] = (address, now_us() + SETTLE_US_MAX)
+        self._answers.settle(address)
+
+    def _settled(self, address: Any) -> None:
+        if self._settling.pop(key_of(address), None):
+            self._perform(self._core.on_settled(address, now_us()))
+
+    def _on_gone(self, address: Any) -> None:
         # By the bridge: this is called from within the outbox, perhaps in the middle of a round.
-        self.bridge.put(_Settled(address))
+        self.bridge.put(_Gone(address))
 
     def _send_frame(self, address: str, frame: CommandFrame, on_done: Any) -> None:
         self.transmit(address_of(address), frame, on_done)
@@ -293,7 +316,7 @@ class HostActor(LeafActor):
         self._journal.close()
 
 
-class _Settled:
+class _Gone:
     __slots__ = ("address",)
 
     def __init__(self, address: Any) -> None:

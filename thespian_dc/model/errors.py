@@ -445,6 +445,22 @@ class UnknownEntityTypeError(EntityError):
         return f"entity type {self.entity_type!r} is not served here; served: {served}"
 
 
+class UnexpectedMessageError(EntityError):
+    """A type address got something that is not for an entity."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, entity_type: str, type_name: str) -> None:
+        super().__init__(entity_type, type_name)
+        self.entity_type, self.type_name = entity_type, type_name
+
+    def __str__(self) -> str:
+        return (
+            f"the address of entity type {self.entity_type!r} takes ToEntity(entity_id, message), "
+            f"not {self.type_name}"
+        )
+
+
 class NodeError(ThespianDcError):
     """A node could not be started, found or stopped."""
 

@@ -118,12 +118,15 @@ class CoordinatorActor(TypedActor):
         node, spec, now = self._node, leaf.spec, now_us()
         leaf.create_at_us, leaf.created_us, leaf.heard_us, leaf.gone = 0, now, now, False
         leaf.address = self.createActor(spec.actor, globalName=spec.name)
-        begin = Begin(node.service, node.node_id, spec.name, spec.role, spec.settings, node)
+        begin = Begin(
+            node.service, node.node_id, spec.name, spec.role, spec.actor, spec.settings, node
+        )
         self.send(leaf.address, begin)
 
     def _heard(self, report: Report, sender: Any) -> None:
         leaf = self._leaves.get(report.name)
-        if leaf is None:  # of a node that was stopped, or of one whose StartNode is on its way
+        if leaf is None:  # one that this coordinator, brought back, was not told of
+            self.send(sender, self._peers())
             return
         if leaf.report is not None and leaf.report.pid != report.pid:
             log.info("leaf_came_back", extra={"leaf": report.name, "leaf_pid": report.pid})

@@ -33,7 +33,15 @@ from thespian_dc.shell.addresses import text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.outbox import NOTHING, Outbox
-from thespian_dc.shell.protocol import Begin, Drain, Peers, Report, coordinator_name
+from thespian_dc.shell.protocol import (
+    Begin,
+    Drain,
+    LeafSpec,
+    Peers,
+    Report,
+    StartLeaf,
+    coordinator_name,
+)
 from thespian_dc.shell.typed_actor import TypedActor
 
 log = logging.getLogger(__name__)
@@ -90,11 +98,15 @@ class LeafActor(TypedActor):
             self._tick()
         elif isinstance(message, Peers):
             self._heard_us = now_us()
+            if all(name != self._name for name, _, _ in message.leaves):
+                self._introduce()
             self.on_peers(message)
         elif isinstance(message, Drain):
             self._drain_until_us = now_us() + int(message.drain_s * 1e6)
             self.drain()
-        elif not isinstance(message, ActorSystemMessage):
+        elif isinstance(message, ActorSystemMessage):
+            self.on_system(message, sender)
+        else:
             self.on_message(message, sender)
         if self.begun is not None and not self._ended:
             self._schedule()
@@ -153,6 +165,13 @@ class LeafActor(TypedActor):
         self._coordinator = self.createActor(COORDINATOR, globalName=name)
         self._heard_us = now_us()
         self.send(self._coordinator, self.begun.node)
+
+    def _introduce(self) -> None:
+        """To a coordinator that does not know this leaf: it was brought back since."""
+        begun = self.begun
+        assert begun is not None
+        spec = LeafSpec(begun.name, begun.role, begun.actor, begun.settings)
+        self.send(self._coordinator, StartLeaf(spec))
 
     def _schedule(self) -> None:
         """Thespian's wake-ups cannot be taken back, so one that is due in time is used again: were
@@ -217,6 +236,9 @@ class LeafActor(TypedActor):
 
     def on_message(self, message: Any, sender: Any) -> None:
         """Any other message; may raise: it is logged and the message dropped."""
+
+    def on_system(self, message: Any, sender: Any) -> None:
+        """One of Thespian's own messages: a status, a poison message, an exited child."""
 
     def on_peers(self, peers: Peers) -> None:
         """The node's processes have changed."""

@@ -75,6 +75,7 @@ class Begin:
     node_id: str
     name: str
     role: str
+    actor: str
     settings: Any
     node: Any
     """The StartNode, so that a leaf can bring a lost coordinator back."""

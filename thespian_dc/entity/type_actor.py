@@ -1,0 +1,75 @@
+"""TypeActor: the address of an entity type, for actors and callers that know no client.
+
+Takes ToEntity from anybody, and Command from an entity class created as an actor; hands them on to
+the hosts with the real sender, whom the entity answers directly. It holds no state but routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from thespian_dc.entity.protocol import Command, CommandFrame, ReplyFrame, ToEntity
+from thespian_dc.entity.router import Outgoing, Router
+from thespian_dc.model.errors import UnexpectedMessageError
+from thespian_dc.shell.addresses import address_of, text_of
+from thespian_dc.shell.frames import pack
+from thespian_dc.shell.leaf_actor import LeafActor
+from thespian_dc.shell.protocol import Begin, GetRoutes, LeafSpec, Routes
+
+TYPE_ACTOR = "thespian_dc.entity.type_actor.TypeActor"
+DELIVER_WITHIN_S = 60.0
+
+
+def type_leaf(service: str, entity_type: str) -> LeafSpec:
+    """The leaf that is a type's address."""
+    return LeafSpec(f"thespian_dc:{service}:type:{entity_type}", "types", TYPE_ACTOR, entity_type)
+
+
+class TypeActor(LeafActor):
+    """settings: the entity type's name."""
+
+    def begin(self, begin: Begin) -> None:
+        self._entity_type: str = begin.settings
+        self._router = Router(
+            uuid4().hex[:12], self._send_frame, self._ask_routes, lambda outcomes: None
+        )
+
+    def on_message(self, message: Any, sender: Any) -> None:
+        if isinstance(message, ReplyFrame):
+            if message.client_id == self._router.client_id:
+                self._router.on_reply(message, text_of(sender))
+        elif isinstance(message, Routes):
+            self._router.on_routes(message.reported)
+        elif isinstance(message, ToEntity):
+            self._hand_on(message.entity_id, message.message, message.command_id, sender)
+        elif isinstance(message, Command) and message.entity_type == self._entity_type:
+            self._hand_on(
+                message.entity_id, message.message, message.command_id, message.reply_to
+            )
+        else:
+            self.send(sender, UnexpectedMessageError(self._entity_type, type(message).__name__))
+
+    def on_tick(self, now: int) -> None:
+        self._router.on_tick()
+
+    def next_tick_us(self) -> int:
+        return self._router.wakeup_us() or self._report_us
+
+    def drained(self) -> bool:
+        return not self._router.core.under_way()
+
+    def _hand_on(self, entity_id: str, message: Any, command_id: str, sender: Any) -> None:
+        command = Outgoing(
+            self._entity_type, entity_id, pack(message), None, command_id, sender
+        )
+        self._router.submit([command], DELIVER_WITHIN_S)
+
+    def _send_frame(
+        self, address: str, frame: CommandFrame, on_done: Callable[[bool], None]
+    ) -> None:
+        self.transmit(address_of(address), frame, on_done)
+
+    def _ask_routes(self) -> None:
+        self.send(self._coordinator, GetRoutes())

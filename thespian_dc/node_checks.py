@@ -1,0 +1,110 @@
+"""What is checked before a node creates anything: settings by themselves, and in the system."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
+from thespian_dc.model.errors import (
+    NodeStartError,
+    NotImportableError,
+    NotSupportedError,
+    SettingsError,
+)
+from thespian_dc.model.settings import Local, Settings
+from thespian_dc.shell.systems import create_probe
+from thespian_dc.shell.talk import Talk
+
+SQLITE = "sqlite:///"
+PROBE_WITHIN_S = 60.0
+
+
+def check_settings(settings: Settings, simple: bool) -> Settings:
+    """The settings with absolute paths, as the actor system's processes need them: they run in
+    another folder. SettingsError and its kin where something cannot be."""
+    names = [
+        EntityType.of(one, settings.slices, importable=not simple).name for one in settings.entities
+    ]
+    if len(set(names)) != len(names):
+        raise SettingsError(f"an entity type stands twice: {', '.join(sorted(names))}")
+    if not simple and settings.journal.startswith("memory:") and settings.entities:
+        raise SettingsError(
+            "journal 'memory:' lives in one process, this node has several; use sqlite:///path"
+        )
+    if simple:
+        _check_simple(settings)
+    return dataclasses.replace(
+        settings,
+        journal=absolute(settings.journal),
+        projections=tuple(
+            dataclasses.replace(
+                one,
+                positions=absolute(one.positions),
+                source=dataclasses.replace(one.source, journal=absolute(one.source.journal))
+                if isinstance(one.source, Local)
+                else one.source,
+            )
+            for one in settings.projections
+        ),
+        entities=tuple(settings.entities),
+        streams=tuple(settings.streams),
+    )
+
+
+def entity_types(settings: Settings) -> list[str]:
+    entities: list[Any] = list(settings.entities)
+    return [one.entity_type for one in entities]
+
+
+def absolute(url: str) -> str:
+    """A relative sqlite URL made absolute by this process's folder; any other as it is."""
+    if not url.startswith(SQLITE) or url.startswith(f"{SQLITE}/"):
+        return url
+    path, question, options = url[len(SQLITE) :].partition("?")
+    return f"{SQLITE}{Path(path).absolute()}{question}{options}"
+
+
+def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
+    """NotImportableError where the actor system cannot run a class of the settings, the journal's
+    error where it cannot be opened there, or holds other slice counts."""
+    things: list[Any] = [*settings.entities, *(one.handler for one in settings.projections)]
+    things += [one.transform for one in settings.streams if one.transform is not None]
+    located = []
+    for thing in things:
+        name, path, print_ = locate(thing)
+        if thing.__module__ == "__main__":
+            raise NotImportableError(
+                name,
+                path,
+                "__main__ is another program in another process; move it to a module of its own",
+            )
+        located.append((name, path, print_))
+    probe = create_probe(system, PROBE_ACTOR)
+    slices = dict.fromkeys(entity_types(settings), settings.slices)
+    journal = settings.journal if settings.entities or settings.streams else ""
+    question = ("probe", located, journal, slices)
+    answer: Any = talk.ask(probe, question, tuple, PROBE_WITHIN_S)
+    if answer is None:
+        raise NodeStartError(settings.service, "a probe in the actor system did not answer")
+    _, missing, error = answer
+    for name, remedy in missing:
+        raise NotImportableError(name, {n: p for n, p, _ in located}[name], remedy)
+    if error is not None:
+        raise error
+
+
+def _check_simple(settings: Settings) -> None:
+    if settings.streams:
+        raise NotSupportedError(
+            "a stream on simpleSystemBase", "it serves other processes, and nothing runs here "
+            "between two calls; test it on multiprocTCPBase"
+        )  # fmt: skip
+    for one in settings.projections:
+        if not isinstance(one.source, Local):
+            raise NotSupportedError(
+                f"projection {one.name!r} of a remote stream on simpleSystemBase",
+                "test its handler over Local(...), or on multiprocTCPBase",
+            )
