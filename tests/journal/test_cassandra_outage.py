@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -161,30 +163,99 @@ def _answers(journal: Journal) -> bool:
     return True
 
 
-def test_a_paused_server_answers_unknown_and_applies_late(
-    server: EmbeddedCassandra, url: str
-) -> None:
-    """The client gave up, the server did not: the commit is in the log after UNKNOWN was said."""
+def test_a_paused_server_answers_unknown(server: EmbeddedCassandra, url: str) -> None:
+    """SIGSTOP for longer than the client waits: the append may or may not come, and is resolved."""
     journal = open_journal(f"{url}?timeout_s=4.5")
     appender = Appender(journal, SliceKey("paused", 0))
     appender.take_over()
-    record = pack_record(Record(EVENT, "a", 1, "Added:1", b"x"))
-    commit = make_commit(appender.key, 0, os.urandom(16), appender.epoch, 1, [("a", record)])
+    appender.start()
+    eventually(lambda: appender.done, deadline_s=10)
     server.pause()
     try:
-        (answer,) = append_wait(journal, [commit])
+        eventually(lambda: appender.last, deadline_s=20)
+        assert appender.last is not None
+        assert appender.last.outcome is Outcome.UNKNOWN, appender.last
+        with pytest.raises(JournalUnavailableError):
+            journal.find_head(appender.key)
     finally:
         server.resume()
-    assert answer.outcome is Outcome.UNKNOWN, answer
     eventually(lambda: _answers(journal), deadline_s=30)
-    eventually(lambda: journal.head_at(appender.key, 0) == (1, appender.epoch), deadline_s=30)
-    row = journal.commit_at(appender.key, 0)
-    assert row is not None
-    assert row.write_id == commit.write_id
-    (again,) = append_wait(journal, [commit])
-    assert again.outcome is Outcome.CONFLICT
-    assert [c.write_id for c in journal.read(appender.key, 0)] == [commit.write_id]
+    print(f"in flight when the server was paused: {appender.resolve()}")
+    check_log(journal, appender)
     journal.close()
+
+
+def test_an_append_that_arrives_late_is_in_the_log_after_unknown(
+    server: EmbeddedCassandra, url: str
+) -> None:
+    """The client gave up while the request was on its way; the server knows nothing of that."""
+    with Gate(server.port) as gate:
+        journal = open_journal(url.replace(f":{server.port}", f":{gate.port}") + "?timeout_s=4.5")
+        appender = Appender(journal, SliceKey("late", 0))
+        appender.take_over()
+        record = pack_record(Record(EVENT, "a", 1, "Added:1", b"x"))
+        commit = make_commit(appender.key, 0, os.urandom(16), appender.epoch, 1, [("a", record)])
+        gate.hold()
+        (answer,) = append_wait(journal, [commit])
+        assert answer.outcome is Outcome.UNKNOWN, answer
+        gate.release()
+        eventually(lambda: journal.head_at(appender.key, 0) == (1, appender.epoch), deadline_s=30)
+        row = journal.commit_at(appender.key, 0)
+        assert row is not None
+        assert row.write_id == commit.write_id
+        (again,) = append_wait(journal, [commit])
+        assert again.outcome is Outcome.CONFLICT
+        assert [c.write_id for c in journal.read(appender.key, 0)] == [commit.write_id]
+        journal.close()
+
+
+class Gate:
+    """A way to the server that can be shut: what a client sends waits until it is opened."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open = threading.Event()
+        self._open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Gate:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.set()
+        self._listener.close()
+        for one in self._sockets:
+            one.close()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            for source, target, gated in ((client, server, True), (server, client, False)):
+                way = (source, target, gated)
+                threading.Thread(target=self._forward, args=way, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, gated: bool) -> None:
+        try:
+            while some := source.recv(65536):
+                if gated:
+                    self._open.wait()
+                target.sendall(some)
+        except OSError:
+            return
 
 
 def test_an_unreachable_server_is_named() -> None:
