@@ -8,7 +8,7 @@ with what was written.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.entities import Added
 from thespian_dc import Envelope, SqlProjectionHandler, Transaction
@@ -76,4 +76,15 @@ class HandlerW(SqlProjectionHandler):
         Clock.last_s = time.perf_counter()
 
 
-HANDLERS: dict[str, Any] = {"S": HandlerS, "W": HandlerW}
+class HandlerL(SqlProjectionHandler):
+    """Notes each event's age; its amount is the monotonic time in nanoseconds when it was sent."""
+
+    ages_ns: ClassVar[list[int]] = []
+    last: ClassVar[dict[str, int]] = {}
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        self.ages_ns.append(time.monotonic_ns() - event.payload.amount)
+        self.last[event.entity_id] = event.seq_nr
+
+
+HANDLERS: dict[str, Any] = {"S": HandlerS, "W": HandlerW, "L": HandlerL}

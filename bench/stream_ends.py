@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 
 from bench.entities import Account, Added
-from bench.handlers import HANDLERS, Clock
+from bench.handlers import HANDLERS, Clock, HandlerL
 from bench.harness import digest
 from bench.process import say, serve, wait_for_end
 from thespian_dc import Projection, Remote, Stream
+from thespian_dc.projection.api import ProjectionStatus, RunningProjection
 
 DEADLINE_S = 240.0
 
@@ -27,9 +29,7 @@ def produce(journal: str) -> None:
     server.stop()
 
 
-def consume(port: int, positions: str, handler: str, events: int) -> None:
-    """Handle `events` events; says how long it took from the first to the last, and what came
-    out."""
+def start(port: int, positions: str, handler: str) -> RunningProjection:
     from thespian_dc.projection.api import start_projection
     from thespian_dc.stream.client import RemoteSource
 
@@ -38,12 +38,34 @@ def consume(port: int, positions: str, handler: str, events: int) -> None:
         "sums", source=remote, handler=HANDLERS[handler], positions=f"sqlite:///{positions}",
         events=[Added],
     )  # fmt: skip
-    started, cpu = time.perf_counter(), time.process_time()
-    running = start_projection(projection, lambda: RemoteSource(remote, "bench/sums"))
-    while (status := running.status()).events < events:
-        if time.perf_counter() - started > DEADLINE_S or status.phase == "halted":
+    return start_projection(projection, lambda: RemoteSource(remote, "bench/sums"))
+
+
+def wait(running: RunningProjection, arrived: Callable[[ProjectionStatus], bool]) -> None:
+    """Until its status says so; a poll per 10 ms does not disturb it."""
+    until = time.perf_counter() + DEADLINE_S
+    while not arrived(status := running.status()):
+        if time.perf_counter() > until or status.phase == "halted":
             raise TimeoutError(f"the projection did not come to its end: {status}")
         time.sleep(0.01)
+
+
+def follow(port: int, positions: str, events: int) -> None:
+    """Handle `events` events as they come; says when it runs, and then their ages."""
+    running = start(port, positions, "L")
+    wait(running, lambda status: status.phase == "running")
+    say(running=True)
+    wait(running, lambda status: status.events >= events)
+    running.stop()
+    say(ages_ns=HandlerL.ages_ns, last=HandlerL.last)
+
+
+def consume(port: int, positions: str, handler: str, events: int) -> None:
+    """Handle `events` events; says how long it took from the first to the last, and what came
+    out."""
+    started, cpu = time.perf_counter(), time.process_time()
+    running = start(port, positions, handler)
+    wait(running, lambda status: status.events >= events)
     cpu = time.process_time() - cpu
     running.stop()
     rows = sqlite3.connect(positions).execute("select entity_id, count, amount, last from sums")
@@ -66,4 +88,4 @@ def peak_rss_mib() -> int:
 
 
 if __name__ == "__main__":
-    serve({"produce": produce, "consume": consume})
+    serve({"produce": produce, "consume": consume, "follow": follow})

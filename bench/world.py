@@ -18,8 +18,8 @@ from thespian.actors import ActorSystem
 
 from bench.entities import TEXT, Add
 from bench.harness import digest, must_equal, percentiles_ms
-from thespian_dc import Client, Settings
-from thespian_dc.journal.api import open_journal
+from thespian_dc import Client, Node, Settings
+from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
 
@@ -53,8 +53,6 @@ def actor_system() -> Iterator[ActorSystem]:
 @contextlib.contextmanager
 def serving(system: ActorSystem, settings: Settings) -> Iterator[Client]:
     """The node's client, once it answers."""
-    from thespian_dc import Node
-
     node = Node.start(system, settings)
     client = Client.connect(system, service=settings.service, timeout_s=30)
     try:
@@ -62,6 +60,11 @@ def serving(system: ActorSystem, settings: Settings) -> Iterator[Client]:
     finally:
         client.close()
         node.stop()
+
+
+def node_of(system: ActorSystem, settings: Settings) -> Node:
+    """The node that `serving` started: starting it again with the same settings finds it."""
+    return Node.start(system, settings)
 
 
 class Load:
@@ -150,12 +153,11 @@ class Server:
 @contextlib.contextmanager
 def cassandra(commitlog_sync: str = "periodic") -> Iterator[tuple[Server, str]]:
     """A fresh server and the URL of an empty journal in its keyspace `bench`."""
-    from thespian_dc.journal.cassandra.schema import apply
     from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
     with EmbeddedCassandra(commitlog_sync=commitlog_sync) as running:
-        url = f"cassandra://127.0.0.1:{running.port}/bench"
-        apply(url)
+        url = running.url("bench")
+        apply_schema(url)
         server = Server(running.port, commitlog_sync)
         try:
             yield server, url
