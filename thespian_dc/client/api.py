@@ -19,11 +19,13 @@ from typing import Any
 
 from thespian.actors import ActorSystem
 
+from thespian_dc.client.inline_link import InlineLink
 from thespian_dc.client.link import Link
 from thespian_dc.client.sinks import Batch, LoopSink, Waiter, is_error, outcome
 from thespian_dc.entity.router_core import Outgoing
 from thespian_dc.model.errors import AskTimeoutError
 from thespian_dc.shell.frames import pack
+from thespian_dc.shell.systems import SIMPLE, kind_of
 
 GRACE_S = 2.0  # the I/O thread says that time is over; beyond this it is asked no more
 TELL_TIMEOUT_S = 60.0
@@ -36,7 +38,7 @@ class Client:
         self.service = service
         self._system, self._commands_max = system, commands_max
         self._lock = Lock()
-        self._link = Link(system, service, commands_max)
+        self._link = self._new_link()
         self._loops: dict[asyncio.AbstractEventLoop, LoopSink] = {}
 
     @classmethod
@@ -91,14 +93,19 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _live(self) -> Link:
+    def _new_link(self) -> Link | InlineLink:
+        if kind_of(self._system) == SIMPLE:
+            return InlineLink(self._system, self.service)
+        return Link(self._system, self.service, self._commands_max)
+
+    def _live(self) -> Link | InlineLink:
         """This process's link: a forked child has the parent's object and not its thread."""
         if self._link.pid != os.getpid():
             with self._lock:
                 if self._link.pid != os.getpid():
                     self._link.leave_to_parent()
                     self._loops = {}
-                    self._link = Link(self._system, self.service, self._commands_max)
+                    self._link = self._new_link()
         return self._link
 
     def _loop_sink(self) -> LoopSink:

@@ -42,7 +42,8 @@ def check_asked(system: Any, running: dict[str, Any]) -> None:
         if not own and name in running and running[name] != asked:
             raise WrongActorSystemError(name, repr(asked), repr(running[name]))
     asked_port = system.capabilities.get("Admin Port")
-    address = getattr(system._systemBase.adminAddr, "addressDetails", None)
+    admin = getattr(system._systemBase, "adminAddr", None)
+    address = getattr(admin, "addressDetails", None)
     if asked_port is not None and address is not None and address.sockname[1] != asked_port:
         what = "Admin Port"
         raise WrongActorSystemError(what, str(asked_port), str(address.sockname[1]))
