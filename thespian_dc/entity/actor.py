@@ -28,6 +28,7 @@ from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import EntityRef, ReplyAddress, Status
 from thespian_dc.entity.recording import Recorded, deletion
+from thespian_dc.entity.type_actor import find_type_address
 from thespian_dc.model.entity_errors import EffectError, RevisionConflictError
 from thespian_dc.shell.frames import pack
 
@@ -203,7 +204,7 @@ class EntityActor(ActorTypeDispatcher):
     # --- alone: an actor of its own ---
     def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Only where the class was created by createActor; a host does not come this way."""
-        return receive(self, message, sender)
+        return receive(self, message, sender, find_type_address)
 
     def _not_begun(self, message: Any, sender: Any) -> None:
         """Alone, and nobody has said yet which entity this is."""

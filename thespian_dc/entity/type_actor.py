@@ -13,10 +13,20 @@ from uuid import uuid4
 from thespian_dc.entity.protocol import Command, CommandFrame, ReplyFrame, ToEntity
 from thespian_dc.entity.router import Outgoing, Router
 from thespian_dc.model.errors import UnexpectedMessageError
+from thespian_dc.shell import simple
 from thespian_dc.shell.addresses import address_of, text_of
 from thespian_dc.shell.frames import pack
 from thespian_dc.shell.leaf_actor import LeafActor
-from thespian_dc.shell.protocol import Begin, GetRoutes, LeafSpec, Routes
+from thespian_dc.shell.protocol import (
+    Begin,
+    GetRoutes,
+    GetStatus,
+    LeafSpec,
+    Routes,
+    Status,
+    coordinator_name,
+)
+from thespian_dc.shell.talk import Talk
 
 TYPE_ACTOR = "thespian_dc.entity.type_actor.TypeActor"
 DELIVER_WITHIN_S = 60.0
@@ -25,6 +35,27 @@ DELIVER_WITHIN_S = 60.0
 def type_leaf(service: str, entity_type: str) -> LeafSpec:
     """The leaf that is a type's address."""
     return LeafSpec(f"thespian_dc:{service}:type:{entity_type}", "types", TYPE_ACTOR, entity_type)
+
+
+def find_type_address(actor: Any, service: str, entity_type: str) -> Any:
+    """Where a node of the actor's own system takes `Command`s for the type; None: none serves it.
+
+    Asks the Admin and the coordinator, and waits for their answers: some milliseconds.
+    """
+    if type(actor._myRef).__module__.endswith("simpleSystemBase"):
+        system = actor._myRef._system
+        host = simple.instance_of(system, coordinator_name(service))
+        served = host.settings.entities if host is not None else ()
+        names = [entity.entity_type for entity in served]
+        return host.myAddress if entity_type in names else None
+    with Talk.of_actor(actor) as talk:
+        coordinator = talk.coordinator(service)
+        status = talk.ask(coordinator, GetStatus(), Status, 5.0) if coordinator else None
+        served = status.settings.entities if status and status.settings else ()
+        if entity_type not in [entity.entity_type for entity in served]:
+            return None
+        text = talk.leaf_address(coordinator, type_leaf(service, entity_type))
+    return address_of(text) if text else None
 
 
 class TypeActor(LeafActor):
