@@ -79,7 +79,7 @@ class SliceWriter:
         self._tokens: list[bytes] = []
         self._seen_epoch: int | None = None
         self._time_us = 0
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[Entry] = deque()  # bounded by the host: limits.waiting_max commands
         self._commit: Commit | None = None
         self._in_flight: list[Entry] = []
         self._unresolved = False
@@ -304,7 +304,8 @@ class SliceWriter:
             return []
         culprit, self._refusals = entries[0], 0
         behind = [e for e in self._queue if e.entity_id == culprit.entity_id]
-        self._queue = deque(e for e in self._queue if e.entity_id != culprit.entity_id)
+        others = (e for e in self._queue if e.entity_id != culprit.entity_id)
+        self._queue = deque(others)  # bounded by what it was
         return [NotWritten(self.key, culprit, reason, behind)]
 
     # --- moving between phases ---
