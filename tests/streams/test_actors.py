@@ -140,6 +140,14 @@ def test_command_to_remote_handler(admin: Any, tmp_path: Path) -> None:
         status = eventually(lambda: projections(system, ranking)[0], 30)
         assert (status["name"], status["error"]) == ("counts", "")
         eventually(lambda: projections(system, ranking)[0]["phase"] == "running", 30)
+        with Client.connect(system, service="shop") as client:
+            # The host hears of the new producer with its peers, and rings it from then on.
+            hinted = (
+                client.entity("counter", "c-0").ask(Add(0), timeout_s=20)
+                and (facts(system, coordinator, "shop:producer") or {}).get("hints")
+                for _ in range(200)
+            )
+            assert any(hinted)
         system.ask(ranking, StopNode(2.0), 20)
     finally:
         system.ask(coordinator, StopNode(2.0), 20)

@@ -66,7 +66,7 @@ class HostActor(LeafActor):
         self._routes_seen: dict[str, TypeRoutes] = {}
         self._settling: dict[str, tuple[Any, int]] = {}
         self._elsewhere: dict[SliceKey, Route] = {}
-        self._publishing = Publishing(self.outbox)
+        self._publishing = Publishing()
         self._round: list[Commit] = []
         self._ack_us = 0
         self._draining = False
@@ -153,7 +153,7 @@ class HostActor(LeafActor):
         self._end_round()
 
     def next_tick_us(self) -> int:
-        due = [self._core.wakeup_us(), self._router.wakeup_us(), self._publishing.due_us()]
+        due = [self._core.wakeup_us(), self._router.wakeup_us()]
         if self._answers.owes_acks():
             due.append(self._ack_us)
         return min((one for one in due if one is not None), default=self._report_us)
@@ -220,7 +220,7 @@ class HostActor(LeafActor):
             commits, self._round = self._round, []
             self._threads.append(commits)
         self._answers.flush()
-        self._publishing.flush(now_us())
+        self._publishing.flush()
 
     def _answer(self, answer: do.Answer) -> None:
         if not isinstance(answer.value, Route):

@@ -1,8 +1,8 @@
 """Hints from a node's hosts to its producers: fresh commits, over a Unix socket of this machine.
 
-A Thespian message takes a host and a producer a millisecond each way to make and to read; a datagram takes some
-microseconds, and hints may be lost: polling is the truth. The socket lies in a folder that only this user may
-enter; where there is no such folder there are no hints.
+A Thespian message takes a host and a producer a millisecond each way to make and to read; a
+datagram takes some microseconds, and hints may be lost: polling is the truth. The socket lies in a
+folder that only this user may enter; where there is no such folder there are no hints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
@@ -23,12 +23,14 @@ from thespian_dc.model.record import Commit
 
 HINT_BYTES_MAX = 32 << 10
 """Of commits in one hint; more than that is told by heads alone."""
-DATAGRAM_BYTES_MAX = 160 << 10  # 1,024 heads of the longest type names' usual kin, and commits
+DATAGRAM_BYTES_MAX = 200 << 10  # what Linux lets pass unless told otherwise
 PATH_BYTES_MAX = 100
+HINTS_AT_ONCE = 64
 
 
 class Hint(NamedTuple):
-    """commits: durable, in order per slice. heads: of slices of which more came than a hint holds."""
+    """commits: durable, in order per slice. heads: of slices of which more came than a hint
+    holds."""
 
     commits: Sequence[Commit]
     heads: Mapping[SliceKey, int]
@@ -44,15 +46,19 @@ def hint_of(commits: Sequence[Commit]) -> Hint:
 def pack_hint(hint: Hint) -> bytes:
     """The datagram."""
     commits = [
-        (*c.key, c.base_offset, c.count, c.write_id, c.epoch, c.time_us, c.heads, c.body, c.checksum)
-        for c in hint.commits
-    ]
+        (
+            *one.key, one.base_offset, one.count, one.write_id, one.epoch, one.time_us, one.heads,
+            one.body, one.checksum,
+        )
+        for one in hint.commits
+    ]  # fmt: skip
     packed: bytes = msgpack.packb([commits, [(*key, head) for key, head in hint.heads.items()]])
     return packed
 
 
 def unpack_hint(datagram: bytes) -> Hint:
-    """What `pack_hint` got; an empty hint for anything else. A commit's checksum is its taker's to check."""
+    """What `pack_hint` got; an empty hint for anything else. A commit's checksum is its taker's to
+    check."""
     try:
         commits, heads = msgpack.unpackb(datagram)
         return Hint(
@@ -84,7 +90,7 @@ class Ringer:
 
 
 class Bell:
-    """The producer's end: bound to its actor address until `close`. OSError, SettingsError-free: see `open_bell`."""
+    """The producer's end, until `close`; made by `open_bell`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -98,10 +104,10 @@ class Bell:
         return self._socket.fileno()
 
     def hints(self) -> list[Hint]:
-        """What rang since, in order; at most 64 at a time."""
+        """What rang since, in order; at most HINTS_AT_ONCE, the rest keeps it readable."""
         found: list[Hint] = []
         with suppress(BlockingIOError):
-            while len(found) < 64:
+            while len(found) < HINTS_AT_ONCE:
                 found.append(unpack_hint(self._socket.recv(DATAGRAM_BYTES_MAX)))
         return found
 
@@ -112,7 +118,8 @@ class Bell:
 
 
 def open_bell(address: str) -> Bell | None:
-    """The bell of the producer at this actor address; None where this machine has no place for it."""
+    """The bell of the producer at this actor address; None where this machine has no place for
+    it."""
     path = _path_of(address)
     try:
         return Bell(path) if path is not None else None

@@ -7,8 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.shell.doorbell import open_bell
 from thespian_dc.shell.leaf_actor import LeafActor
-from thespian_dc.shell.protocol import Begin, PublishedFrame
+from thespian_dc.shell.protocol import Begin
 
 if TYPE_CHECKING:  # grpc: never imported where this class is only looked at, or forked from
     from thespian_dc.stream.server import StreamServer
@@ -19,7 +20,7 @@ RETRY_US = 1_000_000
 
 
 class ProducerActor(LeafActor):
-    """Begin.settings is a StartProducer. Hosts send it PublishedFrames, which it never answers."""
+    """Begin.settings is a StartProducer. Hosts of its node ring its bell (shell/doorbell.py)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,11 +45,10 @@ class ProducerActor(LeafActor):
             self._error = str(error)
             log.warning("producer_not_started", extra={"error": self._error})
             return
+        bell = open_bell(self.address)
+        if bell is not None:
+            server.listen_to(bell)
         self._server, self._error = server, ""
-
-    def on_message(self, message: Any, sender: Any) -> None:
-        if isinstance(message, PublishedFrame) and self._server is not None:
-            self._server.push(message.commits, message.heads)
 
     def on_tick(self, now: int) -> None:
         if self._server is None and now >= self._retry_us:
@@ -57,12 +57,14 @@ class ProducerActor(LeafActor):
             self._open(self.begun)
 
     def facts(self) -> dict[str, Any]:
-        """port: where it listens; calls: open streams; reads: of the journal, over all streams."""
+        """port: where it listens; calls: open streams; reads: of the journal, over all streams;
+        hints: from hosts."""
         server = self._server
         return {
             "port": self._port,
             "calls": server.calls if server else 0,
             "reads": server.reads if server else 0,
+            "hints": server.hints if server else 0,
             "error": self._error,
         }
 

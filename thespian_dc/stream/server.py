@@ -18,10 +18,10 @@ import grpc.aio
 
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.errors import ThespianDcError
-from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
+from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.protocol import StartProducer
@@ -65,6 +65,9 @@ class StreamServer:
         self._streams: dict[str, OpenStream] = {}
         self._calls: set[PullCall] = set()  # bounded by CALLS_MAX
         self._server: grpc.aio.Server | None = None
+        self._bell: Bell | None = None
+        self.hints = 0
+        """Rings of hosts so far."""
         self._health = Health([SERVICE])
         self._following: list[asyncio.Task[None]] = []
 
@@ -79,12 +82,18 @@ class StreamServer:
             self.stop()
             raise
 
-    def push(
-        self, commits: Sequence[Commit], heads: Sequence[tuple[SliceKey, int]] = ()
-    ) -> None:
-        """Fresh, durable commits, or bare heads: a hint for consumers at the tail."""
+    def push(self, commits: Sequence[Commit]) -> None:
+        """Fresh, durable commits: a hint for consumers at the tail."""
         if self._loop is not None:
-            self._loop.loop.call_soon_threadsafe(self._push, commits, heads)
+            self._loop.loop.call_soon_threadsafe(self._push, Hint(commits, {}))
+
+    def listen_to(self, bell: Bell) -> None:
+        """Take hints from hosts of this machine; the server closes the bell when it stops."""
+        if self._loop is not None:
+            self._bell = bell
+            self._loop.loop.call_soon_threadsafe(
+                self._loop.loop.add_reader, bell.fileno(), self._on_bell, bell
+            )
 
     def stop(self, grace_s: float = 0.5) -> None:
         """Refuse new calls, end the open ones as UNAVAILABLE, release everything. Idempotent."""
@@ -157,6 +166,9 @@ class StreamServer:
         return port
 
     async def _stop(self, grace_s: float) -> None:
+        if self._bell is not None:
+            asyncio.get_running_loop().remove_reader(self._bell.fileno())
+            self._bell.close()
         if self._server is not None:
             self._health.set_serving(False)
             for call in list(self._calls):
@@ -166,14 +178,17 @@ class StreamServer:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
 
-    def _push(
-        self, commits: Sequence[Commit], heads: Sequence[tuple[SliceKey, int]]
-    ) -> None:
+    def _on_bell(self, bell: Bell) -> None:
+        for hint in bell.hints():
+            self.hints += 1
+            self._push(hint)
+
+    def _push(self, hint: Hint) -> None:
         for tail in self._tails():
-            for commit in commits:
+            for commit in hint.commits:
                 if commit.key.entity_type == tail.entity_type:
                     tail.push(commit)
-            for key, head in heads:
+            for key, head in hint.heads.items():
                 if key.entity_type == tail.entity_type:
                     tail.push_head(key.slice, head)
 
