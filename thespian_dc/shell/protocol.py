@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.record import Commit
-
 
 def coordinator_name(service: str) -> str:
     """The global name of a service's coordinator in its actor system."""
@@ -182,16 +179,3 @@ class Drain:
 
     def __str__(self) -> str:
         return "Drain"
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedFrame:
-    """From a host to a producer: fresh, durable commits, in order per slice. A hint, never
-    answered: losing one costs the producer a poll's delay."""
-
-    commits: tuple[Commit, ...]
-    heads: tuple[tuple[SliceKey, int], ...] = ()
-    """Heads of slices of which more came than a frame should hold."""
-
-    def __str__(self) -> str:
-        return "PublishedFrame"
