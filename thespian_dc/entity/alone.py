@@ -23,9 +23,7 @@ from thespian_dc.entity.protocol import Command, ReplyAddress
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.ids import SliceKey, check_name, slice_of
 from thespian_dc.model.settings import Settings
-from thespian_dc.shell.addresses import address_of
 from thespian_dc.shell.frames import unpack
-from thespian_dc.shell.protocol import GetStatus, Status
 
 LOOK_AGAIN_US = 500_000
 """How often a slice that was lost is claimed again while commands wait for it."""
@@ -68,27 +66,7 @@ FindHost = Callable[[Any, str, str], Any]
 """(actor, service, entity_type) -> where a node takes `Command`s for the type, or None."""
 
 
-def find_host(actor: Any, service: str, entity_type: str) -> Any:
-    """The type's address at the service's node in this actor system, or None: no node serves it.
-
-    Blocks for some milliseconds. On simpleSystemBase there is nobody to ask: None.
-    """
-    from thespian_dc.entity.type_actor import type_leaf
-    from thespian_dc.shell.talk import Talk
-
-    if not hasattr(actor._myRef, "transport"):
-        return None
-    with Talk.of_actor(actor) as talk:
-        coordinator = talk.coordinator(service)
-        status = talk.ask(coordinator, GetStatus(), Status, 5.0) if coordinator else None
-        served = status.settings.entities if status and status.settings else ()
-        if entity_type not in [one.entity_type for one in served]:
-            return None
-        address = talk.leaf_address(coordinator, type_leaf(service, entity_type))
-    return address_of(address) if address else None
-
-
-def receive(actor: Any, message: Any, sender: Any, find: FindHost = find_host) -> None:
+def receive(actor: Any, message: Any, sender: Any, find: FindHost) -> None:
     """A message to an entity class that is an actor of its own."""
     if actor._alone is not None:
         actor._alone.receive(message, sender)
