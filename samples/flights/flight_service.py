@@ -20,9 +20,13 @@ from aircraft import Aircraft, RecordFlight
 from flights import Flight, read_flights
 from thespian.actors import ActorSystem
 
-from thespian_dc import Client, Node, Settings, Stream
+from thespian_dc import Client, Limits, Node, Settings, Stream
 
 RESEND_EVERY = 97
+RESEND_TOGETHER = 5
+KNOWN_COMMANDS = 512
+"""An entity remembers the ids of so many commands. Within the 500 flights between a command and its
+second sending, the stand-in for unassigned aircraft takes more than the default on a stormy day."""
 IN_FLIGHT = 4000
 
 
@@ -38,7 +42,7 @@ def commands(first: int, until: int) -> Iterator[tuple[str, str, Any, str]]:
         yield command_of(flight)
         if number % RESEND_EVERY == 0:
             again.append(flight)
-        if len(again) == 100:
+        if len(again) == RESEND_TOGETHER:
             yield from map(command_of, again)
             again.clear()
     yield from map(command_of, again)
@@ -61,6 +65,7 @@ def main() -> None:
                 entities=[Aircraft],
                 streams=[Stream("aircraft", Aircraft)],
                 listen=options.listen,
+                limits=Limits(known_commands=KNOWN_COMMANDS),
             ),
         )
         client = Client.connect(system, service="flights")
