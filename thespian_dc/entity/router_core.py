@@ -5,7 +5,8 @@ out: SendFrame | AskRoutes | Deliver
 Laws:
 - Commands of one entity reach its host in the order of `submit`: a slice that moves (its host says
   NOT_OWNER) is held until all its commands are back, then sent on in order.
-- At most `window` frames per host are not acknowledged; what comes meanwhile makes the next frame.
+- At most `window` frames per host are not acknowledged, one of them on its way; what comes
+  meanwhile makes the next frame.
 - An unacknowledged frame is sent again with the same number and the same ids; commands whose host
   is gone, or whose slice has a new epoch, are sent again to the new one. Hosts drop what they know.
 - Every command ends in exactly one Deliver: an answer, or an error when its time is over. One that
@@ -116,6 +117,10 @@ class _Link:
         self.queue: deque[Outgoing] = deque()  # bounded by commands_max
         self.frames: dict[int, _Frame] = {}
         self.suspect_until_us = 0
+
+    def is_free(self) -> bool:
+        """No frame is on its way: of two that are, Thespian may let the later one overtake."""
+        return not any(frame.under_way for frame in self.frames.values())
 
 
 class RouterCore:
@@ -241,7 +246,7 @@ class RouterCore:
                     self._time_out(self._commands[correlation], timeout_s, actions)
         for link in self._links.values():
             for frame_nr, frame in link.frames.items():
-                if not frame.under_way and frame.resend_us <= now_us:
+                if frame.resend_us <= now_us and link.is_free():
                     frame.under_way = True
                     left = [c for c in frame.commands if not c.done and c.link is link]
                     actions.append(SendFrame(link.address, frame_nr, left))
@@ -378,7 +383,7 @@ class RouterCore:
 
     def _pump_all(self, now_us: int, actions: list[Action]) -> None:
         for link in self._links.values():
-            while link.queue and len(link.frames) < self.window:
+            while link.queue and len(link.frames) < self.window and link.is_free():
                 commands = self._next_frame(link)
                 if not commands:
                     break

@@ -1,0 +1,145 @@
+"""Actor systems and nodes for the process tests. Every process is recorded by pid and start time,
+and ended: forked actors carry no mark of the test in their environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from thespian.actors import ActorSystem
+
+from tests.left_behind import started_at
+from tests.processes.shop import Counter
+from thespian_dc.model.settings import Settings
+from thespian_dc.node import Node
+from thespian_dc.testkit.eventually import eventually
+
+ROLES = ("hosts", "producers", "consumers", "types")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """One actor system of its own, whatever else runs in this process."""
+
+    def __init__(self, method: str = "fork") -> None:
+        self.capabilities = {"Admin Port": free_port(), "Process Startup Method": method}
+        self._seen: dict[int, str] = {}
+        before = _children(1) | _children(os.getpid())
+        self.system: Any = ActorSystem(
+            "multiprocTCPBase", dict(self.capabilities), transientUnique=True
+        )
+        new = (_children(1) | _children(os.getpid())) - before
+        self.admin = next(iter(pid for pid in new if _is_mine(pid)), 0)
+        self.record()
+
+    def record(self) -> None:
+        """Remember the Admin and whatever it has started by now."""
+        for pid in {self.admin, *_children(self.admin)} - {0}:
+            self._seen.setdefault(pid, started_at(pid))
+
+    def start(self, settings: Settings) -> Node:
+        node = Node.start(self.system, settings)
+        self.record()
+        return node
+
+    def alive(self) -> set[int]:
+        return {pid for pid, at in self._seen.items() if _runs(pid, at)}
+
+    def close(self) -> None:
+        self.record()
+        self.system.shutdown()
+        try:
+            eventually(lambda: not self.alive(), deadline_s=10)
+        except AssertionError:
+            for pid in self.alive():
+                os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            for pid in self.alive():
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """As if the machine lost power."""
+        self.record()
+        for pid in self.alive():
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def running(method: str = "fork") -> Iterator[Running]:
+    one = Running(method)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def shop(folder: Path, **more: Any) -> Settings:
+    """Counters over one SQLite file in `folder`."""
+    more.setdefault("entities", [Counter])
+    return Settings(service="shop", journal=f"sqlite:///{folder}/shop.db", **more)
+
+
+def hosts(node: Node) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = node.status()["hosts"]
+    return found
+
+
+def pids(node: Node) -> set[int]:
+    status = node.status()
+    return {leaf["pid"] for role in ROLES for leaf in status[role] if leaf["pid"]}
+
+
+def owned(*nodes: Node) -> list[int]:
+    """How many slices each host of each node owns."""
+    return [len(host.get("owned", ())) for node in nodes for host in hosts(node)]
+
+
+def serves(slices: int, *nodes: Node) -> Callable[[], bool]:
+    return lambda: sum(owned(*nodes)) == slices and all(owned(*nodes))
+
+
+def _children(pid: int) -> set[int]:
+    return {
+        int(entry.name)
+        for entry in Path("/proc").glob("[0-9]*")
+        if _parent(int(entry.name)) == pid
+    }
+
+
+def _parent(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[1]) if len(fields) > 1 else -1
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        text = (Path("/proc") / str(pid) / "stat").read_text()
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def _runs(pid: int, at: str) -> bool:
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX" and started_at(pid) == at
+
+
+def _is_mine(pid: int) -> bool:
+    """Forked or spawned by this process's program, just now."""
+    try:
+        return "Admin" in (Path("/proc") / str(pid) / "comm").read_text() or _parent(pid) in (
+            1, os.getpid()
+        )  # fmt: skip
+    except OSError:
+        return False
