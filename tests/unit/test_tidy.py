@@ -8,6 +8,7 @@ import pickle
 import pkgutil
 import re
 from datetime import date
+from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -132,6 +133,8 @@ def test_the_laws_read_the_whole_package() -> None:
 def _error_classes() -> list[type[errors.ThespianDcError]]:
     for module in pkgutil.iter_modules(model.__path__, model.__name__ + "."):
         importlib.import_module(module.name)
+    for path in (ROOT / laws.PACKAGE / "model").glob("*errors.py"):
+        import_module(f"{laws.PACKAGE}.model.{path.stem}")
     found = [errors.ThespianDcError]
     for known in found:
         found += [kind for kind in known.__subclasses__() if kind not in found]
