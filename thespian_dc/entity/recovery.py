@@ -85,13 +85,13 @@ class Recovery:
             self._queue.append(self._retries.popleft()[1])
         self._start()
 
-    def _start(self, replay: bool = False) -> None:
+    def _start(self) -> None:
         while self._queue and len(self._active) < self._hosted.limits.recoveries_max:
             instance = self._queue.popleft()
             if instance.phase is Phase.RECOVERING:
-                self._read(instance, replay)
+                self._read(instance)
 
-    def _read(self, instance: Instance, replay: bool) -> None:
+    def _read(self, instance: Instance, replay: bool = False) -> None:
         writer = instance.slice.writer
         action = Recover(writer.key, instance.entity_id, writer.head, writer.epoch, replay)
         self._active[action] = instance
