@@ -158,7 +158,10 @@ def refused_after_unknown() -> contextlib.AbstractContextManager[type[Simulation
 
 @contextlib.contextmanager
 def row_read_before_head() -> Iterator[type[Simulation]]:
-    """First the row, then the head: an append applied between the two counts as never written."""
+    """First the row, then the head: an append applied between the two counts as never written.
+
+    With a pause between the reads, as a loop that retries has; the window is there without it too.
+    """
     operate, on_result = SliceWriter._operate, SliceWriter.on_result
     rows: dict[SliceWriter, Commit | None] = {}
 
@@ -173,7 +176,7 @@ def row_read_before_head() -> Iterator[type[Simulation]]:
             return on_result(self, result, now_us)
         if isinstance(result, FoundCommit):
             rows[self] = result.commit
-            return self._go(Phase.READING_HEAD, now_us)
+            return self._go(Phase.READING_HEAD, now_us, failures=6)
         head = getattr(result, "head", None)
         absent = self in rows and rows.pop(self) is None
         if absent and head is not None and head.epoch > self.epoch:

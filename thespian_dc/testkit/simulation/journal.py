@@ -4,7 +4,7 @@ Laws:
 - Each step of an operation is linearizable by itself; between two steps anything may happen. What
   takes several reads in a database takes several steps here.
 - A request is applied once, at any later time, or never. Its answer may be lost: then the caller is
-  told "unknown" after a while, or nothing at all.
+  told "unknown" after a while, or nothing at all; of an append, the answer may still follow.
 - `on_applied` and `on_installed` tell the checker what really happened, when it happened.
 """
 
@@ -52,7 +52,7 @@ class JournalFaults:
 
     lost: float = 0.03
     answer_lost: float = 0.05
-    answer_late: float = 0.03
+    answer_late: float = 0.05
     late: float = 0.10
     refused: float = 0.12
     silent: float = 0.3
@@ -60,8 +60,8 @@ class JournalFaults:
     ask for: they have time-outs of their own, the rest relies on its shell to be told."""
     delay_us: tuple[int, int] = (200, 5_000)
     late_us: tuple[int, int] = (1_000, 2_500_000)
-    answer_late_us: tuple[int, int] = (10_000, 9_000_000)
-    """Beyond the time-outs of slice writers."""
+    answer_late_us: tuple[int, int] = (10_000, 1_000_000)
+    """Often after the time-out."""
     timeout_us: tuple[int, int] = (10_000, 400_000)
 
 
@@ -131,8 +131,9 @@ class SimulatedJournal:
             return
         append = partial(self._append, caller, commit)
         self._request(
-            caller, lambda: _one_step(append), answer, unknown, True, self._faults.silent
-        )
+            caller, lambda: _one_step(append), answer, unknown, True, self._faults.silent,
+            late_too=True,
+        )  # fmt: skip
 
     # --- the way there and back ---
     def _is_refused(self) -> bool:
@@ -161,14 +162,18 @@ class SimulatedJournal:
         unknown: Any,
         writes: bool,
         silent: float,
+        late_too: bool = False,
     ) -> None:
-        """`unknown` is what the caller's own time-out says, unless it is left silent."""
+        """`unknown` is what the caller's own time-out says, unless it is left silent. late_too: an
+        answer that comes after the time-out is passed on as well."""
         world, faults = self._world, self._faults
         fate = self._fate(caller)
         time_out = _nobody if world.chance(silent) else partial(answer, unknown)
         if fate is not Fate.NORMAL:
             world.hit(f"fault: {'write' if writes else 'read'} {fate.value}")
         if fate is Fate.ANSWER_LATE:
+            if late_too:
+                world.after(world.between(*faults.timeout_us), time_out)
             answer = partial(world.after, world.between(*faults.answer_late_us), answer)
         elif fate is not Fate.NORMAL:
             world.after(world.between(*faults.timeout_us), time_out)
