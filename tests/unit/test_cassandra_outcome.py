@@ -91,12 +91,17 @@ def test_a_conditional_write_is_never_sent_again_by_the_driver() -> None:
 
 
 def test_a_plain_write_is_sent_again_a_bounded_number_of_times() -> None:
-    """Index rows and states carry their write time, so a second send changes nothing; forever would."""
+    """Index rows and states carry their write time, so a second send changes nothing; forever would.
+
+    Called as the driver calls it: all but the query by name. A policy that raises there loses the
+    answer, and whoever waits for it waits for ever.
+    """
     policy = SendAgain()
     first, _ = policy.on_request_error(None, QUORUM, error=ServerError(0, "x", None), retry_num=0)
     last, _ = policy.on_request_error(None, QUORUM, error=ServerError(0, "x", None), retry_num=2)
     assert (first, last) == (policy.RETRY_NEXT_HOST, policy.RETHROW)
     timeout, _ = policy.on_write_timeout(
-        None, QUORUM, WriteType.SIMPLE, required_responses=1, received_responses=0, retry_num=0
-    )
+        None, consistency=QUORUM, write_type=WriteType.SIMPLE, required_responses=1,
+        received_responses=0, retry_num=0,
+    )  # fmt: skip
     assert timeout == policy.RETRY_NEXT_HOST

@@ -54,19 +54,16 @@ class SendOnce(RetryPolicy):  # type: ignore[misc]
 
 
 class SendAgain(RetryPolicy):  # type: ignore[misc]
-    """For reads and for plain writes whose second send changes nothing."""
+    """For reads and for plain writes whose second send changes nothing.
+
+    The driver passes all but the query by name.
+    """
 
     def on_read_timeout(self, *_: Any, retry_num: int = 0, **__: Any) -> tuple[int, None]:
         return self._again(retry_num)
 
     def on_write_timeout(
-        self,
-        _query: Any,
-        _consistency: Any,
-        write_type: int,
-        *_: Any,
-        retry_num: int = 0,
-        **__: Any,
+        self, *_: Any, write_type: int, retry_num: int = 0, **__: Any
     ) -> tuple[int, None]:
         if write_type == WriteType.CAS:
             return self.RETHROW, None
