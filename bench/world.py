@@ -142,9 +142,10 @@ def synchronous_of(journal_url: str) -> int:
 class Server:
     """A Cassandra of this benchmark's own, and a session on it."""
 
-    def __init__(self, port: int, commitlog_sync: str) -> None:
+    def __init__(self, port: int, commitlog_sync: str, pid: int) -> None:
         from cassandra.cluster import Cluster
 
+        self.pid = pid
         self.commitlog_sync = commitlog_sync
         self.cluster = Cluster(["127.0.0.1"], port=port)
         self.session: Any = self.cluster.connect()
@@ -158,7 +159,7 @@ def cassandra(commitlog_sync: str = "periodic") -> Iterator[tuple[Server, str]]:
     with EmbeddedCassandra(commitlog_sync=commitlog_sync) as running:
         url = running.url("bench")
         apply_schema(url)
-        server = Server(running.port, commitlog_sync)
+        server = Server(running.port, commitlog_sync, running.pid)
         try:
             yield server, url
         finally:
