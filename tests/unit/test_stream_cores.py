@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thespian_dc.model.errors import JournalDivergedError
@@ -288,6 +288,7 @@ def test_reconnects_wait_longer_and_longer_until_a_call_works() -> None:
 # --- both ends ---
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_joined_ends_deliver_everything_within_the_window(seed: int) -> None:
     """Any sizes, any handling order of time: all arrives, in order, and what is unhandled stays
