@@ -97,9 +97,9 @@ class Node:
         return cls(system, settings.service, None)
 
     def status(self) -> dict[str, Any]:
-        """Plain data: service, node_id, and for each role ("hosts", "producers", "consumers",
-        "types") a list of its processes: name, state, pid, address, restarts, and what it counts.
-        """
+        """Plain data: service, node_id, coordinator (its pid), and for each role ("hosts",
+        "producers", "consumers", "types") a list of its processes: name, state, pid, address,
+        restarts, and what it counts."""
         if self._inline is not None:
             return self._inline.status()
         with Talk.of_system(self._system) as talk:
@@ -108,6 +108,7 @@ class Node:
             raise NodeError(f"the coordinator of service {self.service!r} does not answer")
         leaves = [status.leaves[name] for name in sorted(status.leaves)]
         found: dict[str, Any] = {"service": self.service, "node_id": status.node_id}
+        found["coordinator"] = {"pid": status.pid}
         for role in ROLES:
             found[role] = [dict(leaf) for leaf in leaves if leaf["role"] == role]
         return found

@@ -51,6 +51,7 @@ class InlineNode:
         return {
             "service": settings.service,
             "node_id": "inline",
+            "coordinator": {"pid": os.getpid()},
             "hosts": [{**leaf, "restarts": 0, **core.status()}],
             "producers": [],
             "consumers": [],

@@ -32,19 +32,20 @@ class Running:
     """One actor system of its own, whatever else runs in this process."""
 
     def __init__(self, method: str = "fork") -> None:
-        self.capabilities = {"Admin Port": free_port(), "Process Startup Method": method}
+        self.capabilities: dict[str, Any] = {
+            "Admin Port": free_port(),
+            "Process Startup Method": method,
+        }
         self._seen: dict[int, str] = {}
-        before = _children(1) | _children(os.getpid())
         self.system: Any = ActorSystem(
             "multiprocTCPBase", dict(self.capabilities), transientUnique=True
         )
-        new = (_children(1) | _children(os.getpid())) - before
-        self.admin = next(iter(pid for pid in new if _is_mine(pid)), 0)
+        self.admin = _listening_on(int(self.capabilities["Admin Port"]))
         self.record()
 
     def record(self) -> None:
         """Remember the Admin and whatever it has started by now."""
-        for pid in {self.admin, *_children(self.admin)} - {0}:
+        for pid in {self.admin, *_children(self.admin)}:
             self._seen.setdefault(pid, started_at(pid))
 
     def start(self, settings: Settings) -> Node:
@@ -135,11 +136,20 @@ def _runs(pid: int, at: str) -> bool:
     return bool(fields) and fields[0] not in "ZX" and started_at(pid) == at
 
 
-def _is_mine(pid: int) -> bool:
-    """Forked or spawned by this process's program, just now."""
+def _listening_on(port: int) -> int:
+    """The process that listens there: the eldest of those that have the socket."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    wanted = {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port
+    }
+    found = [int(fd.parts[2]) for fd in Path("/proc").glob("[0-9]*/fd/*") if _link(fd) in wanted]
+    return min(found)
+
+
+def _link(fd: Path) -> str:
     try:
-        return "Admin" in (Path("/proc") / str(pid) / "comm").read_text() or _parent(pid) in (
-            1, os.getpid()
-        )  # fmt: skip
+        return str(fd.readlink())
     except OSError:
-        return False
+        return ""

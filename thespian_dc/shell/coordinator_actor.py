@@ -198,7 +198,8 @@ class CoordinatorActor(TypedActor):
             if report is not None and report.error is not None:
                 errors[name] = report.error
         node = self._node
-        return Status(node.node_id if node else "", node.settings if node else None, leaves, errors)
+        settings = node.settings if node else None
+        return Status(node.node_id if node else "", os.getpid(), settings, leaves, errors)
 
     # --- stopping ---
 

@@ -121,9 +121,10 @@ class GetStatus:
 @dataclass(frozen=True, slots=True)
 class Status:
     """settings: of the node, None where none was started. leaves: by name; errors: by name, why a
-    leaf is not up."""
+    leaf is not up. pid: the coordinator's own."""
 
     node_id: str
+    pid: int
     settings: Any
     leaves: Mapping[str, Mapping[str, Any]]
     errors: Mapping[str, Exception]
