@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from tests.streams.material import SLICES, Added, SumItems, Writer, counted, projection
 from thespian_dc.model.settings import Remote
+from thespian_dc.stream import tail
 from thespian_dc.stream.channels import METHOD
 from thespian_dc.testkit.eventually import eventually, never
 from thespian_dc.wire.conversion import (
@@ -49,6 +51,28 @@ def test_consumers_that_catch_up_together_share_reads(
     for path in paths:
         eventually(lambda p=path: sum(counted(p).values()) == 6000, 30)
     assert shared.commits_read <= 1.5 * commits_of_one
+
+
+def test_a_pushed_commit_is_delivered_without_reading(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it goes on from what is known it is delivered as it is; where a push was lost, the next
+    one makes the producer read. Polls, which would find both, are a minute away here."""
+    monkeypatch.setattr(tail, "POLL_MS", (60_000, 60_000))
+    server, port = serve()
+    read_model = tmp_path / "read.db"
+    consume(projection(read_model, Remote("carts", f"127.0.0.1:{port}"), handler=SumItems))
+    eventually(lambda: server.reads >= SLICES)
+    before = server.reads
+    writer.add([("c-1", Added("apple", 1))])
+    server.push(writer.written)
+    eventually(lambda: counted(read_model) == {"apple": 1})
+    assert server.reads == before
+    writer.add([("c-1", Added("apple", 2))])  # this push is lost
+    writer.add([("c-1", Added("apple", 4))])
+    server.push(writer.written)
+    eventually(lambda: counted(read_model) == {"apple": 7})
+    assert server.reads > before
 
 
 def test_idle_consumers_do_not_make_the_journal_busier(

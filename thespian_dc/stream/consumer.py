@@ -4,6 +4,7 @@ needed."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from thespian_dc.model.settings import Projection, Remote
 from thespian_dc.projection.api import (
@@ -35,9 +36,12 @@ class RunningProjections:
         return tuple(one.status() for one in self._running)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """End all after their transactions; False where a handler did not return in time."""
-        ended = [one.stop(timeout_s) for one in self._running]
-        return all(ended)
+        """End all at once, after their transactions; False where a handler did not return in
+        time."""
+        if not self._running:
+            return True
+        with ThreadPoolExecutor(len(self._running)) as pool:
+            return all(list(pool.map(lambda one: one.stop(timeout_s), self._running)))
 
     def _source_of(self, projection: Projection) -> MakeSource:
         settings, source = self._settings, projection.source
