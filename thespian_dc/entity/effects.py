@@ -178,7 +178,7 @@ class Effects(Chain):
             self.items.append(Forward(target, pack(message), None, ""))
         elif not isinstance(target, ReplyAddress):
             self.items.append(Send(target, pack(message)))
-        elif target.address is not None:
+        elif target.client_id:  # else nobody waits
             if target == self.turn.reply_to:
                 self.answer(Status.OK, message)
             else:

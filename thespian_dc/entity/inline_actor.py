@@ -13,6 +13,7 @@ from uuid import uuid4
 from thespian.actors import ActorSystemMessage, WakeupMessage
 
 from thespian_dc.entity.actions import Answer
+from thespian_dc.entity.alone import Settled
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import Command, ReplyAddress, ToEntity
@@ -48,6 +49,8 @@ class InlineHostActor(TypedActor):
             limits=settings.limits,
             address=self.myAddress,
             create_actor=self.createActor,
+            # All messages of this base stand in one queue: what the actor sent comes before this.
+            settle=lambda address: self.send(self.myAddress, Settled(address)),
         )
         self.host.tick()
         self._arm()
@@ -56,6 +59,8 @@ class InlineHostActor(TypedActor):
         if isinstance(msg, WakeupMessage):
             self._armed -= 1
             self.host.tick()
+        elif isinstance(msg, Settled):
+            self.host.settled(msg.address)
         elif isinstance(msg, Command):
             self.host.commands([msg])
         elif not isinstance(msg, ActorSystemMessage):
