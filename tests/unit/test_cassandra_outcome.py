@@ -6,16 +6,24 @@ import pytest
 
 cassandra = pytest.importorskip("cassandra")
 
-from cassandra import ConsistencyLevel, InvalidRequest, OperationTimedOut, Unauthorized  # noqa: E402
-from cassandra import Unavailable, WriteFailure, WriteTimeout, WriteType  # noqa: E402
-from cassandra.cluster import NoHostAvailable  # noqa: E402
-from cassandra.connection import ConnectionException, ConnectionShutdown  # noqa: E402
-from cassandra.pool import NoConnectionsAvailable  # noqa: E402
-from cassandra.protocol import ErrorMessage, OverloadedErrorMessage, ServerError  # noqa: E402
+from cassandra import (
+    ConsistencyLevel,
+    InvalidRequest,
+    OperationTimedOut,
+    Unauthorized,
+    Unavailable,
+    WriteFailure,
+    WriteTimeout,
+    WriteType,
+)
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionException, ConnectionShutdown
+from cassandra.pool import NoConnectionsAvailable
+from cassandra.protocol import ErrorMessage, OverloadedErrorMessage, ServerError
 
-from thespian_dc.journal.api import Outcome  # noqa: E402
-from thespian_dc.journal.cassandra.link import SendAgain, SendOnce  # noqa: E402
-from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of  # noqa: E402
+from thespian_dc.journal.api import Outcome
+from thespian_dc.journal.cassandra.link import SendAgain, SendOnce
+from thespian_dc.journal.cassandra.outcome import outcome_of, reason_of
 
 QUORUM, SERIAL = ConsistencyLevel.LOCAL_QUORUM, ConsistencyLevel.LOCAL_SERIAL
 
@@ -61,7 +69,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_unknown(name: str) -> None:
-    """Each of these may be followed by the write taking effect; taking it for failed loses or doubles events."""
+    """The write may still take effect; taking it for failed would lose or double events."""
     assert outcome_of(UNKNOWN[name]) is Outcome.UNKNOWN
 
 
@@ -79,7 +87,7 @@ def test_a_reason_is_one_line(error: Exception) -> None:
 
 
 def test_a_conditional_write_is_never_sent_again_by_the_driver() -> None:
-    """The driver's default sends it to the next host; the second is refused because the first succeeded."""
+    """Sent to the next host, the second would be refused because the first succeeded."""
     policy = SendOnce()
     decisions = [
         policy.on_read_timeout(None, SERIAL, 1, 0, False, 0),

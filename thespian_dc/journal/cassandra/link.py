@@ -112,7 +112,7 @@ class Watchdog:
         self.timeout_s = timeout_s
         self._numbers = count()
         self._open: dict[int, Callable[[], None]] = {}
-        self._order: deque[tuple[float, int]] = deque()
+        self._order: deque[tuple[float, int]] = deque()  # bounded by requests in flight
         self._thread: threading.Thread | None = None
         self._lock, self._stop = threading.Lock(), threading.Event()
 
@@ -243,7 +243,7 @@ class Link:
         """Send all with at most `window` in flight and wait; rows per statement, in order; the
         first error is raised.
         """
-        waiting: deque[Future[list[Any]]] = deque()
+        waiting: deque[Future[list[Any]]] = deque()  # bounded by `window`
         found: list[Any] = []
         try:
             for statement in statements:
