@@ -15,45 +15,46 @@ from thespian_dc.testkit.simulation.report import Totals
 
 CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_SIMULATION_SEEDS", "200"))
 CLEAN_S = 240.0
+"""Of one core, not of the wall: a busy machine must not make the run prove less."""
 BUG_SEEDS = 200
 BUG_S = 60.0
 
 
 def run_clean(seeds: range, seconds: float | None) -> Totals:
     """Run seeds until time is over; fail with the command that replays the first broken one."""
-    totals, started = Totals(), time.monotonic()
+    totals, started = Totals(), time.process_time()
     for seed in seeds:
         outcome = simulate(seed)
         totals.add(outcome)
         assert not outcome.broken, (
             f"seed {seed}: {'; '.join(map(str, outcome.broken[:5]))}; again: {replay(seed, None)}"
         )
-        if seconds is not None and time.monotonic() - started > seconds:
+        if seconds is not None and time.process_time() - started > seconds:
             break
-    took_s = time.monotonic() - started
+    took_s = time.process_time() - started
     print("\n".join(totals.lines()))
     print(f"{totals.summary()}; {totals.seeds * 60 / took_s:.0f} seeds a minute")
     return totals
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1500)
 def test_clean_seeds_hold_and_meet_every_fault_and_transition() -> None:
     """I1-I4 and I6 under faults; a run that never met one of them has proved nothing about it."""
     totals = run_clean(range(CLEAN_SEEDS), CLEAN_S)
     assert totals.missing() == []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_bug_that_is_put_in_is_caught_by_an_invariant(bug: str) -> None:
     """Checks that never fail check nothing. A crash inside a core would not count: it is raised."""
-    started = time.monotonic()
+    started = time.process_time()
     for seed in range(BUG_SEEDS):
         broken = simulate(seed, bug).unsafe
         if broken:
             print(f"{bug}: seed {seed}: {broken[0]}; again: {replay(seed, bug)}")
             return
-        if time.monotonic() - started > BUG_S:
+        if time.process_time() - started > BUG_S:
             pytest.fail(f"{bug} was not caught in {seed + 1} seeds, {BUG_S:.0f} s")
     pytest.fail(f"{bug} was not caught in {BUG_SEEDS} seeds")
 
