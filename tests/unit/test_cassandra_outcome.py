@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-cassandra = pytest.importorskip("cassandra")
+pytest.importorskip("cassandra")
 
 from cassandra import (
     ConsistencyLevel,
@@ -99,7 +99,7 @@ def test_a_conditional_write_is_never_sent_again_by_the_driver() -> None:
 
 
 def test_a_plain_write_is_sent_again_a_bounded_number_of_times() -> None:
-    """Index rows and states carry their write time, so a second send changes nothing; forever would.
+    """Rows carry their write time, so a second send changes nothing; sending for ever would.
 
     Called as the driver calls it: all but the query by name. A policy that raises there loses the
     answer, and whoever waits for it waits for ever.
