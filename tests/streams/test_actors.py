@@ -57,13 +57,14 @@ class CountAdded(SqlProjectionHandler):
 
 
 @pytest.fixture
-def admin() -> Iterator[Callable[[], ActorSystem]]:
-    """Actor systems whose Admins are processes of their own; returns a context on a new one."""
+def admin() -> Iterator[Callable[[str], ActorSystem]]:
+    """Actor systems whose Admins are processes of their own; starts one, given how it starts
+    actors."""
     started: list[tuple[subprocess.Popen[str], Any]] = []
 
-    def start() -> Any:
+    def start(method: str) -> Any:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.processes.admin_actor", "spawn"],
+            [sys.executable, "-m", "tests.processes.admin_actor", method],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=laws.ROOT,
         )  # fmt: skip
         assert process.stdout is not None
@@ -98,12 +99,13 @@ def facts(system: Any, coordinator: Any, leaf: str) -> Any:
     return known if known["state"] == "up" else None
 
 
-def test_command_to_remote_handler(admin: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_command_to_remote_handler(admin: Any, tmp_path: Path, method: str) -> None:
     """Two actor systems, two databases, kills of both leaves: each event is handled once."""
     url = f"sqlite:///{tmp_path}/journal.db"
     shop = Settings("shop", url, [Counter], [Stream("counters", Counter)], listen="127.0.0.1:0",
                     slices=4)  # fmt: skip
-    system = admin()
+    system = admin(method)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

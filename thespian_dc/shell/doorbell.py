@@ -75,12 +75,14 @@ class Ringer:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        self._paths: dict[str, str | None] = {}
 
     def ring(self, producers: Sequence[str], commits: Sequence[Commit]) -> None:
         """Tell the producers at these actor addresses ("ip:port")."""
         datagram = pack_hint(hint_of(commits))
-        for address in producers:
-            path = _path_of(address)
+        if self._paths.keys() != set(producers):
+            self._paths = {address: _path_of(address) for address in producers}
+        for path in self._paths.values():
             if path is not None:
                 with suppress(OSError):  # gone, starting, or its queue is full: a poll finds it
                     self._socket.sendto(datagram, path)
