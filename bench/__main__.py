@@ -4,6 +4,7 @@ bench/results/latest.json."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -37,6 +38,8 @@ def main() -> int:
             traceback.print_exc()
             failed.append(name)
             continue
+        for one in fresh:  # what else ran on the machine meanwhile: figures of a busy one are low
+            one.against["load_1min"] = round(os.getloadavg()[0], 1)
         show(fresh)
         print(f"({time.monotonic() - started:.0f} s)", flush=True)
         results += fresh
