@@ -1,0 +1,165 @@
+"""Sends commands at a steady rate, whatever comes back, and writes the history of each attempt.
+
+`python -m …load ADMIN_PORT HISTORY JSON`: see Plan. Says {"attempts", "acknowledged", "unknown",
+"open"} a few times a second; on "end" it sends no more, waits for the last outcome, says {"done"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thespian.actors import ActorSystem
+
+from tests.processes.chaos import history
+from tests.processes.chaos.history import LOOK, PUT, Attempt
+from tests.processes.chaos.ledger import ENTITY_TYPE, Look, Put
+from thespian_dc import Client, ThespianDcError
+from thespian_dc.model.entity_errors import OutcomeUnknownError
+from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
+
+STEP_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """name: in front of each command id. rate: commands/s. commands: how many Puts, 0 for no end.
+
+    impatient: share of attempts with a time-out below a second; timeout_s: of all others. again:
+    share of acknowledged Puts that are sent once more; open_max: attempts without outcome. sent:
+    of each command, (at least, at most) attempts in all, spread by chance.
+    """
+
+    name: str
+    rate: int = 1500
+    entities: int = 200
+    commands: int = 0
+    looks: float = 0.1
+    impatient: float = 0.05
+    timeout_s: float = 20.0
+    again: float = 0.03
+    open_max: int = 40_000
+    sent: tuple[int, int] = (0, 0)
+
+
+class Load:
+    def __init__(self, client: Client, plan: Plan, path: Path) -> None:
+        self._client, self._plan, self._file = client, plan, path.open("w", encoding="ascii")
+        self._rng = random.Random(plan.name)
+        self._counts: Counter[str] = Counter()
+        self._open: set[asyncio.Task[None]] = set()
+        self._numbers = 0
+        self.ending = threading.Event()
+
+    async def run(self) -> None:
+        begun, sent, told = time.monotonic(), 0, 0.0
+        while not self._over():
+            now = time.monotonic()
+            due = int((now - begun) * self._plan.rate) - sent
+            for _ in range(min(due, self._plan.open_max - len(self._open))):
+                self._one()
+            sent += max(0, due)
+            if now - told > 0.2:
+                told = now
+                self._tell()
+            await asyncio.sleep(STEP_S)
+        while self._open:
+            await asyncio.wait(list(self._open), timeout=0.5)
+            self._tell()
+        self._file.close()
+        self._tell(done=True)
+
+    def _over(self) -> bool:
+        return self.ending.is_set() or 0 < self._plan.commands <= self._numbers
+
+    def _one(self) -> None:
+        entity_id = f"l-{self._rng.randrange(self._plan.entities)}"
+        if self._rng.random() < self._plan.looks:
+            self._start(self._attempt(LOOK, "", entity_id, 0, 0))
+            return
+        self._numbers += 1
+        command_id = f"{self._plan.name}-{self._numbers}"
+        put = (PUT, command_id, entity_id, self._numbers, self._rng.randrange(1, 10))
+        least, most = self._plan.sent
+        if most:
+            for _ in range(self._rng.randint(least, most)):
+                self._start(self._attempt(*put, after_s=self._rng.random() * 2))
+        else:
+            self._start(self._until_known(*put))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _until_known(self, *put: Any) -> None:
+        """Half of the unknown ones stay unknown, as with clients that give up."""
+        outcome = await self._attempt(*put)
+        for _ in range(3):
+            again = 0.5 if outcome == history.UNKNOWN else self._plan.again
+            if self._rng.random() >= again:
+                return
+            outcome = await self._attempt(*put, after_s=self._rng.random())
+
+    async def _attempt(
+        self, kind: str, command_id: str, entity_id: str, number: int, amount: int,
+        after_s: float = 0.0,
+    ) -> str:  # fmt: skip
+        if after_s:
+            await asyncio.sleep(after_s)
+        plan = self._plan
+        impatient = kind == PUT and self._rng.random() < plan.impatient
+        timeout_s = 0.02 + self._rng.random() if impatient else plan.timeout_s
+        reply, error, outcome = None, "", history.ACKNOWLEDGED
+        message: Any = Put(number, amount) if kind == PUT else Look()
+        sent_us = time.monotonic_ns() // 1000
+        entity = self._client.aio.entity(ENTITY_TYPE, entity_id)
+        try:
+            reply = await entity.ask(message, timeout_s, command_id)
+        except (AskTimeoutError, OutcomeUnknownError, ClientClosedError) as unknown:
+            outcome, error = history.UNKNOWN, type(unknown).__name__
+        except ThespianDcError as failed:
+            outcome, error = history.ERROR, type(failed).__name__
+        done_us = time.monotonic_ns() // 1000
+        self._counts[outcome] += 1
+        history.write(self._file, Attempt(kind, command_id, entity_id, number, amount, sent_us,
+                                          done_us, outcome, reply, error))  # fmt: skip
+        return outcome
+
+    def _tell(self, **more: Any) -> None:
+        facts = {one: self._counts[one] for one in ("acknowledged", "error", "unknown")}
+        say = {**facts, "attempts": sum(facts.values()), "open": len(self._open), **more}
+        print(json.dumps(say), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("admin_port", type=int)
+    parser.add_argument("history", type=Path)
+    parser.add_argument("plan", type=json.loads)
+    options = parser.parse_args()
+    system = ActorSystem("multiprocTCPBase", {"Admin Port": options.admin_port})
+    with Client.connect(system, "ledgers", timeout_s=30) as client:
+        load = Load(client, Plan(**options.plan), options.history)
+
+        def listen() -> None:
+            for line in sys.stdin:
+                if line.strip() == "end":
+                    break
+            load.ending.set()
+
+        threading.Thread(target=listen, daemon=True).start()
+        asyncio.run(load.run())
+
+
+if __name__ == "__main__":
+    main()
