@@ -4,7 +4,7 @@ in: submit, on_routes, on_reply, on_sent, on_tick, and now_us
 out: SendFrame | AskRoutes | Deliver
 Laws:
 - Commands of one entity reach its host in the order of `submit`: a slice that moves (its host says
-  NOT_OWNER) is held until all its commands are back, then sent on in order.
+  NOT_OWNER) is held until all its commands are back, at most HELD_US_MAX, then sent on in order.
 - At most `window` frames per host are not acknowledged, one of them on its way; what comes
   meanwhile makes the next frame.
 - An unacknowledged frame is sent again with the same number and the same ids; commands whose host
@@ -135,7 +135,7 @@ class RouterCore:
         self._unrouted: dict[str, list[Outgoing]] = {}
         self._deadlines: list[tuple[int, int, int, float]] = []  # (when, first, until, timeout_s)
         self._moving: dict[int, _Lane] = {}
-        self._routes_us = 0
+        self._routes_us = -ROUTES_EVERY_US
         self._last_correlation = 0
         self._last_frame = 0
         self._served: tuple[str, ...] | None = None
@@ -313,18 +313,18 @@ class RouterCore:
         self._release(lane)
 
     def _not_owner(self, command: Outgoing, route: Route, now_us: int) -> None:
-        lane = command.lane
+        lane, said_by = command.lane, command.link
         assert lane is not None
+        assert said_by is not None
         lane.out -= 1
         command.link = None
         lane.waiting.append(command)
-        elsewhere = lane.link is None or route.address != lane.link.address
-        if route.address and elsewhere and route.epoch >= lane.epoch:
+        if route.address not in ("", said_by.address) and route.epoch >= lane.epoch:
             link = self._links.get(route.address)
             if link is None:
                 link = self._links[route.address] = _Link(route.address)
             lane.link, lane.epoch, lane.retry_us = link, route.epoch, 0
-        elif not lane.retry_us:
+        elif lane.link is said_by and not lane.retry_us:
             lane.retry_us = now_us + lane.backoff_us
             lane.backoff_us = min(lane.backoff_us * 2, BACKOFF_US[1])
             self._routes_us = min(self._routes_us, now_us - ROUTES_EVERY_US + BACKOFF_US[0])
@@ -376,7 +376,7 @@ class RouterCore:
                 command.link = None
                 command.lane.out -= 1
                 command.lane.waiting.append(command)
-        self._routes_us = 0
+        self._routes_us = now_us - ROUTES_EVERY_US
         self._ask_routes(now_us, actions)
 
     # --- frames ---
@@ -412,9 +412,10 @@ class RouterCore:
             if frame is None:
                 continue
             for command in frame.commands:
-                if command.lane is not None:
-                    command.lane.backoff_us = BACKOFF_US[0]
-                if command.ticket is None and not command.done and command.link is link:
+                if command.link is not link or command.lane is None:
+                    continue  # it came back, and is elsewhere by now
+                command.lane.backoff_us = BACKOFF_US[0]
+                if command.ticket is None and not command.done:
                     self._finish(command)
 
     # --- ends ---
