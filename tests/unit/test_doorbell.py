@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,19 @@ def test_the_next_process_with_this_address_takes_the_bell_over(bell: Bell) -> N
     again = open_bell(ADDRESS)
     assert again is not None
     again.close()
+
+
+def test_what_killed_producers_left_is_swept(bell: Bell, folder: Path) -> None:
+    """Addresses change with every restart: files of the dead would pile up. The living keep
+    theirs."""
+    [made] = folder.iterdir()
+    left = made / "127.0.0.1_7"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+        killed.bind(str(left))
+    other = open_bell("127.0.0.1:2")
+    assert other is not None
+    assert {one.name for one in made.iterdir()} == {"127.0.0.1_1", "127.0.0.1_2"}
+    other.close()
 
 
 def test_a_folder_that_others_can_enter_is_not_used(folder: Path) -> None:

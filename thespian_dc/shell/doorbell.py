@@ -124,9 +124,21 @@ def open_bell(address: str) -> Bell | None:
     it."""
     path = _path_of(address)
     try:
+        _sweep()
         return Bell(path) if path is not None else None
     except OSError:
         return None
+
+
+def _sweep() -> None:
+    """Remove what killed producers left: a bound socket answers, one without a process refuses."""
+    folder = _folder()
+    for left in Path(folder).iterdir() if folder else ():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            try:
+                probe.connect(str(left))
+            except ConnectionRefusedError:
+                left.unlink()
 
 
 def _path_of(address: str) -> str | None:
