@@ -17,14 +17,12 @@ from uuid import uuid4
 from thespian.actors import ActorSystem
 
 from thespian_dc.entity.type_actor import type_leaf
-from thespian_dc.model.errors import (
+from thespian_dc.model.errors import SettingsError, ThespianDcError, UnknownEntityTypeError
+from thespian_dc.model.node_errors import (
     NodeError,
     NodeSettingsDifferError,
     NodeStartError,
     ServiceNotFoundError,
-    SettingsError,
-    ThespianDcError,
-    UnknownEntityTypeError,
 )
 from thespian_dc.model.settings import Settings
 from thespian_dc.node_checks import check_in_system, check_settings

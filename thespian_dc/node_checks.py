@@ -8,12 +8,8 @@ from typing import Any
 
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
-from thespian_dc.model.errors import (
-    NodeStartError,
-    NotImportableError,
-    NotSupportedError,
-    SettingsError,
-)
+from thespian_dc.model.errors import NotSupportedError, SettingsError
+from thespian_dc.model.node_errors import NodeStartError, NotImportableError
 from thespian_dc.model.settings import Local, Settings
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk

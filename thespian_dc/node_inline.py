@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 from thespian_dc.entity.inline_actor import InlineHostActor, InlineTypeActor
-from thespian_dc.model.errors import NodeSettingsDifferError, UnknownEntityTypeError
+from thespian_dc.model.errors import UnknownEntityTypeError
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.node_errors import NodeSettingsDifferError
 from thespian_dc.model.settings import Settings
 from thespian_dc.node_checks import entity_types
 from thespian_dc.shell import simple

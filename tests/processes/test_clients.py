@@ -21,9 +21,9 @@ from thespian_dc.model.errors import (
     AskTimeoutError,
     ClientClosedError,
     MessageUnsendableError,
-    ServiceNotFoundError,
     UnknownEntityTypeError,
 )
+from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.node import Node
 from thespian_dc.testkit.eventually import eventually
 

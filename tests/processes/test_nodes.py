@@ -15,14 +15,16 @@ from tests.processes.shop import Add, AskOut, Counter, Get, Oracle
 from thespian_dc.client.api import Client
 from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.errors import (
-    NodeError,
-    NodeSettingsDifferError,
-    NotImportableError,
     NotSupportedError,
-    ServiceNotFoundError,
     SettingsError,
     SliceCountDiffersError,
     UnknownEntityTypeError,
+)
+from thespian_dc.model.node_errors import (
+    NodeError,
+    NodeSettingsDifferError,
+    NotImportableError,
+    ServiceNotFoundError,
     WrongActorSystemError,
 )
 from thespian_dc.model.settings import Settings, Stream

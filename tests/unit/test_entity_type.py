@@ -16,12 +16,8 @@ from tests.unit.host_core import Host
 from thespian_dc.entity.actor import DurableStateActor, EventSourcedActor
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.model.entity_errors import EffectError, EntityClassError
-from thespian_dc.model.errors import (
-    NotImportableError,
-    RegistrationError,
-    SettingsError,
-    UnregisteredTypeError,
-)
+from thespian_dc.model.errors import RegistrationError, SettingsError, UnregisteredTypeError
+from thespian_dc.model.node_errors import NotImportableError
 from thespian_dc.testkit.entities import Account, Deposited
 
 

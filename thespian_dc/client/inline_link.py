@@ -15,7 +15,8 @@ from thespian_dc.client.sinks import deliver
 from thespian_dc.entity.protocol import Command, ReplyAddress, Status
 from thespian_dc.entity.router import Outgoing, command_id_of
 from thespian_dc.entity.router_core import Deliver
-from thespian_dc.model.errors import AskTimeoutError, ClientClosedError, ServiceNotFoundError
+from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
+from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.shell import simple
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import unpack

@@ -24,7 +24,8 @@ from thespian_dc.client.sinks import deliver
 from thespian_dc.entity.protocol import CommandFrame, ReplyFrame, Status
 from thespian_dc.entity.router import Router
 from thespian_dc.entity.router_core import Deliver, Outgoing
-from thespian_dc.model.errors import ClientClosedError, ServiceNotFoundError
+from thespian_dc.model.errors import ClientClosedError
+from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.shell.addresses import address_of, text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from thespian_dc.codec.api import Registry
 from thespian_dc.model.entity_errors import EntityClassError
-from thespian_dc.model.errors import CodecError, NotImportableError, UnregisteredTypeError
+from thespian_dc.model.errors import CodecError, UnregisteredTypeError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+from thespian_dc.model.node_errors import NotImportableError
 
 HANDLER = "receiveMsg_"
 UNRECOGNIZED = "receiveUnrecognizedMessage"

@@ -31,7 +31,7 @@ class JournalThreads:
     def __init__(self, journal: Journal, put: Callable[[Any], None]) -> None:
         self._journal, self._put = journal, put
         self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
-        # Bounded by what the core has in flight: a claim per slice, recoveries_max, derived rows.
+        # bounded by what the core has in flight: a claim per slice, recoveries_max, derived rows
         self._actions: SimpleQueue[Any] = SimpleQueue()
         self._threads = [
             Thread(target=self._append_all, name="journal-append", daemon=True),

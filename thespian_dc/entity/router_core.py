@@ -12,6 +12,9 @@ Laws:
 - Every command ends in exactly one Deliver: an answer, or an error when its time is over. One that
   nobody waits for ends, without a Deliver, when a host has acknowledged it.
 - Bounded: `commands_max` under way, then ClientBusyError.
+
+Long because slices, hosts and commands are three views of one state, and every input moves all of
+them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from thespian.actors import (
 )
 from thespian.system.transport import TransmitIntent
 
-from thespian_dc.model.errors import NodeStartError
+from thespian_dc.model.node_errors import NodeStartError
 from thespian_dc.shell.addresses import text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us

@@ -7,12 +7,8 @@ from uuid import uuid4
 
 from thespian.actors import ActorSystemException
 
-from thespian_dc.model.errors import (
-    NodeError,
-    NotImportableError,
-    NotSupportedError,
-    WrongActorSystemError,
-)
+from thespian_dc.model.errors import NotSupportedError
+from thespian_dc.model.node_errors import NodeError, NotImportableError, WrongActorSystemError
 
 TCP, SIMPLE = "multiprocTCPBase", "simpleSystemBase"
 _REFUSED = {
