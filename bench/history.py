@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -20,9 +21,10 @@ from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.record import EVENT, Record, make_commit, pack_record
 
-BATCH = 2000
 PER_COMMIT = 320
 """Records in a commit: what 5,000 commands in flight over 16 slices make."""
+AT_ONCE = 50
+"""Events of one command, where only their number matters."""
 
 
 class Writer:
@@ -37,7 +39,7 @@ class Writer:
         self._host.tick()
 
     def write(self, commands: Iterator[tuple[str, Any]]) -> None:
-        while batch := list(islice(commands, BATCH)):
+        while batch := list(islice(commands, PER_COMMIT // AT_ONCE)):
             self._host.commands(
                 [Command("account", entity_id, message) for entity_id, message in batch]
             )
@@ -90,10 +92,20 @@ def write_log(url: str, events: int, entities: int, slices: int) -> dict[str, in
     return dict(last)
 
 
+@dataclass(frozen=True, slots=True)
+class AddMany:
+    """`times` events of one command."""
+
+    times: int
+
+
 class Kept(Account):
     """The same entities, writing a snapshot at exactly one of these lengths of their history."""
 
     snapshots = (100, 10_000)
+
+    def receiveMsg_AddMany(self, command: AddMany, sender: Any) -> None:
+        self.persist([Added(TEXT, 1)] * command.times)
 
     def snapshot_when(self, state: Any, event: Any, seq_nr: int) -> bool:
         return seq_nr in self.snapshots
@@ -105,44 +117,42 @@ def fill(
     """One slice with `entities` accounts of short + tail events and as many of long + tail, each
     with a snapshot `tail` events before its end, and `others` records of other accounts evenly
     among all of them. Returns the ids of both.
+
+    The last `tail` events of each were a command each, the rest came AT_ONCE to a command.
     """
     must_equal("lengths with a snapshot", Kept.snapshots, (short, long))
     journal = open_journal(url)
     shorts = [f"short-{n}" for n in range(entities)]
     longs = [f"long-{n}" for n in range(entities)]
     writer = Writer(journal, 1, Kept)
-    histories = entities * (short + long)
-    before = others * histories // (histories + 2 * entities * tail)
-    strangers = ((f"other-{n % 1000}", Add(TEXT, 1)) for n in range(others))
-    own = _chain(_adds(shorts, entities * short), _adds(longs, entities * long))
-    writer.write(_mixed(own, histories, islice(strangers, before), before))
-    own = _adds(shorts + longs, 2 * entities * tail)
-    writer.write(_mixed(own, 2 * entities * tail, strangers, others - before))
-    must_equal("records written", histories + 2 * entities * tail + others, writer.durable)
+    many, one = AddMany(AT_ONCE), Add(TEXT, 1)
+    strangers = _rounds([f"other-{n}" for n in range(1000)], many, others // AT_ONCE)
+    before = _rounds(shorts, many, entities * short // AT_ONCE)
+    before += _rounds(longs, many, entities * long // AT_ONCE)
+    after = _rounds(shorts + longs, one, 2 * entities * tail)
+    half = len(strangers) // 2
+    writer.write(_mixed(before, strangers[:half]))
+    writer.write(_mixed(after, strangers[half:]))
+    records = entities * (short + long + 2 * tail) + len(strangers) * AT_ONCE
+    must_equal("records written", records, writer.durable)
     writer.close()
     journal.close()
     return shorts, longs
 
 
-Commands = Iterator[tuple[str, Any]]
+Commands = list[tuple[str, Any]]
 
 
-def _adds(ids: list[str], events: int) -> Commands:
-    """`events` commands in all, round-robin."""
-    return ((ids[n % len(ids)], Add(TEXT, 1)) for n in range(events))
+def _rounds(ids: list[str], message: Any, count: int) -> Commands:
+    """`count` commands in all, round-robin."""
+    return [(ids[n % len(ids)], message) for n in range(count)]
 
 
-def _chain(*parts: Commands) -> Commands:
-    for part in parts:
-        yield from part
-
-
-def _mixed(some: Commands, some_count: int, others: Commands, others_count: int) -> Commands:
-    """Both to their ends, evenly among each other."""
+def _mixed(some: Commands, others: Commands) -> Iterator[tuple[str, Any]]:
+    """All of both, each in its order, evenly among each other."""
     taken = 0
     for n, one in enumerate(some, 1):
         yield one
-        wanted = others_count * n // some_count
-        yield from islice(others, wanted - taken)
-        taken = wanted
-    yield from others
+        until = len(others) * n // len(some)
+        yield from others[taken:until]
+        taken = until
