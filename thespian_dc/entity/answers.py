@@ -85,17 +85,13 @@ class Answers:
         if not isinstance(to, ReplyAddress):
             self.send(to, unpack(value) if isinstance(value, bytes) else value)
             return
-        client = self._clients.get(to.client_id)
-        if client is None:
-            client = self._clients[to.client_id] = _Client(to.address)
         if status == Status.ERROR and not isinstance(value, bytes):
             value = pack_error(value)
-        client.answers.append((to.correlation, int(status), value))
-        self._touched.add(to.client_id)
+        self._put(to, status, value)
 
-    def not_owner(self, client_id: str, correlation: int, route: Route) -> None:
-        self._clients[client_id].answers.append((correlation, int(Status.NOT_OWNER), route))
-        self._touched.add(client_id)
+    def not_owner(self, to: ReplyAddress, route: Route) -> None:
+        """The client follows to where the route says, or asks again where it says nothing."""
+        self._put(to, Status.NOT_OWNER, route)
 
     def send(self, address: Any, message: Any) -> None:
         """A bare message to an ordinary actor."""
@@ -147,6 +143,13 @@ class Answers:
             log.warning(
                 "client_gone", extra={"client": client_id, "answers": len(client.answers)}
             )
+
+    def _put(self, to: ReplyAddress, status: Status, value: Any) -> None:
+        client = self._clients.get(to.client_id)
+        if client is None:  # dropped since it asked: it is tried once more
+            client = self._clients[to.client_id] = _Client(to.address)
+        client.answers.append((to.correlation, int(status), value))
+        self._touched.add(to.client_id)
 
     def _put_bare(self, address: Any, item: Any) -> None:
         key = key_of(address)

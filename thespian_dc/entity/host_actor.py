@@ -39,7 +39,7 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.frames import pack, unpack, unpack_items
+from thespian_dc.shell.frames import unpack, unpack_items
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, GetRoutes, Peers, Routes
 from thespian_dc.slices.actions import Append, Installed
@@ -223,17 +223,10 @@ class HostActor(LeafActor):
         self._publishing.flush()
 
     def _answer(self, answer: do.Answer) -> None:
-        if not isinstance(answer.value, Route):
-            self._answers.answer(answer.to, answer.status, answer.value)
-            return
-        command: Command = answer.to.command
-        to = command.reply_to
-        if isinstance(to, ReplyAddress) and to.client_id != self.member_id:
-            self._answers.not_owner(to.client_id, to.correlation, self._route_of(answer.value))
+        if isinstance(answer.value, Route):
+            self._answers.not_owner(answer.to, self._route_of(answer.value))
         else:
-            # Nobody who could follow: this host does, for the real sender.
-            self._forward(command.entity_type, command.entity_id, pack(command.message), to,
-                          command.command_id)  # fmt: skip
+            self._answers.answer(answer.to, answer.status, answer.value)
 
     def _forward(
         self, entity_type: str, entity_id: str, body: bytes, reply_to: Any, command_id: str

@@ -83,10 +83,11 @@ class Loss:
             self.send_on(slice_, slice_.waiting.popleft())
 
     def send_on(self, slice_: HostedSlice, turn: Turn) -> None:
-        """Whoever asked follows to the owner; a command nobody waits for is sent on from here."""
+        """Whoever asked follows to the owner. A command nobody waits for is sent on from here, and
+        so is one that an entity of this host asked."""
         command = turn.command
         self._hosted.counts["not_owner"] += 1
-        if turn.waited_for:
+        if turn.waited_for and turn.reply_to.client_id != self._hosted.member_id:
             self._release.answer(Answer(turn.reply_to, Status.NOT_OWNER, slice_.route))
         else:
             ref = EntityRef(command.entity_type, command.entity_id)
