@@ -4,20 +4,35 @@ read from the journal, the projection's table and the history of every command, 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes.chaos.world import PAUSE_S_MAX, RATE_MIN, Evidence, kill_in_turn, world
+from tests.processes.chaos.world import PAUSE_S_MAX, busy, kill_in_turn, world
 from tests.processes.running import free_port
+from thespian_dc.journal.api import apply_schema
+from thespian_dc.model.errors import MissingToolError
+from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+
 FULL = pytest.param(10, marks=pytest.mark.soak)
 
 
-def busy(evidence: Evidence) -> bool:
-    """Under load as asked; a laptop that does other things besides may be slower."""
-    return evidence.rate() >= RATE_MIN or os.environ.get("THESPIAN_DC_CI") != "1"
+@pytest.fixture
+def cassandra_of_its_own() -> Iterator[EmbeddedCassandra]:
+    """To be killed; skipped on a laptop that lacks the tools, failed in CI."""
+    server = EmbeddedCassandra(heap_mb=768)
+    try:
+        server.start()
+    except MissingToolError as missing:
+        if os.environ.get("THESPIAN_DC_CI") == "1":
+            raise
+        pytest.skip(str(missing))
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize("kills", [3, FULL])
@@ -39,3 +54,30 @@ def test_hosts_producers_consumers_and_coordinators_are_killed(tmp_path: Path, k
     assert busy(evidence)
     assert sum(evidence.in_flight().values()) > 0, "no kill met an append on its way"
     assert max(evidence.pause_s(kill.us) for kill in run.kills) <= PAUSE_S_MAX
+
+
+@pytest.mark.cassandra
+@pytest.mark.parametrize("kills", [3, FULL])
+def test_cassandra_and_hosts_are_killed(
+    cassandra_of_its_own: EmbeddedCassandra, tmp_path: Path, kills: int
+) -> None:
+    """The server dies with appends in hand and comes back; hosts die on it. `commitlog_sync: batch`
+    keeps what it acknowledged; the rest is resolved, never guessed."""
+    server = cassandra_of_its_own
+    with world(tmp_path, server.url("chaos")) as run:
+        apply_schema(run.journal)
+        ledgers = run.ledgers()
+        run.load(ledgers, timeout_s=90.0)
+        for _ in range(kills):
+            run.wait_until_back(ledgers, run.kill(ledgers, "hosts"), 2)
+            run.wait(run.rng.random())
+            run.signal("cassandra", server.pid, signal.SIGKILL)
+            server.kill()  # waits for its end
+            server.restart()
+            run.note("cassandra back", server.pid)
+            run.progress(run.loads[0][0], 3000)
+        evidence = run.judge()
+    died = [evidence.in_flight()[n] for n, kill in enumerate(run.kills) if kill.what == "cassandra"]
+    assert sum(died) > 0, "no kill of the server met an append on its way"
+    assert evidence.resolved() > 0, "no unknown outcome was ever resolved"
+    assert busy(evidence)

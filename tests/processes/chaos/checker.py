@@ -38,6 +38,7 @@ class Stored(NamedTuple):
     number: int
     amount: int
     total: int
+    manifest: str
 
 
 Row = tuple[str, int, int, int]
@@ -72,12 +73,12 @@ def _records(journal: Journal, key: SliceKey, wrong: list[str]) -> Iterator[Stor
                 wrong.append(f"{key}@{offset}: epoch {commit.epoch} wrote after epoch {epoch}")
             offset, epoch = commit.base_offset, commit.epoch
             for fields in msgpack.unpackb(commit.body):
-                _, entity_id, seq_nr, _, payload, _, command_id, *_ = fields
+                _, entity_id, seq_nr, manifest, payload, _, command_id, *_ = fields
                 event = msgpack.unpackb(payload)
                 totals[entity_id] += event["amount"]
                 yield Stored(
                     key.slice, offset, epoch, commit.write_id, commit.time_us, entity_id, seq_nr,
-                    command_id, event["number"], event["amount"], totals[entity_id],
+                    command_id, event["number"], event["amount"], totals[entity_id], manifest,
                 )  # fmt: skip
                 offset += 1
 
@@ -171,10 +172,12 @@ def book_in(database: Path) -> list[Row]:
 
 
 def in_flight(
-    history: Sequence[Attempt], records: Sequence[Stored], killed_us: int, killed_at_us: int
-) -> list[bytes]:
-    """write_ids of commits that were on their way when a host was killed: the last of their epoch
-    in their slice, made before the kill, none of their commands acknowledged before it.
+    history: Sequence[Attempt], records: Sequence[Stored], killed_us: int, killed_at_us: int,
+    of_the_dead: bool,
+) -> list[bytes]:  # fmt: skip
+    """write_ids of commits that were on their way when a process was killed: made in the two
+    seconds before, none of their commands acknowledged before it. of_the_dead: the process was
+    their writer, so they are the last of their epoch in their slice.
 
     killed_us: monotonic, like the history's; killed_at_us: since 1970, like the journal's.
     """
@@ -190,6 +193,6 @@ def in_flight(
         last_of_epoch = mine[0].slice == following[0].slice and mine[0].epoch < following[0].epoch
         made_before = killed_at_us - 2_000_000 < mine[0].time_us <= killed_at_us
         unanswered = all(first_ack.get(r.command_id, killed_us + 1) > killed_us for r in mine)
-        if last_of_epoch and made_before and unanswered:
+        if (last_of_epoch or not of_the_dead) and made_before and unanswered:
             found.append(mine[0].write_id)
     return found

@@ -71,7 +71,7 @@ class Load:
             if now - told > 0.2:
                 told = now
                 self._tell()
-            await asyncio.sleep(STEP_S)
+            await _pause(STEP_S)
         while self._open:
             await asyncio.wait(list(self._open), timeout=0.5)
             self._tell()
@@ -115,7 +115,7 @@ class Load:
         after_s: float = 0.0,
     ) -> str:  # fmt: skip
         if after_s:
-            await asyncio.sleep(after_s)
+            await _pause(after_s)
         plan = self._plan
         impatient = kind == PUT and self._rng.random() < plan.impatient
         timeout_s = 0.02 + self._rng.random() if impatient else plan.timeout_s
@@ -139,6 +139,14 @@ class Load:
         facts = {one: self._counts[one] for one in ("acknowledged", "error", "unknown")}
         say = {**facts, "attempts": sum(facts.values()), "open": len(self._open), **more}
         print(json.dumps(say), flush=True)
+
+
+async def _pause(for_s: float) -> None:
+    """The load's own pace: nothing is waited for."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.call_later(for_s, over.set_result, None)
+    await over
 
 
 def main() -> None:

@@ -4,12 +4,14 @@ afterwards."""
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,13 +51,18 @@ class World:
     # --- setting up ---
 
     def service(self, **settings: Any) -> Child:
-        """A service in an actor system of its own; its admin port is `admin_port`."""
-        port, number = free_port(), len(self.children)
-        child = Child("service", self.folder / f"service{number}.log", str(port))
+        """A service in an actor system of its own."""
+        child = self.actor_system()
+        child.ask("start " + json.dumps(settings), "started", 120)
+        return child
+
+    def actor_system(self, **environment: str) -> Child:
+        """One without a node; its admin port is `admin_port`."""
+        port, log = free_port(), self.folder / f"service{len(self.children)}.log"
+        child = Child("service", log, str(port), **environment)
         child.latest["admin_port"] = port
         self.children.append(child)
         child.wait_for("up")
-        child.ask("start " + json.dumps(settings), "started", 120)
         return child
 
     def ledgers(self, listen: str = "", hosts: int = 2) -> Child:
@@ -102,9 +109,20 @@ class World:
         return self.signal(what, pid, number)
 
     def signal(self, what: str, pid: int, number: signal.Signals) -> Kill:
-        kill = Kill(what, pid, time.monotonic_ns() // 1000, time.time_ns() // 1000)
+        kill = self.note(what, pid)
         send(pid, number)
+        return kill
+
+    def note(self, what: str, pid: int = 0) -> Kill:
+        """A kill, or something else whose pause is of interest, happens now."""
+        kill = Kill(what, pid, time.monotonic_ns() // 1000, time.time_ns() // 1000)
         self.kills.append(kill)
+        return kill
+
+    def kill_node(self, service: Child) -> Kill:
+        """All its processes at once."""
+        kill = self.note("node", service.process.pid)
+        service.kill_all()
         return kill
 
     def wait_until_back(self, service: Child, kill: Kill, count: int = 1) -> None:
@@ -177,12 +195,25 @@ class Evidence(NamedTuple):
         assert first.keys() == set(slice_of.values()), "a slice has acknowledged nothing since"
         return (max(first.values()) - since_us) / 1e6
 
+    def longest_pause_s(self, since_us: int) -> float:
+        """The longest time without any acknowledgement from then on until the next kill."""
+        until_us = min((kill.us for kill in self.kills if kill.us > since_us), default=1 << 62)
+        done = [a.done_us for a in self.attempts if a.outcome == ACKNOWLEDGED]
+        done = [since_us, *(one for one in done if since_us <= one < until_us)]
+        return max(after - before for before, after in pairwise(done)) / 1e6
+
+    def starved(self, for_s: float) -> list[Attempt]:
+        """Attempts that took so long, whatever came of them."""
+        return [a for a in self.attempts if a.done_us - a.sent_us > for_s * 1e6]
+
     def in_flight(self) -> dict[int, int]:
-        """Per kill of a host (by its index): the commits that were on their way."""
+        """Per kill of a writer or of its journal, by its index: the commits on their way."""
         return {
-            number: len(checker.in_flight(self.attempts, self.records, kill.us, kill.at_us))
+            number: len(checker.in_flight(
+                self.attempts, self.records, kill.us, kill.at_us, kill.what != "cassandra"
+            ))
             for number, kill in enumerate(self.kills)
-            if kill.what in ("hosts", "node")
+            if kill.what in ("hosts", "node", "cassandra")
         }
 
     def resolved(self) -> int:
@@ -210,8 +241,16 @@ class Evidence(NamedTuple):
         for number, kill in enumerate(self.kills):
             on_their_way = self.in_flight().get(number)
             more = f", {on_their_way} appends in flight" if on_their_way is not None else ""
-            print(f"  {kill.what} pid {kill.pid}: all slices answer after "
-                  f"{self.pause_s(kill.us):.2f} s{more}")  # fmt: skip
+            print(
+                f"  {kill.what} pid {kill.pid}: all slices answer after "
+                f"{self.pause_s(kill.us):.2f} s, longest silence "
+                f"{self.longest_pause_s(kill.us):.2f} s{more}"
+            )
+
+
+def busy(evidence: Evidence) -> bool:
+    """Under load as asked; a laptop that does other things besides may be slower."""
+    return evidence.rate() >= RATE_MIN or os.environ.get("THESPIAN_DC_CI") != "1"
 
 
 @contextmanager

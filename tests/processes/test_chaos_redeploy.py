@@ -1,0 +1,57 @@
+"""New code for old while clients keep asking: drain, stop, exchange the folder, start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import laws
+from tests.processes.chaos.world import PAUSE_S_MAX, World, busy, world
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+VERSIONS = Path(__file__).with_name("chaos") / "versions"
+
+
+class Application:
+    """Its folder, which the actor system's Admin has on its path."""
+
+    def __init__(self, run: World) -> None:
+        self._run, self.folder, self._number = run, run.folder / "application", 0
+        self.folder.symlink_to(VERSIONS / "v1")
+        self.system = run.actor_system(PYTHONPATH=str(self.folder))
+
+    def deploy(self, what: str) -> None:
+        admin_port = str(self.system.latest["admin_port"])
+        subprocess.run(
+            [sys.executable, "-m", "tests.processes.chaos.deploy", admin_port, str(self.folder),
+             self._run.journal, what],
+            cwd=laws.ROOT, check=True, timeout=60, capture_output=True,
+        )  # fmt: skip
+
+    def exchange(self, version: str) -> None:
+        self.folder.unlink()
+        self.folder.symlink_to(VERSIONS / version)
+
+
+def test_a_redeploy_under_load_loses_nothing(tmp_path: Path) -> None:
+    """What is under way is finished or sent again; who asks meanwhile waits, a few seconds."""
+    with world(tmp_path) as run:
+        application = Application(run)
+        application.deploy("start")
+        load = run.load(application.system)
+        for version in ("v2", "v2", "v2"):
+            run.progress(load, 3000)
+            run.note(f"redeploy of {version}")
+            application.deploy("stop")
+            application.exchange(version)
+            application.deploy("start")
+            run.progress(load, 3000)
+        evidence = run.judge()
+    written = [r.manifest for r in sorted(evidence.records, key=lambda r: r.time_us)]
+    assert (written[0], written[-1]) == ("Noted/1", "Noted/2"), "the new code wrote"
+    assert busy(evidence)
+    assert evidence.starved(10.0) == [], "clients get their answers"
+    assert max(evidence.longest_pause_s(kill.us) for kill in run.kills) <= PAUSE_S_MAX
