@@ -38,8 +38,9 @@ class Writer:
         )  # fmt: skip
         self._host.tick()
 
-    def write(self, commands: Iterator[tuple[str, Any]]) -> None:
-        while batch := list(islice(commands, PER_COMMIT // AT_ONCE)):
+    def write(self, commands: Iterator[tuple[str, Any]], at_a_time: int) -> None:
+        """at_a_time: commands in one commit of a slice."""
+        while batch := list(islice(commands, at_a_time)):
             self._host.commands(
                 [Command("account", entity_id, message) for entity_id, message in batch]
             )
@@ -131,8 +132,8 @@ def fill(
     before += _rounds(longs, many, entities * long // AT_ONCE)
     after = _rounds(shorts + longs, one, 2 * entities * tail)
     half = len(strangers) // 2
-    writer.write(_mixed(before, strangers[:half]))
-    writer.write(_mixed(after, strangers[half:]))
+    writer.write(_mixed(before, strangers[:half]), 2000 // AT_ONCE)
+    writer.write(_mixed(after, strangers[half:]), PER_COMMIT // AT_ONCE)
     records = entities * (short + long + 2 * tail) + len(strangers) * AT_ONCE
     must_equal("records written", records, writer.durable)
     writer.close()
