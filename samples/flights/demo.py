@@ -185,13 +185,13 @@ def journal_for(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     if not options.cassandra:
         yield f"sqlite:///{folder / 'flights.db'}"
         return
-    from thespian_dc.journal.cassandra.schema import apply
+    from thespian_dc.journal.api import apply_schema
     from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
     print("starting Cassandra …", flush=True)
     with EmbeddedCassandra() as server:
         url = f"cassandra://127.0.0.1:{server.port}/flights"
-        apply(url)
+        apply_schema(url)
         yield url
 
 

@@ -221,7 +221,7 @@ class HostCore:
             case StatesWritten(action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, False, now_us)
             case IndexAdvanced(action):
-                self._hosted.slice_of_key(action.key).derived.on_indexed(action, False, now_us)
+                self._on_indexed(action, failed=False)
             case Confirmed():
                 self._ownership.on_confirmed(result)
             case slices.Failed(action=Recover() as action):
@@ -229,12 +229,17 @@ class HostCore:
             case slices.Failed(action=WriteStates() as action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, True, now_us)
             case slices.Failed(action=AdvanceIndex() as action):
-                self._hosted.slice_of_key(action.key).derived.on_indexed(action, True, now_us)
+                self._on_indexed(action, failed=True)
             case slices.Failed(action=Confirm() as action):
                 self._ownership.on_unconfirmed(action)
             case _:
                 slice_ = self._hosted.slice_of_key(result.action.key)
                 self._ownership.take(slice_, slice_.writer.on_result(result, now_us))
+
+    def _on_indexed(self, action: AdvanceIndex, failed: bool) -> None:
+        hosted = self._hosted
+        hosted.slice_of_key(action.key).derived.on_indexed(action, failed, hosted.now_us)
+        self._recovery.on_indexed()
 
     def _finish(self) -> list[Action]:
         """Run what this input set off inside the host, flush the slices, hand the actions over."""

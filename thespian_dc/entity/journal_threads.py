@@ -1,8 +1,10 @@
 """The threads of a host that call its journal. Results go to `put`, from any thread, in any order.
 
 One thread appends: everything that waits when it comes round goes into one `journal.append`, so a
-journal that commits once per call (SQLite) makes the more per call the busier it is. A small pool
-does everything else. No decisions here; the cores recognise late and doubled results.
+journal that commits once per call (SQLite) makes the more per call the busier it is. One pool reads
+entities, another does the rest: a host that recovers thousands must not let its index fall behind,
+which would make each recovery read more. No decisions here; the cores recognise late and doubled
+results.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
-from thespian_dc.entity.actions import JournalAction
+from thespian_dc.entity.actions import JournalAction, Recover
 from thespian_dc.entity.perform import perform
 from thespian_dc.journal.api import Appended, Journal, Outcome
 from thespian_dc.model.record import Commit
@@ -22,7 +24,7 @@ from thespian_dc.slices.actions import Failed, Operation
 
 log = logging.getLogger(__name__)
 
-READERS = 4
+READERS, OTHERS = 4, 2
 
 
 class JournalThreads:
@@ -31,15 +33,18 @@ class JournalThreads:
     def __init__(self, journal: Journal, put: Callable[[Any], None]) -> None:
         self._journal, self._put = journal, put
         self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
-        # bounded by what the core has in flight: a claim per slice, recoveries_max, derived rows
-        self._actions: SimpleQueue[Any] = SimpleQueue()
-        self._threads = [
-            Thread(target=self._append_all, name="journal-append", daemon=True),
-            *(
-                Thread(target=self._perform_all, name=f"journal-{n}", daemon=True)
-                for n in range(READERS)
-            ),
-        ]
+        # bounded by what the core has in flight: recoveries_max; a claim per slice, derived rows
+        self._recoveries: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._others: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._threads = [Thread(target=self._append_all, name="journal-append", daemon=True)]
+        for queue, name, count in (
+            (self._recoveries, "journal-recover", READERS),
+            (self._others, "journal", OTHERS),
+        ):
+            self._threads += [
+                Thread(target=self._perform_all, args=(queue,), name=f"{name}-{n}", daemon=True)
+                for n in range(count)
+            ]
         for thread in self._threads:
             thread.start()
 
@@ -48,13 +53,14 @@ class JournalThreads:
         self._appends.put(commits)
 
     def perform(self, action: JournalAction | Operation) -> None:
-        self._actions.put(action)
+        (self._recoveries if isinstance(action, Recover) else self._others).put(action)
 
     def stop(self, within_s: float) -> None:
         """Finish what is queued and end the threads; the journal may be closed afterwards."""
         self._appends.put(None)
-        for _ in range(READERS):
-            self._actions.put(None)
+        for queue, count in ((self._recoveries, READERS), (self._others, OTHERS)):
+            for _ in range(count):
+                queue.put(None)
         until = monotonic() + within_s
         for thread in self._threads:
             thread.join(max(0.0, until - monotonic()))
@@ -92,8 +98,8 @@ class JournalThreads:
                 if commit.write_id not in answered:
                     self._put(Appended(commit, Outcome.UNKNOWN, reason))
 
-    def _perform_all(self) -> None:
-        while (action := self._actions.get()) is not None:
+    def _perform_all(self, queue: SimpleQueue[Any]) -> None:
+        while (action := queue.get()) is not None:
             try:
                 self._put(perform(self._journal, action))
             except Exception as failed:

@@ -49,6 +49,7 @@ class Loss:
         self._hosted.counts["slices_lost"] += 1
         slice_.confirmed_us, slice_.confirming = 0, False
         slice_.derived.on_lost()
+        self._recovery.on_indexed()
         runs = self._runs(lost.unknown, lost.entries)
         turns = [turn for turn in map(self._again, self._unknown(lost.unknown)) if turn]
         turns += [turn for turn in map(self._again, runs) if turn]

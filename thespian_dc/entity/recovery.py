@@ -4,7 +4,8 @@ Pure.
 Laws:
 - Only while nothing of the entity is queued or in flight, and up to the slice's head: the offset
   the host appends at is the offset its memory agrees with.
-- At most limits.recoveries_max at a time; the others wait in the order they were asked for.
+- At most limits.recoveries_max at a time; the others wait in the order they were asked for, and
+  those of a slice that was just taken over until its index was brought up to date.
 - A state row that cannot be read is passed over: replay from the first record.
 - Records that cannot be read fail this entity's commands with RecoveryError; nobody else's.
 """
@@ -45,9 +46,11 @@ class Recovery:
         self._active: dict[Recover, Instance] = {}
         self._queue: deque[Instance] = deque()  # bounded: each has a waiting command
         self._retries: deque[tuple[int, Instance]] = deque()  # bounded by recoveries_max
+        self._behind: list[Instance] = []  # bounded: each has a waiting command
 
     def __len__(self) -> int:
-        return len(self._active) + len(self._queue) + len(self._retries)
+        waiting = len(self._queue) + len(self._retries) + len(self._behind)
+        return len(self._active) + waiting
 
     def due_us(self) -> int | None:
         return self._retries[0][0] if self._retries else None
@@ -73,6 +76,13 @@ class Recovery:
             self._rebuild(instance, result)
         self._start()
 
+    def on_indexed(self) -> None:
+        """A slice's index was brought up to date, or cannot be."""
+        if self._behind:
+            self._queue.extend(self._behind)
+            self._behind.clear()
+            self._start()
+
     def on_failed(self, action: Recover) -> None:
         """The journal was not available: again, after a while."""
         instance = self._active.pop(action, None)
@@ -88,12 +98,17 @@ class Recovery:
     def _start(self) -> None:
         while self._queue and len(self._active) < self._hosted.limits.recoveries_max:
             instance = self._queue.popleft()
-            if instance.phase is Phase.RECOVERING:
+            if instance.phase is not Phase.RECOVERING:
+                continue
+            if instance.slice.derived.behind:
+                self._behind.append(instance)
+            else:
                 self._read(instance)
 
     def _read(self, instance: Instance, replay: bool = False) -> None:
-        writer = instance.slice.writer
-        action = Recover(writer.key, instance.entity_id, writer.head, writer.epoch, replay)
+        writer, entity_id = instance.slice.writer, instance.entity_id
+        until = instance.slice.derived.read_until(entity_id)
+        action = Recover(writer.key, entity_id, until, writer.epoch, replay)
         self._active[action] = instance
         self._hosted.out.append(action)
 

@@ -85,7 +85,7 @@ class Release:
         """A commit is in the log."""
         hosted, commit, derived = self._hosted, durable.commit, slice_.derived
         hosted.out.append(Published(commit))
-        derived.on_durable(commit, hosted.now_us)
+        derived.on_durable(commit, (e.entity_id for e in durable.entries), hosted.now_us)
         self._on_proof(slice_, slice_.writer.proved_us, 0)
         end = commit.base_offset
         for entry in durable.entries:

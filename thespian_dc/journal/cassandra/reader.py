@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Head
+from thespian_dc.journal.cassandra.commit_cache import CommitCache
 from thespian_dc.journal.cassandra.limits import ServerLimits
 from thespian_dc.journal.cassandra.link import DECIDING, PLAIN, Link
 from thespian_dc.journal.cassandra.schema import Meta
@@ -57,6 +58,7 @@ class Parts:
         self._statements = Statements(link, url.keyspace)
         self.url, self.journal_id = url.url, meta.journal_id
         self._keyspace, self._segment_records = url.keyspace, meta.segment_records
+        self._cache = CommitCache(url.cache_bytes)
         self.commit_bytes_max = min(url.commit_bytes_max, limits.mutation_bytes_max)
         self.command_bytes_max = min(url.command_bytes_max, limits.mutation_bytes_max)
 
@@ -238,11 +240,17 @@ class LogReader(Parts):
         return [commit_of(key, row) for row in self._rows("rows", *key, segment, *ends)]
 
     def _commits_at(self, key: SliceKey, bases: Sequence[int]) -> list[Commit | None]:
+        found = {base: self._cache.get(key, base) for base in bases}
+        missing = [base for base, commit in found.items() if commit is None]
         statements = [
             self._statements.bind("row", *key, base // self._segment_records, base)
-            for base in bases
+            for base in missing
         ]
-        return [commit_of(key, rows[0]) if rows else None for rows in self._link.all(statements)]
+        for base, rows in zip(missing, self._link.all(statements), strict=True):
+            commit = found[base] = commit_of(key, rows[0]) if rows else None
+            if commit is not None and is_sound(commit):
+                self._cache.put(commit)
+        return [found[base] for base in bases]
 
     def _sweep(self, key: SliceKey, from_offset: int, until_offset: int) -> Iterator[Commit]:
         """All rows from a commit's start until `until_offset` or the end; GapError for a hole.
@@ -250,6 +258,8 @@ class LogReader(Parts):
         A damaged row does not know where it ends, but the next one does know where it starts. So
         damage is the reader's to judge, and hurts no entity that has no record in that row.
         """
+        if from_offset >= until_offset:
+            return
         segment, expected = from_offset // self._segment_records, from_offset
         while (head := self._static(key, segment, PLAIN)) is not None:
             known: int | None = expected

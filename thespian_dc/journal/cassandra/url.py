@@ -37,6 +37,7 @@ class CassandraUrl:
     connect_timeout_s: float = 5.0
     commit_bytes_max: int = 1 << 20
     command_bytes_max: int = 4 << 20
+    cache_bytes: int = 32 << 20
     replication: int = 0
     segment_records: int = 0
 
