@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,32 @@ def moved(run: World, epochs: dict[int, int]) -> bool:
     return all(heads[n].epoch > epoch for n, epoch in epochs.items())
 
 
+def stop_unlocked(run: World, pid: int) -> None:
+    """SIGSTOP at a random moment at which the process does not hold the lock of the journal's file:
+    with it, nobody writes until it wakes. That is SQLite's way and safe, but nothing would move."""
+    for _ in range(100):
+        run.wait(run.rng.random())
+        run.signal("hosts asleep", pid, signal.SIGSTOP)
+        if not locked(run.journal.removeprefix("sqlite:///")):
+            return
+        run.signal("hosts awake at once", pid, signal.SIGCONT)
+        run.kills[-2:] = []
+    raise AssertionError("the process holds the lock all the time")
+
+
+def locked(path: str) -> bool:
+    """Nobody gets the file's write lock, though all who run would give it back by now."""
+    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+    try:
+        connection.execute("begin immediate")
+        connection.execute("rollback")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
 def shown_after(evidence: Evidence, role: str) -> float:
     """The longest pause after a kill of this role, seconds."""
     return max(evidence.pause_s(kill.us) for kill in evidence.kills if kill.what == role)
@@ -69,9 +96,8 @@ def test_a_host_that_slept_appends_nothing_and_answers_nothing_old(
             eventually(lambda: shared(run), deadline_s=60)
             node = nodes[number % 2]
             [pid] = eventually(lambda n=node: run.pids(n, "hosts"), deadline_s=30)
-            run.wait(run.rng.random())
             mine = owned_by(run, node)
-            run.signal("hosts asleep", pid, signal.SIGSTOP)
+            stop_unlocked(run, pid)
             eventually(lambda m=mine: moved(run, m), deadline_s=30)
             run.wait(0.5 + run.rng.random())
             run.signal("hosts awake", pid, signal.SIGCONT)

@@ -117,9 +117,12 @@ def _numbering(records: Sequence[Stored]) -> Iterator[str]:
 def _origins(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[str]:
     """Nothing is stored that nobody asked for, nothing twice, nothing under another's name."""
     asked = {a.command_id: (a.entity_id, a.number, a.amount) for a in puts(history)}
-    for command_id, times in Counter(r.command_id for r in records).items():
-        if times > 1:
-            yield f"command {command_id} is stored {times} times"
+    stored_as: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        stored_as[record.command_id].append(record.seq_nr)
+    for command_id, seq_nrs in stored_as.items():
+        if len(seq_nrs) > 1:
+            yield f"command {command_id} is stored {len(seq_nrs)} times, as {seq_nrs}"
     for record in records:
         wanted = asked.get(record.command_id)
         if wanted != (record.entity_id, record.number, record.amount):

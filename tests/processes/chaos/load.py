@@ -28,6 +28,7 @@ from thespian_dc.model.entity_errors import OutcomeUnknownError
 from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
 
 STEP_S = 0.01
+AGAIN_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Load:
             now = time.monotonic()
             due = int((now - begun) * self._plan.rate) - sent
             for _ in range(min(due, self._plan.open_max - len(self._open))):
+                if self._over():
+                    break
                 self._one()
             sent += max(0, due)
             if now - told > 0.2:
@@ -102,11 +105,13 @@ class Load:
         task.add_done_callback(self._open.discard)
 
     async def _until_known(self, *put: Any) -> None:
-        """Half of the unknown ones stay unknown, as with clients that give up."""
+        """Half of the unknown ones stay unknown, as with clients that give up; so do those whose
+        time was long: meanwhile their entity may have seen more commands than it remembers."""
+        begun = time.monotonic()
         outcome = await self._attempt(*put)
         for _ in range(3):
             again = 0.5 if outcome == history.UNKNOWN else self._plan.again
-            if self._rng.random() >= again:
+            if self._rng.random() >= again or time.monotonic() - begun > AGAIN_WITHIN_S:
                 return
             outcome = await self._attempt(*put, after_s=self._rng.random())
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,11 +195,17 @@ class Evidence(NamedTuple):
         return (max(first.values()) - since_us) / 1e6
 
     def longest_pause_s(self, since_us: int) -> float:
-        """The longest time without any acknowledgement from then on until the next kill."""
+        """The longest time in which a slice acknowledged nothing, from then to the next kill."""
+        slice_of = {record.entity_id: record.slice for record in self.records}
         until_us = min((kill.us for kill in self.kills if kill.us > since_us), default=1 << 62)
-        done = [a.done_us for a in self.attempts if a.outcome == ACKNOWLEDGED]
-        done = [since_us, *(one for one in done if since_us <= one < until_us)]
-        return max(after - before for before, after in pairwise(done)) / 1e6
+        last, longest = dict.fromkeys(slice_of.values(), since_us), 0
+        for attempt in self.attempts:
+            slice_ = slice_of.get(attempt.entity_id)
+            within = since_us <= attempt.done_us < until_us
+            if slice_ is not None and within and attempt.outcome == ACKNOWLEDGED:
+                longest = max(longest, attempt.done_us - last[slice_])
+                last[slice_] = attempt.done_us
+        return longest / 1e6
 
     def starved(self, for_s: float) -> list[Attempt]:
         """Attempts that took so long, whatever came of them."""
@@ -243,7 +248,7 @@ class Evidence(NamedTuple):
             more = f", {on_their_way} appends in flight" if on_their_way is not None else ""
             print(
                 f"  {kill.what} pid {kill.pid}: all slices answer after "
-                f"{self.pause_s(kill.us):.2f} s, longest silence "
+                f"{self.pause_s(kill.us):.2f} s, longest pause of one "
                 f"{self.longest_pause_s(kill.us):.2f} s{more}"
             )
 
