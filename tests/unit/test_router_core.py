@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from thespian_dc.entity.pacing import ENTITY_COMMANDS_MAX
 from thespian_dc.entity.protocol import Route, Status, TypeRoutes
 from thespian_dc.entity.router_core import (
     BACKOFF_US,
@@ -22,6 +23,7 @@ from thespian_dc.entity.router_core import (
 )
 from thespian_dc.model.errors import AskTimeoutError, ClientBusyError, UnknownEntityTypeError
 from thespian_dc.model.ids import slice_of
+from thespian_dc.model.settings import Limits
 
 OK, NOT_OWNER = int(Status.OK), int(Status.NOT_OWNER)
 A, B = "10.0.0.1:1", "10.0.0.2:2"
@@ -228,6 +230,35 @@ def test_more_than_the_bound_is_refused_by_name() -> None:
     assert [ticket for ticket, *_ in got] == ["3", "4"]
     assert all(isinstance(error, ClientBusyError) for *_, error in got)
     assert core.under_way() == 3
+
+
+def test_no_more_of_an_entity_is_under_way_than_it_remembers() -> None:
+    """Its host dies, and all of it is sent again: what was persisted must still be known by its id,
+    or it is persisted twice. Found by killing hosts under a long queue."""
+    core = routed()
+    sent = frames(core.submit([command("a", n) for n in range(1, 500)], 5, 0))
+    sent += frames(core.submit([command("b")], 5, 0))
+    unanswered = [c for frame in sent for c in frame.commands if c.entity_id == "a"]
+    assert len(unanswered) == ENTITY_COMMANDS_MAX < Limits().known_commands
+    (second,) = frames(core.on_sent(A, sent[0].frame_nr, True, 1))
+    core.on_sent(A, second.frame_nr, True, 2)
+    (third,) = frames(core.on_reply([sent[0].frame_nr], answers(sent[0])[:1], A, 3))
+    assert [c.ticket for c in second.commands] == ["b"]
+    assert [c.ticket for c in third.commands] == [101]
+
+
+def test_what_waits_for_its_entity_can_time_out_and_is_passed_over() -> None:
+    """It never went anywhere; the error says why, and the next one goes in its place."""
+    core = routed()
+    (sent,) = frames(core.submit([command("a", n) for n in range(1, 101)], 50, 0))
+    core.submit([command("a", 101)], 5, 0)
+    core.submit([command("a", 102)], 50, 0)
+    [(ticket, status, error)] = outcomes(core.on_tick(6_000_000))
+    assert (ticket, status) == (101, int(Status.ERROR))
+    assert "waited for earlier commands of this entity" in str(error)
+    core.on_sent(A, sent.frame_nr, True, 6_000_001)
+    (later,) = frames(core.on_reply([sent.frame_nr], answers(sent), A, 6_000_002))
+    assert [c.ticket for c in later.commands] == [102]
 
 
 class World:

@@ -11,7 +11,8 @@ Laws:
   is gone, or whose slice has a new epoch, are sent again to the new one. Hosts drop what they know.
 - Every command ends in exactly one Deliver: an answer, or an error when its time is over. One that
   nobody waits for ends, without a Deliver, when a host has acknowledged it.
-- Bounded: `commands_max` under way, then ClientBusyError.
+- Bounded: `commands_max` under way, then ClientBusyError; of one entity no more at hosts than it
+  remembers when they are sent again (pacing.py).
 
 Long because slices, hosts and commands are three views of one state, and every input moves all of
 them.
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
+from thespian_dc.entity.pacing import Pacing
 from thespian_dc.entity.protocol import Route, Status, TypeRoutes
 from thespian_dc.model.errors import AskTimeoutError, ClientBusyError, UnknownEntityTypeError
 from thespian_dc.model.ids import slice_of
@@ -67,8 +69,8 @@ class Outgoing:
     waits. deadline_us: for those that wait."""
 
     __slots__ = (
-        "body", "command_id", "correlation", "done", "entity_id", "entity_type", "lane", "link",
-        "sender", "ticket",
+        "body", "command_id", "correlation", "counted", "done", "entity_id", "entity_type", "lane",
+        "link", "sender", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +85,7 @@ class Outgoing:
         self.entity_type, self.entity_id, self.body = entity_type, entity_id, body
         self.ticket, self.command_id, self.sender = ticket, command_id, sender
         self.correlation = 0
-        self.done = False
+        self.done = self.counted = False
         self.lane: _Lane | None = None
         self.link: _Link | None = None
 
@@ -133,6 +135,7 @@ class RouterCore:
     def __init__(self, commands_max: int = 100_000, window: int = 2) -> None:
         self.commands_max, self.window = commands_max, window
         self._commands: dict[int, Outgoing] = {}
+        self._pacing: Pacing[Outgoing] = Pacing()
         self._lanes: dict[str, list[_Lane]] = {}
         self._links: dict[str, _Link] = {}
         self._unrouted: dict[str, list[Outgoing]] = {}
@@ -178,7 +181,8 @@ class RouterCore:
             self._last_correlation += 1
             command.correlation = self._last_correlation
             self._commands[self._last_correlation] = command
-            self._route(command)
+            if self._pacing.admit(command):
+                self._route(command)
         self._ask_routes(now_us, actions)
         self._pump_all(now_us, actions)
         return actions
@@ -219,6 +223,7 @@ class RouterCore:
                 command.done = True
                 if command.link is not None and command.lane is not None:
                     command.lane.out -= 1
+                self._let_next_go(command)
                 actions.append(Deliver(command.ticket, status, value))
         link = self._links.get(address)
         if link is not None:
@@ -428,8 +433,10 @@ class RouterCore:
             where = f"sent to the host at {command.link.address}"
         elif command.lane is not None:
             where = "no host owns its slice at the moment"
-        else:
+        elif command.counted:
             where = "no host was found"
+        else:
+            where = "it waited for earlier commands of this entity"
         name = f"{command.entity_type}|{command.entity_id}"
         self._end(command, ERROR, AskTimeoutError(name, timeout_s, where), actions)
 
@@ -444,6 +451,12 @@ class RouterCore:
         self._commands.pop(command.correlation, None)
         if command.lane is not None and command.link is not None:
             command.lane.out -= 1
+        self._let_next_go(command)
+
+    def _let_next_go(self, ended: Outgoing) -> None:
+        following = self._pacing.ended(ended)
+        if following is not None:
+            self._route(following)
 
     def _deliver(
         self, command: Outgoing, status: int, value: Any, actions: list[Action]

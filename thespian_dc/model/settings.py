@@ -119,7 +119,9 @@ class Limits:
     """Commands accepted and not yet answered, per host; more is HostBusyError to the asker,
     retryable."""
     known_commands: int = 128
-    """Command ids remembered per entity, also in its snapshots."""
+    """Command ids remembered per entity, also in its snapshots. A client has at most 100 commands
+    of one entity under way, so that all it must send again are still known; several clients that
+    keep one entity that busy need more."""
     passivate_after_s: float = 120.0
     """An entity nobody addressed for so long leaves memory."""
     resident_max: int = 200_000
