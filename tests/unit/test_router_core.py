@@ -82,7 +82,7 @@ def test_one_frame_is_on_its_way_and_a_window_is_unacknowledged() -> None:
 def test_frames_are_bounded_in_commands_and_bytes() -> None:
     """One command may be larger than a frame; it goes alone."""
     core = routed(1)
-    (frame,) = frames(core.submit([command(str(n)) for n in range(2500)], 5, 0))
+    (frame,) = frames(core.submit([command(str(n)) for n in range(FRAME_COMMANDS_MAX + 1)], 5, 0))
     assert len(frame.commands) == FRAME_COMMANDS_MAX
     core = routed(1)
     big = [command("a"), command("b", size=FRAME_BYTES_MAX + 1), command("c")]

@@ -19,7 +19,7 @@ from thespian_dc.shell.outbox import NOTHING, Outbox
 
 log = logging.getLogger(__name__)
 
-ANSWERS_MAX = 2000  # in one frame
+ANSWERS_MAX = 8000  # in one frame
 BYTES_MAX = 1 << 20
 BARE_MAX = 10_000  # messages that wait for one ordinary actor; the rest are dead letters
 KNOWN_FRAMES = 64  # frame numbers remembered per client

@@ -30,7 +30,7 @@ from thespian_dc.entity.protocol import Route, Status, TypeRoutes
 from thespian_dc.model.errors import AskTimeoutError, ClientBusyError, UnknownEntityTypeError
 from thespian_dc.model.ids import slice_of
 
-FRAME_COMMANDS_MAX = 1000
+FRAME_COMMANDS_MAX = 4000
 FRAME_BYTES_MAX = 1 << 20
 RESEND_US = 2_000_000
 ROUTES_EVERY_US = 1_000_000  # while anything is under way
