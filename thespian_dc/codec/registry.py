@@ -18,6 +18,7 @@ from thespian_dc.model.errors import (
     RegistrationError,
     UnregisteredTypeError,
 )
+from thespian_dc.model.record import DELETED_MANIFEST, VALUE_MANIFEST
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
@@ -50,7 +51,11 @@ class Registry:
         self._pack_value = self._msgpack.packer(lambda value: value)
         self._unpack_value = _decoder("value", self._msgpack.unpack, lambda value: value)
         self._by_type: dict[type, tuple[str, Encode]] = {}
-        self._decoders: dict[str, Decode] = {}
+        # What a durable state leaves in a log under no class's manifest.
+        self._decoders: dict[str, Decode] = {
+            VALUE_MANIFEST: self.decode_value,
+            DELETED_MANIFEST: _nothing,
+        }
         for entry in self._catalogue.entries:
             self._add(entry)
 
@@ -68,7 +73,8 @@ class Registry:
         return manifest, encode(obj)
 
     def decode(self, manifest: str, payload: bytes) -> Any:
-        """The object, of the current version of its class.
+        """The object, of the current version of its class; a durable state that is a plain value as
+        it was, one that was deleted as None.
 
         Raises UnknownManifestError when no registered class has this manifest, CorruptPayloadError
         when the bytes or the fields in them do not fit it.
@@ -168,6 +174,10 @@ def _encoding(entry: Entry) -> Encoding:
             f"encoding {chosen!r}; protobuf messages use 'protobuf', all else 'msgpack' or 'json'",
         )
     return chosen
+
+
+def _nothing(_: bytes) -> None:
+    """A deleted state."""
 
 
 def _decoder(manifest: str, unpack: Decode, build: Callable[[Any], Any]) -> Decode:

@@ -11,13 +11,10 @@ from thespian_dc.model.entity_errors import EntityClassError
 from thespian_dc.model.errors import CodecError, UnregisteredTypeError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 from thespian_dc.model.node_errors import NotImportableError
+from thespian_dc.model.record import VALUE_MANIFEST
 
 HANDLER = "receiveMsg_"
 UNRECOGNIZED = "receiveUnrecognizedMessage"
-VALUE_MANIFEST = "$value"
-"""Of a durable state that is a plain value: its payload is `Registry.encode_value`'s."""
-DELETED_MANIFEST = "$deleted"
-"""Of the record that deletes a durable state; its payload is empty."""
 
 Handler = Callable[[Any, Any, Any], Any]
 _DECORATORS = {

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from thespian_dc.entity.entity_type import DELETED_MANIFEST, Encoded
+from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.rows import Kept
 from thespian_dc.model.entity_errors import ApplyEventReturnedNoneError
-from thespian_dc.model.record import CHANGE_META, EVENT, STATE, pack_fields
+from thespian_dc.model.record import CHANGE_META, DELETED_MANIFEST, EVENT, STATE, pack_fields
 
 
 class Recorded(NamedTuple):

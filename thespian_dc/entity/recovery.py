@@ -17,7 +17,6 @@ from typing import Any
 
 from thespian_dc.entity.actions import Recover, Recovered
 from thespian_dc.entity.effects import Stage
-from thespian_dc.entity.entity_type import DELETED_MANIFEST
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase
 from thespian_dc.entity.protocol import Command
@@ -30,7 +29,7 @@ from thespian_dc.entity.turn import HOOK, Turn
 from thespian_dc.journal.api import Found, StateRow
 from thespian_dc.model.entity_errors import RecoveryError
 from thespian_dc.model.errors import CodecError
-from thespian_dc.model.record import CONTROL
+from thespian_dc.model.record import CONTROL, DELETED_MANIFEST
 
 RETRY_US = 300_000
 

@@ -25,6 +25,10 @@ from thespian_dc.model.ids import SliceKey
 EVENT, STATE, CONTROL = 0, 1, 2
 CHANGE_META = "event"
 """In the meta of a STATE record: [manifest, payload] of its change event."""
+VALUE_MANIFEST = "$value"
+"""Of a durable state that is a plain value: its payload is `Registry.encode_value`'s."""
+DELETED_MANIFEST = "$deleted"
+"""Of the record that deletes a durable state; its payload is empty."""
 _HEADER_BYTES = 5
 _pack_record = msgpack.Packer(autoreset=True).pack
 

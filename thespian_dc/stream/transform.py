@@ -49,8 +49,11 @@ def view_for(stream: Stream) -> View:
             f"stream {stream.stream_id}: a transform needs the entity class, not its type's name, "
             "to decode the stored events"
         )
-    events, upcasters = (getattr(stream.entity, name, ()) for name in ("events", "upcasters"))
-    stored, public = Registry(events, upcasters=upcasters), Registry(stream.events)
+    events, states, upcasters = (
+        getattr(stream.entity, name, ()) for name in ("events", "states", "upcasters")
+    )
+    types = dict.fromkeys([*events, *states])  # a durable state may have no change event
+    stored, public = Registry(types, upcasters=upcasters), Registry(stream.events)
     return Transformed(stream.stream_id, stream.transform, stored, public).view
 
 

@@ -16,11 +16,18 @@ from typing import Any
 from thespian.actors import ActorAddress
 
 from thespian_dc.entity.actions import Forward
-from thespian_dc.entity.entity_type import DELETED_MANIFEST, Encoded, EntityType
+from thespian_dc.entity.entity_type import Encoded, EntityType
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.journal.api import Found, append_wait
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.record import EVENT, STATE, Record, make_commit, pack_record
+from thespian_dc.model.record import (
+    DELETED_MANIFEST,
+    EVENT,
+    STATE,
+    Record,
+    make_commit,
+    pack_record,
+)
 from thespian_dc.shell.frames import unpack
 from thespian_dc.testkit.local_entities import LocalEntities
 
