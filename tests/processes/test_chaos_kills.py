@@ -16,8 +16,7 @@ from thespian_dc.journal.api import apply_schema
 from thespian_dc.model.errors import MissingToolError
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
-
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 FULL = pytest.param(10, marks=pytest.mark.soak)
 
 
@@ -69,13 +68,15 @@ def test_cassandra_and_hosts_are_killed(
         ledgers = run.ledgers()
         run.load(ledgers, timeout_s=90.0)
         for _ in range(kills):
-            run.wait_until_back(ledgers, run.kill(ledgers, "hosts"), 2)
+            killed = run.kill(ledgers, "hosts")
+            run.wait_until_back(ledgers, killed, 2)
+            run.wait_until_all_answer(killed.us)
             run.wait(run.rng.random())
             run.signal("cassandra", server.pid, signal.SIGKILL)
             server.kill()  # waits for its end
             server.restart()
-            run.note("cassandra back", server.pid)
-            run.progress(run.loads[0][0], 3000)
+            back = run.note("cassandra back", server.pid)
+            run.wait_until_all_answer(back.us)
         evidence = run.judge()
     died = [evidence.in_flight()[n] for n, kill in enumerate(run.kills) if kill.what == "cassandra"]
     assert sum(died) > 0, "no kill of the server met an append on its way"

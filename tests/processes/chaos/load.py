@@ -1,7 +1,8 @@
 """Sends commands at a steady rate, whatever comes back, and writes the history of each attempt.
 
 `python -m …load ADMIN_PORT HISTORY JSON`: see Plan. Says {"attempts", "acknowledged", "unknown",
-"open"} a few times a second; on "end" it sends no more, waits for the last outcome, says {"done"}.
+"open", "all_answered_us": each slice has answered since then} a few times a second; on "end" it
+sends no more, waits for the last outcome, says {"done"}.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.processes.chaos.ledger import ENTITY_TYPE, Look, Put
 from thespian_dc import Client, ThespianDcError
 from thespian_dc.model.entity_errors import OutcomeUnknownError
 from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
+from thespian_dc.model.ids import SLICES_DEFAULT, slice_of
 
 STEP_S = 0.01
 AGAIN_WITHIN_S = 5.0
@@ -59,6 +61,7 @@ class Load:
         self._counts: Counter[str] = Counter()
         self._open: set[asyncio.Task[None]] = set()
         self._numbers = 0
+        self._answered_us = dict.fromkeys(range(SLICES_DEFAULT), 0)
         self.ending = threading.Event()
 
     async def run(self) -> None:
@@ -136,14 +139,17 @@ class Load:
             outcome, error = history.ERROR, type(failed).__name__
         done_us = time.monotonic_ns() // 1000
         self._counts[outcome] += 1
+        if outcome == history.ACKNOWLEDGED:
+            self._answered_us[slice_of(entity_id, SLICES_DEFAULT)] = done_us
         history.write(self._file, Attempt(kind, command_id, entity_id, number, amount, sent_us,
                                           done_us, outcome, reply, error))  # fmt: skip
         return outcome
 
     def _tell(self, **more: Any) -> None:
         facts = {one: self._counts[one] for one in ("acknowledged", "error", "unknown")}
-        say = {**facts, "attempts": sum(facts.values()), "open": len(self._open), **more}
-        print(json.dumps(say), flush=True)
+        say = {**facts, "attempts": sum(facts.values()), "open": len(self._open)}
+        say["all_answered_us"] = min(self._answered_us.values())
+        print(json.dumps({**say, **more}), flush=True)
 
 
 async def _pause(for_s: float) -> None:

@@ -24,7 +24,8 @@ from thespian_dc.testkit.eventually import eventually
 
 SERVICE = "ledgers"
 RATE_MIN = 1000  # commands/s under which a kill proves little
-PAUSE_S_MAX = 5.0
+IN_CI = os.environ.get("THESPIAN_DC_CI") == "1"
+PAUSE_S_MAX = 5.0 if IN_CI else 15.0  # a laptop may do other things besides
 
 
 class Kill(NamedTuple):
@@ -135,6 +136,13 @@ class World:
         for load, _ in self.loads:
             self.progress(load)
 
+    def wait_until_all_answer(self, since_us: int, within_s: float = 90.0) -> None:
+        """Until each slice has acknowledged something after then."""
+        for load, _ in self.loads:
+            eventually(
+                lambda one=load: one.latest["all_answered_us"] > since_us, deadline_s=within_s
+            )
+
     def progress(self, load: Child, commands: int = 500, within_s: float = 60.0) -> None:
         """Until so many more are acknowledged."""
         wanted = load.latest.get("acknowledged", 0) + commands
@@ -194,6 +202,16 @@ class Evidence(NamedTuple):
         assert first.keys() == set(slice_of.values()), "a slice has acknowledged nothing since"
         return (max(first.values()) - since_us) / 1e6
 
+    def silence_s(self, since_us: int) -> float:
+        """From then until each slice has acknowledged anything: after an outage the queue is long,
+        and what is sent later has to wait for its turn."""
+        slice_of = {record.entity_id: record.slice for record in self.records}
+        first: dict[int, int] = {}
+        for attempt in self.attempts:
+            if attempt.outcome == ACKNOWLEDGED and attempt.done_us > since_us:
+                first.setdefault(slice_of.get(attempt.entity_id, 0), attempt.done_us)
+        return (max(first.values()) - since_us) / 1e6
+
     def longest_pause_s(self, since_us: int) -> float:
         """The longest time in which a slice acknowledged nothing, from then to the next kill."""
         slice_of = {record.entity_id: record.slice for record in self.records}
@@ -248,14 +266,15 @@ class Evidence(NamedTuple):
             more = f", {on_their_way} appends in flight" if on_their_way is not None else ""
             print(
                 f"  {kill.what} pid {kill.pid}: all slices answer after "
+                f"{self.silence_s(kill.us):.2f} s, what is sent now after "
                 f"{self.pause_s(kill.us):.2f} s, longest pause of one "
                 f"{self.longest_pause_s(kill.us):.2f} s{more}"
             )
 
 
 def busy(evidence: Evidence) -> bool:
-    """Under load as asked; a laptop that does other things besides may be slower."""
-    return evidence.rate() >= RATE_MIN or os.environ.get("THESPIAN_DC_CI") != "1"
+    """Under load as asked; half of it on a laptop."""
+    return evidence.rate() >= (RATE_MIN if IN_CI else RATE_MIN / 2)
 
 
 @contextmanager
