@@ -20,13 +20,11 @@ from aircraft import Aircraft, RecordFlight
 from flights import Flight, read_flights
 from thespian.actors import ActorSystem
 
-from thespian_dc import Client, Limits, Node, Settings, Stream
+from thespian_dc import Client, Node, Settings, Stream
 
 RESEND_EVERY = 97
 RESEND_TOGETHER = 5
-KNOWN_COMMANDS = 512
-"""An entity remembers the ids of so many commands. Within the 500 flights between a command and its
-second sending, the stand-in for unassigned aircraft takes more than the default on a stormy day."""
+"""So a command comes again within 500 flights: an entity remembers the ids of its last 512."""
 IN_FLIGHT = 4000
 
 
@@ -65,7 +63,6 @@ def main() -> None:
                 entities=[Aircraft],
                 streams=[Stream("aircraft", Aircraft)],
                 listen=options.listen,
-                limits=Limits(known_commands=KNOWN_COMMANDS),
             ),
         )
         client = Client.connect(system, service="flights")

@@ -1,6 +1,6 @@
 """How many commands of one entity are under way at once. Pure.
 
-An entity remembers the ids of its last commands (limits.known_commands, 128 by default). When its
+An entity remembers the ids of its last commands (limits.known_commands, 512 by default). When its
 host is lost, what that host had is sent again, and what it had persisted must still be remembered
 then: so no more are under way than are remembered. The others wait here, in order.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-ENTITY_COMMANDS_MAX = 100
+ENTITY_COMMANDS_MAX = 400
 
 
 class Paced(Protocol):

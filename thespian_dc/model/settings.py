@@ -118,8 +118,8 @@ class Limits:
     waiting_max: int = 100_000
     """Commands accepted and not yet answered, per host; more is HostBusyError to the asker,
     retryable."""
-    known_commands: int = 128
-    """Command ids remembered per entity, also in its snapshots. A client has at most 100 commands
+    known_commands: int = 512
+    """Command ids remembered per entity, also in its snapshots. A client has at most 400 commands
     of one entity under way, so that all it must send again are still known; several clients that
     keep one entity that busy need more."""
     passivate_after_s: float = 120.0
