@@ -236,7 +236,7 @@ def test_no_more_of_an_entity_is_under_way_than_it_remembers() -> None:
     """Its host dies, and all of it is sent again: what was persisted must still be known by its id,
     or it is persisted twice. Found by killing hosts under a long queue."""
     core = routed()
-    sent = frames(core.submit([command("a", n) for n in range(1, 500)], 5, 0))
+    sent = frames(core.submit([command("a", n) for n in range(1, 5 * ENTITY_COMMANDS_MAX)], 5, 0))
     sent += frames(core.submit([command("b")], 5, 0))
     unanswered = [c for frame in sent for c in frame.commands if c.entity_id == "a"]
     assert len(unanswered) == ENTITY_COMMANDS_MAX < Limits().known_commands
@@ -244,21 +244,22 @@ def test_no_more_of_an_entity_is_under_way_than_it_remembers() -> None:
     core.on_sent(A, second.frame_nr, True, 2)
     (third,) = frames(core.on_reply([sent[0].frame_nr], answers(sent[0])[:1], A, 3))
     assert [c.ticket for c in second.commands] == ["b"]
-    assert [c.ticket for c in third.commands] == [101]
+    assert [c.ticket for c in third.commands] == [ENTITY_COMMANDS_MAX + 1]
 
 
 def test_what_waits_for_its_entity_can_time_out_and_is_passed_over() -> None:
     """It never went anywhere; the error says why, and the next one goes in its place."""
     core = routed()
-    (sent,) = frames(core.submit([command("a", n) for n in range(1, 101)], 50, 0))
-    core.submit([command("a", 101)], 5, 0)
-    core.submit([command("a", 102)], 50, 0)
+    most = ENTITY_COMMANDS_MAX
+    (sent,) = frames(core.submit([command("a", n) for n in range(1, most + 1)], 50, 0))
+    core.submit([command("a", most + 1)], 5, 0)
+    core.submit([command("a", most + 2)], 50, 0)
     [(ticket, status, error)] = outcomes(core.on_tick(6_000_000))
-    assert (ticket, status) == (101, int(Status.ERROR))
+    assert (ticket, status) == (most + 1, int(Status.ERROR))
     assert "waited for earlier commands of this entity" in str(error)
     core.on_sent(A, sent.frame_nr, True, 6_000_001)
     (later,) = frames(core.on_reply([sent.frame_nr], answers(sent), A, 6_000_002))
-    assert [c.ticket for c in later.commands] == [102]
+    assert [c.ticket for c in later.commands] == [most + 2]
 
 
 class World:
