@@ -256,8 +256,8 @@ class Evidence(NamedTuple):
         for put in history.puts(self.attempts):
             sent[put.command_id] = sent.get(put.command_id, 0) + 1
         print(
-            f"\n{len(self.attempts)} attempts of {len(sent)} commands and looks, {outcomes}, "
-            f"{self.rate():.0f} acknowledged/s, {len(self.records)} events stored, "
+            f"\nchaos: {len(self.attempts)} attempts of {len(sent)} commands and looks, "
+            f"{outcomes}, {self.rate():.0f} acknowledged/s, {len(self.records)} events stored, "
             f"{sum(n > 1 for n in sent.values())} commands sent again, "
             f"{self.resolved()} unknown outcomes resolved"
         )
@@ -265,7 +265,7 @@ class Evidence(NamedTuple):
             on_their_way = self.in_flight().get(number)
             more = f", {on_their_way} appends in flight" if on_their_way is not None else ""
             print(
-                f"  {kill.what} pid {kill.pid}: all slices answer after "
+                f"chaos:   {kill.what} pid {kill.pid}: all slices answer after "
                 f"{self.silence_s(kill.us):.2f} s, what is sent now after "
                 f"{self.pause_s(kill.us):.2f} s, longest pause of one "
                 f"{self.longest_pause_s(kill.us):.2f} s{more}"
