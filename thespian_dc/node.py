@@ -8,7 +8,6 @@ rest; on simpleSystemBase everything runs in this process (node_inline.py).
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from typing import Any
@@ -25,7 +24,7 @@ from thespian_dc.model.node_errors import (
     ServiceNotFoundError,
 )
 from thespian_dc.model.settings import Settings
-from thespian_dc.node_checks import check_in_system, check_settings
+from thespian_dc.node_checks import check_in_system, check_settings, differences
 from thespian_dc.node_inline import InlineNode
 from thespian_dc.shell.addresses import address_of
 from thespian_dc.shell.leaf_actor import COORDINATOR
@@ -214,14 +213,9 @@ def plan(settings: Settings) -> StartNode:
 
 
 def _check_same(running: Settings, wanted: Settings) -> None:
-    fields = [field.name for field in dataclasses.fields(Settings)]
-    differ = [n for n in fields if _plain(getattr(running, n)) != _plain(getattr(wanted, n))]
+    differ = differences(running, wanted)
     if differ:
-        raise NodeSettingsDifferError(wanted.service, tuple(differ))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
+        raise NodeSettingsDifferError(wanted.service, differ)
 
 
 __all__ = ["Node", "SettingsError", "plan"]

@@ -55,6 +55,16 @@ def entity_types(settings: Settings) -> list[str]:
     return [one.entity_type for one in entities]
 
 
+def differences(running: Settings, wanted: Settings) -> tuple[str, ...]:
+    """The fields that differ; a list is as good as a tuple."""
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return tuple(n for n in names if _plain(getattr(running, n)) != _plain(getattr(wanted, n)))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
 def absolute(url: str) -> str:
     """A relative sqlite URL made absolute by this process's folder; any other as it is."""
     if not url.startswith(SQLITE) or url.startswith(f"{SQLITE}/"):

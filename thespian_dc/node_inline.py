@@ -11,7 +11,7 @@ from thespian_dc.model.errors import UnknownEntityTypeError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.node_errors import NodeSettingsDifferError
 from thespian_dc.model.settings import Settings
-from thespian_dc.node_checks import entity_types
+from thespian_dc.node_checks import differences, entity_types
 from thespian_dc.shell import simple
 from thespian_dc.shell.protocol import coordinator_name
 from thespian_dc.stream.consumer import RunningProjections
@@ -31,8 +31,9 @@ class InlineNode:
         name = coordinator_name(settings.service)
         found = simple.instance_of(system, name)
         if found is not None:
-            if found.settings != settings:
-                raise NodeSettingsDifferError(settings.service, ("settings",))
+            differ = differences(found.settings, settings)
+            if differ:
+                raise NodeSettingsDifferError(settings.service, differ)
             return cls(system, found, found.projections)
         host = simple.create(system, InlineHostActor, name)
         try:

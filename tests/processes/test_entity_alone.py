@@ -14,7 +14,7 @@ from thespian.actors import ActorExitRequest, ActorSystem
 from thespian_dc.entity.alone import Begin
 from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.entity_errors import EffectError
-from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.errors import JournalUrlError, ThespianDcError
 from thespian_dc.model.settings import Settings
 from thespian_dc.node import Node
 from thespian_dc.testkit.entities import ENTITIES, Account, Balance, Deposit
@@ -113,6 +113,20 @@ class TestAloneInProcesses(EntityContract):
         answer = driver.system.ask(actor, Deposit(1), ASK_S)
         assert isinstance(answer, EffectError)
         assert "Begin" in str(answer)
+
+    def test_begin_that_cannot_be_is_answered(self, driver: Alone) -> None:
+        """Once, with the reason; a right one may follow. What it is then does not change, and no
+        Begin reaches the entity's handlers."""
+        actor = driver.system.createActor(Account)
+        nowhere = Settings("alone", "sqlite:////no/such/folder/alone.db", entities=ENTITIES)
+        answer = driver.system.ask(actor, Begin("a", nowhere), ASK_S)
+        assert isinstance(answer, JournalUrlError)
+        for _ in range(2):
+            driver.system.tell(actor, Begin("a", driver.settings))
+        assert driver.system.ask(actor, Deposit(1), ASK_S) == Balance(1)
+        answer = driver.system.ask(actor, Begin("b", driver.settings), ASK_S)
+        assert isinstance(answer, EffectError)
+        assert "'a' already" in str(answer)
 
     def test_two_that_share_a_slice_take_turns(self, driver: Alone) -> None:
         """They take it from each other for each command: slow, and nothing is lost."""

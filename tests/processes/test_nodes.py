@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from thespian.actors import ActorSystem
 
-from tests.processes.running import hosts, pids, running, shop
+from tests.processes.running import free_port, hosts, pids, running, shop
 from tests.processes.shop import Add, AskOut, Counter, Get, Oracle
 from thespian_dc.client.api import Client
 from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.errors import (
+    JournalUnavailableError,
+    JournalUrlError,
     NotSupportedError,
     SettingsError,
     SliceCountDiffersError,
@@ -180,6 +183,22 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         assert not _leaves(one.system)
 
 
+def test_a_journal_that_cannot_be_opened_is_named_before_anything_is_created(
+    tmp_path: Path,
+) -> None:
+    """Nonsense, a folder that is not there, a server that does not answer."""
+    with running() as one:
+        for journal, error in (
+            ("shop.db", JournalUrlError),
+            ("postgres://db/shop", JournalUrlError),
+            (f"sqlite:///{tmp_path}/no/such/shop.db", JournalUrlError),
+            (f"cassandra://127.0.0.1:{free_port()}/shop", JournalUnavailableError),
+        ):
+            with pytest.raises(error):
+                one.start(Settings(service="shop", journal=journal, entities=[Counter]))
+        assert not _leaves(one.system)
+
+
 def test_bases_that_lose_messages_are_refused(tmp_path: Path) -> None:
     """The reason is in the error."""
 
@@ -207,6 +226,8 @@ def test_a_node_in_this_process(tmp_path: Path) -> None:
     settings = Settings(service="inline", journal="memory:test_nodes", entities=[Counter])
     node = Node.start(system, settings)
     assert Node.start(system, settings).status()["hosts"][0]["owned"]
+    with pytest.raises(NodeSettingsDifferError, match="slices"):
+        Node.start(system, dataclasses.replace(settings, slices=4))
     oracle = system.createActor(Oracle)
     with Client.connect(system, "inline") as client:
         entity = client.entity("counter", "a")

@@ -76,6 +76,16 @@ class BadSnapshots(Sound):
     snapshot_every = -1
 
 
+class Coroutine(Sound):
+    async def receiveMsg_str(self, command: str, sender: Any) -> None:
+        """Called, it would do nothing."""
+
+
+class Generator(Sound):
+    def receiveMsg_str(self, command: str, sender: Any) -> Any:
+        yield command
+
+
 class Unstorable:
     """Neither a dataclass nor anything else with a stored form."""
 
@@ -96,6 +106,8 @@ class UnstorableEvents(Sound):
         (NoName, "set entity_type"),
         (BadName, "set entity_type"),
         (BadSnapshots, "snapshot_every"),
+        (Coroutine, "receiveMsg_str must be a plain function"),
+        (Generator, "receiveMsg_str must be a plain function"),
     ],
 )
 def test_unfit_class_is_refused_by_name(bad: type, reason: str) -> None:

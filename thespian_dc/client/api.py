@@ -24,6 +24,7 @@ from thespian_dc.client.link import Link
 from thespian_dc.client.sinks import Batch, LoopSink, Waiter, is_error, outcome
 from thespian_dc.entity.router_core import Outgoing
 from thespian_dc.model.errors import AskTimeoutError
+from thespian_dc.model.ids import check_name
 from thespian_dc.shell.frames import pack
 from thespian_dc.shell.systems import SIMPLE, kind_of
 
@@ -59,6 +60,7 @@ class Client:
         return client
 
     def entity(self, entity_type: str, entity_id: str) -> Entity:
+        """One entity. SettingsError where no entity can have this name."""
         return Entity(self, entity_type, entity_id)
 
     @property
@@ -123,7 +125,9 @@ class Entity:
     __slots__ = ("_client", "entity_id", "entity_type")
 
     def __init__(self, client: Client, entity_type: str, entity_id: str) -> None:
-        self._client, self.entity_type, self.entity_id = client, entity_type, entity_id
+        self._client = client
+        self.entity_type = check_name("entity_type", entity_type)
+        self.entity_id = check_name("entity_id", entity_id)
 
     def ask(self, message: Any, timeout_s: float = 5.0, command_id: str = "") -> Any:
         """The entity's reply. Raises what the entity's host answered instead of one (the handler
@@ -173,7 +177,9 @@ class AioEntity:
     __slots__ = ("_client", "entity_id", "entity_type")
 
     def __init__(self, client: Client, entity_type: str, entity_id: str) -> None:
-        self._client, self.entity_type, self.entity_id = client, entity_type, entity_id
+        self._client = client
+        self.entity_type = check_name("entity_type", entity_type)
+        self.entity_id = check_name("entity_id", entity_id)
 
     async def ask(self, message: Any, timeout_s: float = 5.0, command_id: str = "") -> Any:
         """See Entity.ask. Cancelling it does not take the command back."""
@@ -211,13 +217,7 @@ def _pipeline(
         ):
             taken = list(islice(commands, chunk))
             more = len(taken) == chunk
-            link.submit(
-                [
-                    Outgoing(c[0], c[1], pack(c[2]), (batch, n), c[3] if len(c) > 3 else "")
-                    for n, c in enumerate(taken, submitted)
-                ],
-                timeout_s,
-            )
+            link.submit([_outgoing(c, batch, n) for n, c in enumerate(taken, submitted)], timeout_s)
             submitted += len(taken)
         if yielded == submitted:
             continue
@@ -231,3 +231,9 @@ def _pipeline(
             if is_error(status, result) and not return_errors:
                 raise result
             yield result
+
+
+def _outgoing(command: tuple[Any, ...], batch: Batch, number: int) -> Outgoing:
+    entity_type, entity_id, message, *more = command
+    check_name("entity_id", entity_id)
+    return Outgoing(entity_type, entity_id, pack(message), (batch, number), *more)

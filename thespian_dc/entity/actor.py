@@ -128,7 +128,7 @@ class EntityActor(ActorTypeDispatcher):
 
     def no_reply(self) -> None:
         """Whoever waits is not answered by this command: an answer comes another way, or none."""
-        self._effects("no_reply").claim_answer("no_reply")
+        self._effects("no_reply").no_reply()
 
     def stash(self) -> None:
         """Put this command aside until unstash_all."""
@@ -175,7 +175,7 @@ class EntityActor(ActorTypeDispatcher):
         is this command's failure.
         """
         question = OpenAsk(address, pack(message), on_reply, on_timeout, int(timeout_s * 1e6))
-        self._effects("ask").ask(question)
+        self._effects("ask").ask(question, message)
 
     def createActor(self, *args: Any, **kwargs: Any) -> Any:
         """Only in a `then` function: a handler may run again, an actor is created once."""

@@ -21,6 +21,8 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import Command, ReplyAddress
 from thespian_dc.journal.api import open_journal
+from thespian_dc.model.entity_errors import EffectError
+from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey, check_name, slice_of
 from thespian_dc.model.settings import Settings
 from thespian_dc.shell.frames import unpack
@@ -35,6 +37,9 @@ class Begin:
 
     entity_id: str
     settings: Settings
+
+    def __post_init__(self) -> None:
+        check_name("entity_id", self.entity_id)
 
 
 class Tick(enum.Enum):
@@ -68,23 +73,44 @@ FindHost = Callable[[Any, str, str], Any]
 
 def receive(actor: Any, message: Any, sender: Any, find: FindHost) -> None:
     """A message to an entity class that is an actor of its own."""
-    if actor._alone is not None:
+    if isinstance(message, Begin):
+        try:
+            actor._alone = actor._alone or _begin(actor, message, find)
+            actor._alone.check(message)
+        except ThespianDcError as refused:  # raised, Thespian would call us again
+            actor.send(sender, refused)
+    elif actor._alone is not None:
         actor._alone.receive(message, sender)
-    elif isinstance(message, Begin):
-        check_name("entity_id", message.entity_id)
-        address = find(actor, message.settings.service, actor.entity_type)
-        actor._alone = (
-            Alone(actor, message) if address is None else Facade(actor, message, address)
-        )
     else:
         actor._not_begun(message, sender)
 
 
-class Facade:
+def _begin(actor: Any, begin: Begin, find: FindHost) -> Facade | Alone:
+    address = find(actor, begin.settings.service, actor.entity_type)
+    return Alone(actor, begin) if address is None else Facade(actor, begin, address)
+
+
+class _Begun:
+    """An actor that knows which entity it is."""
+
+    def __init__(self, actor: Any, begin: Begin) -> None:
+        self._actor, self._entity_id = actor, begin.entity_id
+
+    def check(self, begin: Begin) -> None:
+        """EffectError where it is told to be another: that is fixed by the first Begin."""
+        if begin.entity_id != self._entity_id:
+            raise EffectError(
+                f"Begin({begin.entity_id!r})", f"an actor that is {self._entity_id!r} already",
+                "create another actor for it",
+            )  # fmt: skip
+
+
+class Facade(_Begun):
     """Hands messages on to the host that owns the entity."""
 
     def __init__(self, actor: Any, begin: Begin, address: Any) -> None:
-        self._actor, self._entity_id, self._address = actor, begin.entity_id, address
+        super().__init__(actor, begin)
+        self._address = address
 
     def receive(self, message: Any, sender: Any) -> None:
         if self._actor._kind_of(message) is Kind.COMMAND:
@@ -92,11 +118,12 @@ class Facade:
             self._actor.send(self._address, command)
 
 
-class Alone:
+class Alone(_Begun):
     """Serves one entity: this actor's messages are its commands."""
 
     def __init__(self, actor: Any, begin: Begin) -> None:
-        settings, self._actor, self._entity_id = begin.settings, actor, begin.entity_id
+        super().__init__(actor, begin)
+        settings = begin.settings
         description = EntityType.of(type(actor), settings.slices)
         key = SliceKey(description.name, slice_of(begin.entity_id, settings.slices))
         self._host = InlineHost(

@@ -99,7 +99,7 @@ class Effects(Chain):
     """One run of user code and all it asked for; a slice writer's ticket once it has records."""
 
     __slots__ = (
-        "answered", "asks", "events", "followers", "instance", "items", "row", "sent",
+        "answered", "asks", "events", "followers", "instance", "items", "row", "sent", "silent",
         "stage", "stashed", "turn",
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ class Effects(Chain):
         """The state this run led to, if it is to be kept: written once it is durable."""
         self.sent: list[Any] | None = None
         """The messages it sends, as they are: an asker named in one may be answered from there."""
-        self.answered = self.stashed = False
+        self.answered = self.stashed = self.silent = False
         self.asks = 0
 
     def open(self, effect: str) -> None:
@@ -140,6 +140,11 @@ class Effects(Chain):
         if self.answered or self.turn.answered:
             raise EffectError(effect, "a command that is answered already", "answer it once")
         self.answered = True
+
+    def no_reply(self) -> None:
+        """From now on a message to the sender is a message like any other."""
+        self.claim_answer("no_reply")
+        self.silent = True
 
     def then_reply(self, function: Callable[[Any], Any]) -> Chain:
         self.claim_answer("then_reply")
@@ -171,21 +176,26 @@ class Effects(Chain):
     def send(self, target: Any, message: Any) -> None:
         """To an entity, an open answer, or an actor."""
         self.open("send")
-        if self.sent is None:
-            self.sent = []
-        self.sent.append(message)
+        self._goes_out(message)
         if isinstance(target, EntityRef):
             self.items.append(Forward(target, pack(message), None, ""))
         elif not isinstance(target, ReplyAddress):
             self.items.append(Send(target, pack(message)))
         elif target.client_id:  # else nobody waits
-            if target == self.turn.reply_to:
+            if target == self.turn.reply_to and not (self.silent or self.turn.silent):
                 self.answer(Status.OK, message)
             else:
                 self.items.append(Answer(target, Status.OK, pack(message)))
 
-    def ask(self, question: OpenAsk) -> None:
+    def _goes_out(self, message: Any) -> None:
+        if self.sent is None:
+            self.sent = []
+        self.sent.append(message)
+
+    def ask(self, question: OpenAsk, message: Any) -> None:
+        """message: what the question's body was packed from."""
         self.open("ask")
+        self._goes_out(message)
         self.asks += 1
         self.items.append(question)
 
@@ -199,4 +209,5 @@ class Effects(Chain):
 
     def wake_up_after(self, period_us: int, payload: Any) -> None:
         self.open("wakeupAfter")
+        self._goes_out(payload)
         self.items.append(Wakeup(period_us, payload))

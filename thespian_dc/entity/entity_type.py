@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import Parameter, signature
+from inspect import (
+    Parameter,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isgeneratorfunction,
+    signature,
+)
 from typing import Any, NamedTuple
 
 from thespian_dc.codec.api import Registry
@@ -146,11 +152,23 @@ def _check_declarations(entity: Any, base: Any, name: str) -> None:
             raise EntityClassError(name, f"it defines {fact!r}, which is the base class's")
     if any(_is_required(one) for one in signature(entity).parameters.values()):
         raise EntityClassError(name, "__init__ takes arguments; an entity begins with its state")
+    _check_handlers(entity, name)
     for field in ("events", "states", "replies", "upcasters"):
         if not isinstance(getattr(entity, field), Sequence):
             raise EntityClassError(name, f"{field} must be a list")
     if not isinstance(entity.snapshot_every, int) or entity.snapshot_every < 0:
         raise EntityClassError(name, "snapshot_every must be a number of events, 0 for never")
+
+
+def _check_handlers(entity: Any, name: str) -> None:
+    """A handler that is a coroutine or a generator would be called, and nothing of it would run."""
+    for one in dir(entity):
+        if one.startswith(HANDLER) or one == UNRECOGNIZED:
+            handler = getattr(entity, one)
+            lazy = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+            if any(is_lazy(handler) for is_lazy in lazy):
+                why = f"{one} must be a plain function; use self.ask to wait"
+                raise EntityClassError(name, why)
 
 
 def _is_required(parameter: Parameter) -> bool:

@@ -1,4 +1,5 @@
-"""What an asker is told when user code raised, and whether its address was handed on. Pure."""
+"""What an asker is told when user code raised or its message is too large, and whether its address
+was handed on. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from thespian_dc.model.entity_errors import (
     UnknownCommandError,
 )
 from thespian_dc.model.errors import TooLargeError
+from thespian_dc.model.settings import Limits
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(os.path.join(_PACKAGE, room) for room in ("entity", "codec", "shell"))
@@ -21,13 +23,24 @@ _AS_IT_IS = (
     ApplyEventReturnedNoneError, CommandRejectedError, TooLargeError, UnknownCommandError,
 )  # fmt: skip
 _DEPTH_MAX = 6
+RAISED = (Exception, SystemExit)
+"""What user code may raise: sys.exit() in one entity must not end the host of thousands."""
 
 
-def failure_of(error: Exception, entity: str) -> Exception:
-    """What the asker gets: CommandFailedError, or the error itself where it says all."""
+def failure_of(error: BaseException, entity: str, handler: Any = None) -> Exception:
+    """What the asker gets: CommandFailedError, or the error itself where it says all. handler: it
+    is named where no line of user code raised."""
     if isinstance(error, _AS_IT_IS):
         return error
-    return CommandFailedError(type(error).__name__, entity, _where(error.__traceback__), str(error))
+    where = _where(error.__traceback__) or _definition(handler)
+    return CommandFailedError(type(error).__name__, entity, where, str(error))
+
+
+def check_size(entity_type: str, entity_id: str, size_bytes: int, limits: Limits) -> None:
+    """TooLargeError where a command's message is larger than the limit."""
+    if size_bytes > limits.command_bytes_max:
+        what = f"a command to {entity_type}|{entity_id}"
+        raise TooLargeError(what, size_bytes, limits.command_bytes_max)
 
 
 def mentions(message: Any, address: ReplyAddress, depth: int = _DEPTH_MAX) -> bool:
@@ -48,12 +61,18 @@ def mentions(message: Any, address: ReplyAddress, depth: int = _DEPTH_MAX) -> bo
 
 
 def _where(traceback: TracebackType | None) -> str:
-    """file:line of the innermost frame that is the user's: below it are only our own calls."""
-    innermost = found = ""
+    """file:line of the innermost frame that is the user's: below it are only our own calls. ""
+    where there is none."""
+    found = ""
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        innermost = f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno}"
         if not code.co_filename.startswith(_OURS):
-            found = innermost
+            found = f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
-    return found or innermost
+    return found
+
+
+def _definition(handler: Any) -> str:
+    """file:line where the handler begins."""
+    code = getattr(handler, "__code__", None)
+    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code else "?"

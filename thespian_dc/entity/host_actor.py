@@ -19,6 +19,7 @@ from thespian_dc.entity import actions as do
 from thespian_dc.entity.answers import LARGE_FRAME, Answers
 from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.faults import check_size
 from thespian_dc.entity.journal_threads import JournalThreads
 from thespian_dc.entity.membership import Membership, Seen
 from thespian_dc.entity.protocol import (
@@ -62,6 +63,7 @@ class HostActor(LeafActor):
 
     def begin(self, begin: Begin) -> None:
         settings = begin.settings
+        self._limits = settings.limits
         self.member_id = f"{begin.node_id}-{uuid4().hex[:12]}"
         self._routes_seen: dict[str, TypeRoutes] = {}
         self._settling: dict[str, tuple[Any, int]] = {}
@@ -84,7 +86,7 @@ class HostActor(LeafActor):
             address=self.myAddress,
             indexed=self._journal.derived_index,
             commit_bytes_max=self._journal.commit_bytes_max,
-            create_actor=self.createActor,
+            create_actor=self._create_for_entity,
         )
         self._answers = Answers(
             self.member_id, self.outbox, Thespian_StatusReq(), self._on_gone
@@ -180,10 +182,11 @@ class HostActor(LeafActor):
                 waited_for = True
                 reply_to = ReplyAddress(sender, frame.client_id, correlation)
             try:
+                check_size(entity_type, entity_id, len(body), self._limits)
                 message = unpack(body)
-            except ThespianDcError as unreadable:
+            except ThespianDcError as refused:
                 if reply_to is not None:
-                    self._answers.answer(reply_to, Status.ERROR, unreadable)
+                    self._answers.answer(reply_to, Status.ERROR, refused)
                 continue
             known_as = command_id_of(frame.client_id, correlation, command_id)
             commands.append(Command(entity_type, entity_id, message, reply_to, known_as))
@@ -260,6 +263,12 @@ class HostActor(LeafActor):
         if isinstance(message, Thespian_ActorStatus):
             self._settled(sender)
             self._end_round()
+
+    def _create_for_entity(
+        self, actor: Any, requirements: Any = None, name: str | None = None, source: Any = None
+    ) -> Any:
+        """By the Admin, under a name of its own: this process has threads and must not fork."""
+        return self.createActor(actor, requirements, name or f"made:{uuid4().hex}", source)
 
     def _settle(self, address: Any) -> None:
         """Thespian answers a status request in order with what its actor sends."""

@@ -24,13 +24,18 @@ from thespian_dc.entity.actions import (
 )
 from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.faults import check_size
 from thespian_dc.entity.perform import perform
 from thespian_dc.entity.protocol import Command, Status
 from thespian_dc.journal.api import Journal, append_wait
-from thespian_dc.model.errors import UnknownEntityTypeError
+from thespian_dc.model.errors import (
+    MessageUnsendableError,
+    TooLargeError,
+    UnknownEntityTypeError,
+)
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.settings import Limits
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import pack, unpack
 from thespian_dc.slices.actions import Append
 
 
@@ -73,8 +78,9 @@ class InlineHost:
         self._keys = list(keys) if keys is not None else [
             SliceKey(one.name, number) for one in types for number in range(one.slices)
         ]  # fmt: skip
+        self._limits = limits or Limits()
         self.core = HostCore(
-            types, member_id, limits or Limits(), lambda: os.urandom(16),
+            types, member_id, self._limits, lambda: os.urandom(16),
             indexed=journal.derived_index, commit_bytes_max=journal.commit_bytes_max, **more,
         )  # fmt: skip
         self._actions: deque[Action] = deque()  # bounded by what one input makes the core ask for
@@ -84,7 +90,21 @@ class InlineHost:
     def commands(self, commands: Iterable[Command]) -> None:
         """Handle commands; when this returns they are durable and answered, unless the journal is
         not available, the slice is somebody else's, or their entity waits for something."""
-        self.perform(self.core.on_commands(commands, self.clock_us()))
+        fitting = [one for one in commands if self._fits(one)]
+        self.perform(self.core.on_commands(fitting, self.clock_us()))
+
+    def _fits(self, command: Command) -> bool:
+        """False, and the asker is told, where the message is too large."""
+        try:
+            size_bytes = len(pack(command.message))
+            check_size(command.entity_type, command.entity_id, size_bytes, self._limits)
+        except MessageUnsendableError:
+            return True  # it never leaves this process
+        except TooLargeError as error:
+            if command.reply_to is not None:
+                self.perform([Answer(command.reply_to, Status.ERROR, error)])
+            return False
+        return True
 
     def message(self, sender: Any, message: Any) -> None:
         """An ordinary actor sent something to this host."""

@@ -11,13 +11,20 @@ import enum
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from thespian_dc.model.ids import check_name
+
 
 @dataclass(frozen=True, slots=True)
 class EntityRef:
-    """Names an entity, wherever it lives. Can be stored, sent, and sent to."""
+    """Names an entity, wherever it lives. Can be stored, sent, and sent to. SettingsError where no
+    entity can have this name."""
 
     entity_type: str
     entity_id: str
+
+    def __post_init__(self) -> None:
+        check_name("entity_type", self.entity_type)
+        check_name("entity_id", self.entity_id)
 
     def __str__(self) -> str:
         return f"{self.entity_type}|{self.entity_id}"
@@ -45,11 +52,15 @@ class ToEntity:
     ToEntity("c-1", AddItem(...)))`.
 
     The entity sees the sender's real address. command_id: optional, for de-duplication of re-sends.
+    SettingsError where no entity can have this id.
     """
 
     entity_id: str
     message: Any
     command_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("entity_id", self.entity_id)
 
 
 class Command(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 
 from thespian_dc.entity.actions import Recover, Recovered
 from thespian_dc.entity.effects import Stage
+from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase
 from thespian_dc.entity.protocol import Command
@@ -124,7 +125,7 @@ class Recovery:
                 return
             for found in result.records:
                 self._replay(instance, found)
-        except Exception as error:  # noqa: BLE001  user code: __init__, empty_state, apply_event
+        except RAISED as error:  # user code: __init__, empty_state, apply_event
             self._fail(instance, instance.seq_nr + 1, error)
             return
         self._hosted.counts["recovered"] += 1
@@ -177,7 +178,7 @@ class Recovery:
             return description.empty_state(instance.actor)
         return description.decode_state(manifest, payload)
 
-    def _fail(self, instance: Instance, seq_nr: int, error: Exception) -> None:
+    def _fail(self, instance: Instance, seq_nr: int, error: BaseException) -> None:
         """Every command that waits for it is answered; the next one tries again."""
         reason = f"{type(error).__name__}: {error}"
         failed = RecoveryError(str(instance.ref), seq_nr, reason)

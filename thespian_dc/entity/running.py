@@ -17,7 +17,7 @@ from typing import Any
 
 from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.effects import Effects, ReplyWith, Stage, Then
-from thespian_dc.entity.faults import failure_of, mentions
+from thespian_dc.entity.faults import RAISED, failure_of, mentions
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import Status
@@ -61,7 +61,7 @@ class Running:
                 raise UnknownCommandError(
                     str(instance.ref), type(message).__name__, description.commands()
                 )
-        except Exception as error:  # noqa: BLE001  a user's handler may raise anything
+        except RAISED as error:  # a user's handler may raise anything
             self._failed(effects, error)
         else:
             self._conclude(effects)
@@ -77,7 +77,7 @@ class Running:
         instance.effects = effects = Effects(instance, turn, stage)
         try:
             function()
-        except Exception as error:  # noqa: BLE001  user code
+        except RAISED as error:  # user code
             self._failed(effects, error)
         else:
             self._conclude(effects)
@@ -96,7 +96,7 @@ class Running:
             else:
                 entry = None
                 self._call_functions(effects)
-        except Exception as error:  # noqa: BLE001  user code again
+        except RAISED as error:  # user code again
             instance.tainted = True
             self._failed(effects, error)
             return
@@ -121,12 +121,13 @@ class Running:
                 return TooLargeError(what, size, self._command_bytes_max)
         return None
 
-    def _failed(self, effects: Effects, error: Exception) -> None:
+    def _failed(self, effects: Effects, error: BaseException) -> None:
         """Nothing of the run happens but the answer that says so."""
         instance, turn, stage = effects.instance, effects.turn, effects.stage
         effects.stage, instance.effects = Stage.CLOSED, None
         failed = Effects(instance, turn, Stage.CLOSED)
-        reason = failure_of(error, str(instance.ref))
+        handlers = instance.type.handlers[type(turn.command.message)]
+        reason = failure_of(error, str(instance.ref), *handlers[:1])
         if turn.reply_to is None or turn.answered or stage is Stage.THEN:
             self._hosted.report("user_code_failed", instance.ref, reason)
         else:
@@ -141,10 +142,15 @@ class Running:
         turn.open += effects.asks
         if effects.answered:
             turn.answered = True
-        elif turn.waited_for and not turn.answered and not effects.stashed and turn.open == 1:
-            turn.answered = True
+            turn.silent = turn.silent or effects.silent
+        elif turn.waited_for and not turn.answered and not effects.stashed:
             if any(mentions(message, turn.reply_to) for message in effects.sent or ()):
-                return  # whoever got it answers
+                turn.handed_on = True  # whoever got it may answer
+            if turn.open > 1:
+                return
+            turn.answered = True
+            if turn.handed_on:
+                return
             name = type(turn.command.message).__name__
             error = UnansweredError(str(effects.instance.ref), name)
             effects.items.append(Answer(turn.reply_to, Status.ERROR, error))

@@ -19,12 +19,14 @@ class Turn:
 
     open: runs, stashes and asks of it that are not over; at 0 the turn is over.
     tries: how often it ran and lost its commit. answered: an answer (or no_reply) is recorded.
-    recorded: a run of it has records. persisted: those of one are durable, so it must not run from
-    the start again.
+    silent: no_reply was called, so that its sender is answered by `send`, if at all. handed_on: its
+    sender went out in a message. recorded: a run of it has records. persisted: those of one are
+    durable, so it must not run from the start again.
     """
 
     __slots__ = (
-        "answered", "command", "open", "persisted", "recorded", "reply_to", "sender", "tries",
+        "answered", "command", "handed_on", "open", "persisted", "recorded", "reply_to", "sender",
+        "silent", "tries",
     )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
@@ -34,6 +36,7 @@ class Turn:
         self.open = 1
         self.tries = 0
         self.answered = self.recorded = self.persisted = False
+        self.silent = self.handed_on = False
 
     @property
     def waited_for(self) -> bool:
@@ -49,3 +52,4 @@ class Turn:
     def begin_again(self) -> None:
         """Nothing of it took place: it will run from the start."""
         self.open, self.answered, self.recorded = 1, False, False
+        self.silent = self.handed_on = False

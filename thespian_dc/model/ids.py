@@ -6,6 +6,7 @@ language. It is CRC-32 (zlib, IEEE 802.3) of the id's UTF-8 bytes, modulo the sl
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from zlib import crc32
 
@@ -14,6 +15,7 @@ from thespian_dc.model.errors import SettingsError
 SLICES_DEFAULT = 16
 SLICES_MAX = 1024
 NAME_BYTES_MAX = 255
+_SHORT = re.compile(r"[^|\x00-\x1f\x7f]{1,63}")  # within the limit whatever its characters
 
 
 class SliceKey(NamedTuple):
@@ -33,6 +35,8 @@ def slice_of(entity_id: str, slices: int) -> int:
 
 def check_name(what: str, name: str) -> str:
     """Return `name`, or raise SettingsError: 1..255 UTF-8 bytes, no '|', no control characters."""
+    if type(name) is str and _SHORT.fullmatch(name):
+        return name
     if not isinstance(name, str) or not name:
         raise SettingsError(f"{what} must be a non-empty string, not {name!r}")
     if len(name.encode()) > NAME_BYTES_MAX:

@@ -63,9 +63,9 @@ class WrongActorSystemError(NodeError):
     def __str__(self) -> str:
         return (
             f"this ActorSystem was asked for with {self.what} = {self.asked}, but the one that "
-            f"runs has {self.running}: a second ActorSystem(...) in a process returns the first, and "
-            "an Admin that is up keeps what it was started with; use that one, or another process or "
-            "Admin Port"
+            f"runs has {self.running}: a second ActorSystem(...) in a process returns the first, "
+            "and an Admin that is up keeps what it was started with; use that one, or another "
+            "process or Admin Port"
         )
 
 

@@ -160,6 +160,9 @@ class Account(EventSourcedActor):
         self.send(arg, "never sent")
         raise ZeroDivisionError("as told")
 
+    def do_exit(self, arg: Any, sender: Any) -> None:
+        raise SystemExit(1)
+
     def do_raise_in_reply(self, arg: Any, sender: Any) -> None:
         self.persist(Deposited(1)).then_reply(lambda state: state["no such key"])
 
@@ -236,6 +239,12 @@ class Account(EventSourcedActor):
 
     def do_create_actor(self, arg: Any, sender: Any) -> None:
         self.createActor(Oracle)
+
+    def do_create_then(self, arg: Any, sender: Any) -> None:
+        def create(state: Any) -> None:
+            self.send(self.createActor(Oracle), (arg, "made"))
+
+        self.persist(Deposited(1)).then_reply(lambda state: "done").then(create)
 
     def do_late_effect(self, arg: Any, sender: Any) -> None:
         chain = self.persist(Deposited(1)).then_reply(lambda state: "done")

@@ -21,6 +21,7 @@ from thespian_dc.model.entity_errors import (
     UnansweredError,
     UnknownCommandError,
 )
+from thespian_dc.model.errors import TooLargeError
 from thespian_dc.testkit.entities import (
     Account,
     Balance,
@@ -175,6 +176,24 @@ class EntityContract:
         """A handler may run again after a lost commit."""
         with pytest.raises(CommandFailedError, match=r"\.then"):
             driver.ask(Account, "a", Do("create_actor"))
+
+    def test_actors_are_created_in_then(self, driver: EntityDriver) -> None:
+        """That function runs once, when the command is durable."""
+        oracle = driver.create(Oracle)
+        assert driver.ask(Account, "a", Do("create_then", oracle)) == "done"
+        eventually(lambda: driver.ask_actor(oracle, "notes?") == ["made"])
+
+    def test_oversized_command_is_refused(self, driver: EntityDriver) -> None:
+        """More than 1 MiB by default; nothing happened, and the next one is handled."""
+        with pytest.raises(TooLargeError, match=r"account\|a.*1048576"):
+            driver.ask(Account, "a", Do("none", b"x" * (1 << 20)))
+        assert driver.ask(Account, "a", Do("none", b"x" * 1_000_000)) == 0
+
+    def test_exit_in_a_handler_ends_nothing(self, driver: EntityDriver) -> None:
+        """sys.exit() is the failure of its command, not the end of a host of thousands."""
+        with pytest.raises(CommandFailedError, match="SystemExit"):
+            driver.ask(Account, "a", Do("exit"))
+        assert driver.ask(Account, "a", Do("facts")) == ("a", 0, 0, 1, "account|a")
 
     # --- dispatch and senders ---
     def test_only_super_hands_on(self, driver: EntityDriver) -> None:
