@@ -261,9 +261,9 @@ class Evidence(NamedTuple):
             f"{sum(n > 1 for n in sent.values())} commands sent again, "
             f"{self.resolved()} unknown outcomes resolved"
         )
+        on_their_way = self.in_flight()
         for number, kill in enumerate(self.kills):
-            on_their_way = self.in_flight().get(number)
-            more = f", {on_their_way} appends in flight" if on_their_way is not None else ""
+            more = f", {on_their_way[number]} appends in flight" if number in on_their_way else ""
             print(
                 f"chaos:   {kill.what} pid {kill.pid}: all slices answer after "
                 f"{self.silence_s(kill.us):.2f} s, what is sent now after "
