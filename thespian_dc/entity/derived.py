@@ -17,7 +17,9 @@ from thespian_dc.entity.rows import Kept
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
-INDEX_EVERY_US = 100_000
+INDEX_EVERY_US = 500_000
+"""The more commits at once, the fewer index rows: Cassandra has one per entity and write."""
+STATES_EVERY_US = 100_000
 INDEX_COMMITS_MAX = 64
 RETRY_US = 500_000
 ROWS_MAX = 500
@@ -80,7 +82,7 @@ class Derived:
     def add(self, kept: Kept, offset: int, now_us: int) -> None:
         """A state whose commit is durable; offset: of the record with its seq_nr."""
         self._rows[kept.entity_id] = (kept, offset)
-        self._wake(now_us + INDEX_EVERY_US)
+        self._wake(now_us + STATES_EVERY_US)
 
     def on_time(self, now_us: int) -> list[AdvanceIndex | WriteStates]:
         """What is to be written now."""
@@ -120,7 +122,7 @@ class Derived:
             self._rows = {**self._taken, **self._rows}
         self._taken = {}
         if self._rows:
-            self._wake(now_us + (RETRY_US if failed else INDEX_EVERY_US))
+            self._wake(now_us + (RETRY_US if failed else STATES_EVERY_US))
 
     @property
     def idle(self) -> bool:

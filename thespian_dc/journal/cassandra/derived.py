@@ -1,10 +1,13 @@
 """What is derived from the log: the entity index with its mark, and states. Plain writes, ordered
 by offset.
 
-An index row is the same whoever writes it and whenever: (entity, first seq_nr of a commit) → (last
-seq_nr, base offset). So rows may be written twice, by two owners, in any order. The mark is raised
-when they are durable, and its write time is its value: a late lower mark never wins. A state's
-write time is its offset.
+An index row tells of a run of an entity's commits: (entity, first seq_nr of the run) → (last
+seq_nr, base offset) of each. Its write time is the base offset of its last commit. So rows may be
+written twice, by two owners whose runs end at different commits, in any order: of two that start
+alike the longer one wins and holds all of the other, and those that overlap agree. A run of several
+commits spans fewer than _RUN_MAX seq_nrs: a reader knows how far back a run that reaches its first
+seq_nr can start. The mark is raised when the rows are durable, and its write time is its value: a
+late lower mark never wins. A state's write time is its offset.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from thespian_dc.model.record import Commit
 
 _ROW_BYTES = 64  # of an index row in a batch, without the names in its key
 _INDEX_PAGE = 1000
+_RUN_MAX = 256
 _COMMITS_AT_ONCE = 8
 _NO_LIMIT = 1 << 62
 
@@ -109,7 +113,7 @@ class Derived(LogReader):
         """
         open_batches: dict[Any, _Batch] = {}
         for entity_id, found in rows.items():
-            statements = [self._index_statement(key, row) for row in found]
+            statements = [self._index_statement(key, run) for run in _runs(found)]
             replica = self._replica_of(statements[0])
             size = len(found) * (_ROW_BYTES + len(entity_id) + len(key.entity_type))
             batch = open_batches.get(replica)
@@ -130,12 +134,11 @@ class Derived(LogReader):
         replicas = metadata.get_replicas(self._keyspace, statement.routing_key)
         return replicas[0] if replicas else None
 
-    def _index_statement(self, key: SliceKey, row: IndexRow) -> Any:
-        place = (*key, row.entity_id, row.first_seq_nr)
-        cell = wrap(
-            "index row", key, (row.last_seq_nr, row.base_offset), row.entity_id, row.first_seq_nr
-        )
-        return self._statements.bind("index_row", *place, cell, write_time(row.base_offset))
+    def _index_statement(self, key: SliceKey, run: Sequence[IndexRow]) -> Any:
+        rest = (run[0].entity_id, run[0].first_seq_nr)
+        places = [(row.last_seq_nr, row.base_offset) for row in run]
+        cell, time = wrap("index row", key, places, *rest), write_time(run[-1].base_offset)
+        return self._statements.bind("index_row", *key, *rest, cell, time)
 
     def read_entity(
         self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
@@ -155,28 +158,46 @@ class Derived(LogReader):
         check_contiguous(key, entity_id, found, from_seq_nr, trimmed)
         return found
 
-    def _indexed(self, key: SliceKey, entity_id: str, from_seq_nr: int) -> Iterator[IndexRow]:
-        """The index rows of commits with seq_nr >= from_seq_nr, in order."""
-        for stored in self._rows("index_at", *key, entity_id, from_seq_nr):
-            row = self._index_row(key, entity_id, *stored)
-            if row.last_seq_nr >= from_seq_nr:
-                yield row
-        after = from_seq_nr
-        while page := self._rows("index_from", *key, entity_id, after, _INDEX_PAGE):
-            for stored in page:
-                yield self._index_row(key, entity_id, *stored)
-            after = page[-1][0]
-            if len(page) < _INDEX_PAGE:
-                return
+    def _indexed(self, key: SliceKey, entity_id: str, from_seq_nr: int) -> list[IndexRow]:
+        """The index rows of commits with seq_nr >= from_seq_nr, in order, each once.
 
-    def _index_row(
+        Runs that reach from_seq_nr start less than _RUN_MAX below it, but for one that is a single
+        commit: no other row starts within that.
+        """
+        after = from_seq_nr - _RUN_MAX
+        found = set(
+            self._index_runs(key, entity_id, self._rows("index_at", *key, entity_id, after))
+        )
+        for page in self._index_pages(key, entity_id, after):
+            found.update(self._index_runs(key, entity_id, page))
+        return sorted(
+            (row for row in found if row.last_seq_nr >= from_seq_nr),
+            key=lambda row: row.first_seq_nr,
+        )
+
+    def _index_pages(self, key: SliceKey, entity_id: str, after: int) -> Iterator[list[Any]]:
+        """The stored rows that start above `after`, a page at a time."""
+        while page := self._rows("index_from", *key, entity_id, after, _INDEX_PAGE):
+            yield page
+            after = page[-1][0]
+
+    def _index_runs(self, key: SliceKey, entity_id: str, page: Iterable[Any]) -> Iterator[IndexRow]:
+        for stored in page:
+            yield from self._index_run(key, entity_id, *stored)
+
+    def _index_run(
         self, key: SliceKey, entity_id: str, first_seq_nr: int, cell: bytes | None, time: int | None
-    ) -> IndexRow:
-        # The write time is the commit's offset: it tells where, though the cell no longer does.
+    ) -> list[IndexRow]:
+        """What a stored row tells, a row for each commit."""
+        # The write time is a commit's offset: it tells where, though the cell no longer does.
         offset = offset_at_time(time or 0)
         rest = (entity_id, first_seq_nr)
-        stored = unwrap_or_raise("index row", key, cell, *rest, entity_id=entity_id, offset=offset)
-        return IndexRow(entity_id, stored[1], first_seq_nr, stored[0])
+        places = unwrap_or_raise("index row", key, cell, *rest, entity_id=entity_id, offset=offset)
+        rows = []
+        for last, base in places:
+            rows.append(IndexRow(entity_id, base, first_seq_nr, last))
+            first_seq_nr = last + 1
+        return rows
 
     def _at(self, key: SliceKey, entity_id: str, bases: Sequence[int]) -> Iterator[Commit]:
         """The commits at these offsets, a few at once: each may be a MiB."""
@@ -222,3 +243,15 @@ class Derived(LogReader):
             if time is not None:
                 self._rows("delete_state", time, *key, entity_id)
                 self._forgotten[key, entity_id] = time
+
+
+def _runs(rows: Sequence[IndexRow]) -> Iterator[list[IndexRow]]:
+    """Cut an entity's rows, in order, into runs of fewer than _RUN_MAX seq_nrs, or one commit."""
+    run: list[IndexRow] = []
+    for row in rows:
+        if run and row.last_seq_nr - run[0].first_seq_nr >= _RUN_MAX:
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run

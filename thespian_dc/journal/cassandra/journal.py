@@ -85,14 +85,12 @@ class CassandraJournal(SliceLog, Registry, Derived):
         self, key: SliceKey, entity_ids: Iterable[str]
     ) -> Iterator[IndexRow | Exception]:
         for entity_id in entity_ids:
-            after = -1 << 62
-            while page := self._rows("index_from", *key, entity_id, after, 1000):
+            for page in self._index_pages(key, entity_id, -1 << 62):
                 for stored in page:
                     try:
-                        yield self._index_row(key, entity_id, *stored)
+                        yield from self._index_run(key, entity_id, *stored)
                     except CorruptRecordError as damage:
                         yield damage
-                after = page[-1][0]
 
     def _verify_states(self, key: SliceKey, entity_ids: Iterable[str]) -> Iterator[Exception]:
         for entity_id in entity_ids:
