@@ -57,11 +57,18 @@ def stop_unlocked(run: World, pid: int) -> None:
     for _ in range(100):
         run.wait(run.rng.random())
         run.signal("hosts asleep", pid, signal.SIGSTOP)
+        eventually(lambda: is_stopped(pid))  # a thread may be in the middle of taking the lock
         if not locked(run.journal.removeprefix("sqlite:///")):
             return
         run.signal("hosts awake at once", pid, signal.SIGCONT)
         run.kills[-2:] = []
     raise AssertionError("the process holds the lock all the time")
+
+
+def is_stopped(pid: int) -> bool:
+    """All its threads."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def locked(path: str) -> bool:
