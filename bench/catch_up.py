@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ class Source:
             self.journal = f"sqlite:///{path / f'{name}.db'}"
             self.last = write_log(self.journal, events, ENTITIES, SLICES)
         self.producer: Child
+
+    def median_of_some(self, handler: str) -> float:
+        return median([self.consume(handler) for _ in range(SHORT_RUNS)])
 
     def consume(self, handler: str) -> float:
         """Seconds per event, from the first to the last, in a fresh consumer process."""
@@ -72,10 +76,8 @@ def run() -> list[Result]:
             stack.enter_context(one.serving())
         sides: dict[str, Callable[[], float]] = {}
         for handler in ASKED:
-            sides[f"{handler} long"] = lambda handler=handler: long.consume(handler)  # type: ignore[misc]
-            sides[f"{handler} short"] = lambda handler=handler: median(  # type: ignore[misc]
-                [short.consume(handler) for _ in range(SHORT_RUNS)]
-            )
+            sides[f"{handler} long"] = partial(long.consume, handler)
+            sides[f"{handler} short"] = partial(short.median_of_some, handler)
         sides["bare"] = lambda: bare.consume("S")
         figures = {name: median(taken) for name, taken in interleaved(sides).items()}
     results = []

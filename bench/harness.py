@@ -64,8 +64,9 @@ def percentiles_ms(latencies_s: Iterable[float]) -> dict[str, float]:
     ordered = sorted(latencies_s)
     if not ordered:
         return {}
-    at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e3, 3)  # noqa: E731
-    return {"p50_ms": at(0.50), "p99_ms": at(0.99)}
+    last = len(ordered) - 1
+    at = {share: ordered[min(last, int(share * len(ordered)))] for share in (0.50, 0.99)}
+    return {"p50_ms": round(at[0.50] * 1e3, 3), "p99_ms": round(at[0.99] * 1e3, 3)}
 
 
 def digest(heads: Mapping[str, int]) -> str:

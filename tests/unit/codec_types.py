@@ -201,7 +201,8 @@ def typed(value: Any) -> Any:
     if cls in {list, tuple} or isinstance(value, Point):
         return (cls, [typed(item) for item in value])
     if cls in {set, frozenset}:
-        return (cls, {repr(typed(item)) for item in value})
+        # A sorted list: the order of a set within a set must not count.
+        return (cls, sorted(repr(typed(item)) for item in value))
     if hasattr(value, "__dataclass_fields__"):
         names = value.__dataclass_fields__
         return (cls, [(name, typed(getattr(value, name))) for name in names])

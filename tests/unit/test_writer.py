@@ -1,4 +1,7 @@
-"""The slice writer, one answer at a time: what it may send when, and what it reports."""
+"""The slice writer, one answer at a time: what it may send when, and what it reports.
+
+Long because each transition of the protocol is a case of its own, and they read best side by side.
+"""
 
 from __future__ import annotations
 
@@ -215,9 +218,7 @@ def test_commits_are_formed_from_whole_entries_up_to_their_size(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CONFLICT, Outcome.UNKNOWN, None])
-def test_an_unclear_append_reads_the_head_then_the_row(
-    desk: Desk, outcome: Outcome | None
-) -> None:
+def test_an_unclear_append_reads_the_head_then_the_row(desk: Desk, outcome: Outcome | None) -> None:
     """The row is immutable only once the head is above it: the order of the reads matters."""
     desk.own(head=4)
     append = desk.append(entry("a"))

@@ -56,9 +56,7 @@ class Child:
 
     def wait_for(self, fact: str, within_s: float = 60.0) -> Any:
         with self._news:
-            self._news.wait_for(
-                lambda: {fact, "failed", "ended"} & self.latest.keys(), within_s
-            )
+            self._news.wait_for(lambda: {fact, "failed", "ended"} & self.latest.keys(), within_s)
             assert fact in self.latest, (
                 f"{self.name} did not say {fact!r} within {within_s:.0f} s: {self.latest}; its "
                 f"log ends:\n{self.log.read_text()[-3000:]}"

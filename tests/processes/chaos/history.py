@@ -48,4 +48,5 @@ def puts(history: Iterable[Attempt]) -> list[Attempt]:
 
 def _parse(fields: list[Any]) -> Attempt:
     attempt = Attempt(*fields)
-    return attempt._replace(reply=tuple(attempt.reply) if attempt.reply else None)  # type: ignore[arg-type]
+    reply: Any = tuple(attempt.reply) if attempt.reply else None
+    return attempt._replace(reply=reply)

@@ -232,9 +232,11 @@ class Evidence(NamedTuple):
     def in_flight(self) -> dict[int, int]:
         """Per kill of a writer or of its journal, by its index: the commits on their way."""
         return {
-            number: len(checker.in_flight(
-                self.attempts, self.records, kill.us, kill.at_us, kill.what != "cassandra"
-            ))
+            number: len(
+                checker.in_flight(
+                    self.attempts, self.records, kill.us, kill.at_us, kill.what != "cassandra"
+                )
+            )
             for number, kill in enumerate(self.kills)
             if kill.what in ("hosts", "node", "cassandra")
         }

@@ -22,7 +22,9 @@ class Till(Ledger):
     """Of version 2."""
 
     events = [Registered(Noted, version=2)]  # noqa: RUF012  as users write it
-    upcasters = [Upcaster("Noted", 1, 2, lambda fields: {**fields, "till": "first"})]  # noqa: RUF012
+    upcasters = [  # noqa: RUF012  as users write it
+        Upcaster("Noted", 1, 2, lambda fields: {**fields, "till": "first"})
+    ]
 
     def receiveMsg_Put(self, command: Put, sender: Any) -> None:
         self.persist(Noted(command.number, command.amount, "second")).then_reply(
