@@ -128,7 +128,7 @@ def test_a_silent_consumer_is_dropped(writer: Writer, serve: Any) -> None:
     """Three intervals without a word from the consumer free what the call held."""
     server, port = serve()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.stream_stream(METHOD)(iter_forever(start(heartbeat_ms=100)))
+        call = channel.stream_stream(METHOD)(iter_forever(start(heartbeat_ms=400)))
         heard: list[type] = []
         with contextlib.suppress(grpc.RpcError):
             heard.extend(type(read_from_producer(received)) for received in call)

@@ -73,6 +73,11 @@ class Source(Protocol):
         failures, from the last batch it handed over.
         """
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes at present (the peer or the journal does not answer), though the source
+        keeps trying; "" while all is well. From any thread."""
+
     def handled(self, batch: SourceBatch) -> None:
         """The batch's position is durable: its credit may be given back."""
 
@@ -166,8 +171,8 @@ class ProjectionStatus:
 
     phase: "starting" | "running" | "waiting" (before a restart) | "halted" (an error that no
     restart mends) | "stopped". events: offsets passed since this process began. lag: events known
-    to be waiting, over all slices. positions: stored offset by slice. error: of the last failed
-    run, "" if none.
+    to be waiting, over all slices. positions: stored offset by slice. error: what keeps the source
+    from getting anything now, else of the last failed run, else "".
     """
 
     name: str

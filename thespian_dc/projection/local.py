@@ -39,6 +39,7 @@ class LocalSource:
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.trouble = ""
 
     def start(
         self,
@@ -115,8 +116,11 @@ class LocalSource:
         """The call's value, tried until the journal answers; None when stopped meanwhile."""
         while not self._stopping:
             try:
-                return call()
+                value = call()
+                self.trouble = ""
+                return value
             except JournalUnavailableError as error:
+                self.trouble = f"{type(error).__name__}: {error}"
                 facts = {"journal": self._url, "error": str(error)}
                 log.warning("journal_unavailable", extra=facts)
                 self._wake.wait(POLL_MS[1] / 1000)

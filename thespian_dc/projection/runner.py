@@ -69,9 +69,10 @@ class ProjectionRunner:
         positions = {slice_: at.offset for slice_, at in self._core.positions().items()}
         heads = list(self._heads.items())
         lag = sum(max(0, head - positions.get(slice_, 0)) for slice_, head in heads)
+        run = self._run
         return ProjectionStatus(
             self._projection.name, self._phase, self._events, lag, positions, self._restarts,
-            self._error,
+            (run.trouble if run else "") or self._error,
         )  # fmt: skip
 
     # --- the thread ---
@@ -98,9 +99,7 @@ class ProjectionRunner:
         self._phase = "waiting"
         pause_s = (action.at_us - now_us) / 1e6
         named = isinstance(error, ThespianDcError)
-        log.warning(
-            "projection_failed", extra={**facts, "retry_in_s": pause_s}, exc_info=not named
-        )
+        log.warning("projection_failed", extra={**facts, "retry_in_s": pause_s}, exc_info=not named)
         self._stopping.wait(pause_s)
         return True
 
@@ -148,6 +147,12 @@ class _Run:
         self._events_max = projection.batch_events_max * TRANSACTION_BATCHES_MAX
         self.inbox: SimpleQueue[Any] = SimpleQueue()  # bounded by the source's credit
         self._held: list[Any] = []  # at most one item, taken from the inbox too early
+
+    @property
+    def trouble(self) -> str:
+        """Of the source, where it has started."""
+        source = self._source
+        return source.trouble if source is not None else ""
 
     def serve(
         self, on_started: Callable[[], None], on_transaction: Callable[[list[SourceBatch]], None]

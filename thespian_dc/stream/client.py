@@ -73,6 +73,14 @@ class RemoteSource:
         self._channels = self._loop.channels
         self._loop.run(self._begin())
 
+    @property
+    def trouble(self) -> str:
+        """See Source.trouble."""
+        error, core = self.last_error, self._core
+        if error is None or (core is not None and core.started):
+            return ""
+        return f"{type(error).__name__}: {error}"
+
     def handled(self, batch: SourceBatch) -> None:
         """Its credit goes back to the producer, together with that of others that wait."""
         self._handed_back.append(cost_of(batch))
