@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
@@ -18,6 +19,12 @@ STALL_US = (20_000, 600_000)
 CUT_US = (200_000, 4_000_000)
 OVERLOAD_US = (400_000, 2_000_000)
 EVERY_US = (300_000, 1_500_000)
+DOUBT = 0.7
+"""How often somebody else claims a slice just when its owner does not know what became of an
+append."""
+DOUBT_US = 800_000
+DOUBT_REFUSED = 0.3
+"""And how often the journal refuses what that owner sends next."""
 
 
 class FaultPlan:
@@ -47,6 +54,7 @@ class FaultPlan:
         """From now on. The first strike is a crash during an append, of whoever appends first."""
         for member in self._members:
             member.doom.in_append = True
+            member.on_doubt = partial(self._in_doubt, member)
         self._world.after(self._world.between(*EVERY_US), self._strike)
 
     def _strike(self) -> None:
@@ -82,6 +90,23 @@ class FaultPlan:
             slices = self._world.rng.sample(range(self._slices), 2)
             self._world.hit("fault: competing owner")
             member.compete([SliceKey(Counter.entity_type, slice_) for slice_ in slices])
+
+    def _in_doubt(self, owner: SimulatedMember, key: SliceKey) -> None:
+        """The moment at which protocols go wrong: what is sent again is refused, or somebody else
+        wants the slice now."""
+        if not self._world.faulty:
+            return
+        if self._world.chance(DOUBT_REFUSED):
+            self._journal.refusing.add(owner.name)
+        elif self._world.chance(DOUBT):
+            other = self._world.rng.choice([one for one in self._members if one is not owner])
+            delay_us = self._world.rng.randrange(DOUBT_US)
+            self._world.after(delay_us, self._claim, other, key)
+
+    def _claim(self, member: SimulatedMember, key: SliceKey) -> None:
+        if self._world.faulty and member.alive and not member.paused:
+            self._world.hit("fault: competing owner while an append is in doubt")
+            member.compete([key])
 
     # --- the journal and links to it ---
     def _overload(self) -> None:

@@ -91,6 +91,8 @@ class SimulatedJournal:
         self.memory = MemoryJournal("memory:simulated", storage)
         self._segment_records = segment_records
         self._world, self._network, self._faults = world, network, CALMER
+        self.refusing: set[str] = set()
+        """Callers whose next append is refused."""
         self.on_applied: Callable[[str, Commit], None] = lambda caller, commit: None
         self.on_installed: Callable[[SliceKey, int], None] = lambda key, epoch: None
         self.on_state: Callable[[SliceKey, StateRow, StateRow | None], None] = lambda *_: None
@@ -122,7 +124,7 @@ class SimulatedJournal:
         world, faults = self._world, self._faults
         unknown = Appended(commit, Outcome.UNKNOWN, "simulated time-out")
         poisoned = POISON in commit.body
-        if poisoned or self._is_refused():
+        if poisoned or self._is_refused(caller):
             reason = "poison" if poisoned else "overloaded"
             world.hit(f"fault: append refused, {reason}")
             refused = Appended(commit, Outcome.REFUSED, reason)
@@ -136,7 +138,11 @@ class SimulatedJournal:
         )  # fmt: skip
 
     # --- the way there and back ---
-    def _is_refused(self) -> bool:
+    def _is_refused(self, caller: str) -> bool:
+        if caller in self.refusing:
+            self.refusing.discard(caller)
+            self._world.hit("fault: append refused while an earlier send is in doubt")
+            return True
         return self._world.faulty and self._world.chance(self._faults.refused)
 
     def _fate(self, caller: str) -> Fate:

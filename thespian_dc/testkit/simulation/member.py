@@ -6,7 +6,7 @@ while an append is under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -60,6 +60,8 @@ class SimulatedMember(Process):
         self._slices = slices
         self._type = EntityType.of(Counter, slices)
         self.doom = Doom()
+        self.on_doubt: Callable[[SliceKey], None] = lambda key: None
+        """Told of a slice whose append has an unknown outcome, when it begins to find out."""
 
     def boot(self) -> None:
         self.doom = Doom()
@@ -188,6 +190,8 @@ class SimulatedMember(Process):
             if phase is not before:
                 self._phases[slice_.key] = phase
                 self.world.hit(f"writer: {before.value} -> {phase.value}")
+                if phase is Phase.READING_HEAD:
+                    self.on_doubt(slice_.key)
 
 
 def _ignore(_: object) -> None:

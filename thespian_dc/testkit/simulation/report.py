@@ -9,7 +9,9 @@ from thespian_dc.testkit.simulation.run import Outcome
 STEPS_MIN, FAULTS_MIN = 2_000, 3
 FAULTS = (
     "append met another head or epoch", "append refused, overloaded", "append refused, poison",
-    "competing consumer", "competing owner", "consumer crash", "consumer paused",
+    "append refused while an earlier send is in doubt",
+    "competing consumer", "competing owner", "competing owner while an append is in doubt",
+    "consumer crash", "consumer paused",
     "crash before an action", "crash during an append", "handler raised",
     "journal overloaded", "link cut",
     "member paused past the move of its slices", "member stalled", "message doubled",

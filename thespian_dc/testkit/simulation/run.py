@@ -122,6 +122,7 @@ class Simulation:
         world = self.world
         world.faulty = False
         self.network.heal_all()
+        self.journal.refusing.clear()
         for client in self.clients:
             client.sending = False
         for member in self.members:
