@@ -57,6 +57,14 @@ class Demo:
         try:
             for service in (self.flights, self.punctuality):
                 service.wait_for("ready", 60)
+            self.victims = [
+                (share, role.rstrip("s"), service.status()[role][0]["pid"])
+                for share, service, role in (
+                    (0.5, self.punctuality, "consumers"),
+                    (0.6, self.flights, "producers"),
+                    (0.7, self.flights, "hosts"),
+                )
+            ]
             self.send_all()
             self.catch_up()
             return self.compare()
@@ -66,33 +74,22 @@ class Demo:
             self.flights.stop()
 
     def send_all(self) -> None:
-        """Send everything; at the half, a third and two thirds of the rest, kill one process
-        each."""
+        """Send everything; when 50, 60 and 70 % are acknowledged, kill one process each."""
         self.flights.order(do="send", first=0, until=self.total)
-        victims = [
-            (0.5, self.punctuality, "consumers"),
-            (0.6, self.flights, "producers"),
-            (0.7, self.flights, "hosts"),
-        ]
         while "done" not in self.flights.latest:
             if self.flights.process.poll() is not None:
                 raise SystemExit(f"the flight service ended; see {self.flights.log}")
             acknowledged = self.flights.latest.get("acknowledged", 0)
             self.progress.show(acknowledged, self.handled())
-            if victims and acknowledged >= victims[0][0] * self.total:
-                _, service, role = victims.pop(0)
-                self.kill(service, role)
-            time.sleep(0.1)
+            while self.victims and acknowledged >= self.victims[0][0] * self.total:
+                self.kill(*self.victims.pop(0)[1:])
+            time.sleep(0.02)
         self.acknowledged = self.flights.latest["acknowledged"]
 
-    def kill(self, service: Service, role: str) -> None:
-        victim = service.status()[role][0]
-        os.kill(victim["pid"], signal.SIGKILL)
-        self.kills.append(role.rstrip("s"))
-        self.progress.note(
-            f"killed the {role.rstrip('s')} (pid {victim['pid']}) with SIGKILL; it comes back by "
-            "itself"
-        )
+    def kill(self, role: str, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self.kills.append(role)
+        self.progress.note(f"killed the {role} (pid {pid}) with SIGKILL; it comes back by itself")
 
     def handled(self) -> int:
         """Events that the punctuality service has handled and stored."""

@@ -88,7 +88,7 @@ def send(client: Client, first: int, until: int) -> None:
     acknowledged = 0
     for _ in client.ask_many(commands(first, until), in_flight=IN_FLIGHT, timeout_s=60):
         acknowledged += 1
-        if acknowledged % 2000 == 0:
+        if acknowledged % 500 == 0:
             say(acknowledged=acknowledged)
     say(acknowledged=acknowledged, done=True)
 
