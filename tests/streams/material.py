@@ -186,10 +186,13 @@ class EndsTransaction(SqlProjectionHandler):
     """Does what it must not."""
 
     tables = "create table if not exists t(x)"
+    how: ClassVar[str] = "commit"
 
     def handle(self, event: Envelope[Added], tx: Transaction) -> None:
-        tx.execute("insert into t values (1)")
-        tx.execute("commit")
+        cursor = tx.execute("insert into t values (1)")
+        if self.how == "other":
+            cursor.connection.commit()
+        tx.execute(self.how)
 
 
 def projection(positions: Path, source: Any = None, **changes: Any) -> Projection:

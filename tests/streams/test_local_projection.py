@@ -112,14 +112,21 @@ def test_unknown_event_fails_by_name_and_is_never_dropped(
     assert sum(offsets(read_model).values()) == 1
 
 
-def test_a_handler_cannot_commit(writer: Writer, run: Any, tmp_path: Path) -> None:
-    """Effects without their position would be repeated: `commit` is refused inside a handler."""
+@pytest.mark.parametrize("how", ["commit", "rollback", "begin", " end -- transaction", "other"])
+def test_a_handler_cannot_end_the_transaction(
+    writer: Writer, run: Any, tmp_path: Path, how: str
+) -> None:
+    """Effects without their position would be repeated: whatever the way, it is refused and named,
+    and nothing stays."""
     read_model = tmp_path / "read.db"
     writer.add([("c-1", Added("a", 1))])
+    EndsTransaction.how = how
     running = run(projection(read_model, handler=EndsTransaction))
     status = eventually(lambda: (s := running.status()).restarts > 2 and s)
-    assert "not authorized" in status.error
+    told = "not authorized" if how == "other" else "belong to the projection"
+    assert told in status.error
     assert rows(read_model, "select count(*) from t") == [(0,)]
+    assert sum(offsets(read_model).values()) == 0
 
 
 def test_at_least_once_stores_the_position_after_the_flush(

@@ -25,6 +25,20 @@ class HandlerError(ProjectionError):
         )
 
 
+class TransactionRefusedError(ProjectionError):
+    """A handler's statement would have begun or ended the transaction, or is forbidden there."""
+
+    def __init__(self, statement: str) -> None:
+        super().__init__(statement)
+        self.statement = statement
+
+    def __str__(self) -> str:
+        return (
+            f"{self.statement!r} was refused: commit and rollback belong to the projection, so "
+            "that effects and position move together; take it out of the handler"
+        )
+
+
 class UnknownEventError(ProjectionError):
     """An event that this projection cannot decode. Never skipped: the position stands at it."""
 

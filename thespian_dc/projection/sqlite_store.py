@@ -24,7 +24,7 @@ from typing import Any
 
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError, SettingsError
 from thespian_dc.model.position import Position
-from thespian_dc.model.stream_errors import PositionStoreError
+from thespian_dc.model.stream_errors import PositionStoreError, TransactionRefusedError
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.core import Move
 
@@ -40,6 +40,7 @@ _BEGIN, _COMMIT, _ROLLBACK = (
 _SAVE, _RELEASE, _UNDO = (
     f"{word} thespian_dc_event" for word in ("savepoint", "release", "rollback to")
 )
+_DENIED = "not authorized"  # of what `_authorize` denies
 _CHECK = (
     "select 1 from thespian_dc_positions "
     "where projection = ? and slice = ? and epoch = ? and offset = ?"
@@ -79,7 +80,12 @@ class SqliteTransaction:
         """As sqlite3.Connection.execute: a cursor."""
         if self.fresh:
             self._save()
-        return self._execute(sql, parameters)
+        try:
+            return self._execute(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            if str(error) == _DENIED:
+                raise TransactionRefusedError(sql) from error
+            raise
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> Any:
         """As sqlite3.Connection.executemany: a cursor."""
