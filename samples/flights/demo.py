@@ -34,6 +34,7 @@ from thespian_dc.journal.api import open_journal
 from thespian_dc.model.ids import SliceKey
 
 CATCH_UP_S = 120
+FLIGHTS_MIN = 20_000
 
 
 class Demo:
@@ -203,6 +204,8 @@ def main() -> int:
         "--flights", type=int, default=336_776, help="how many of the flights (for a quick look)"
     )
     options = parser.parse_args()
+    if options.flights < FLIGHTS_MIN:
+        parser.error(f"with less than {FLIGHTS_MIN} flights it is over before three kills are done")
     folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
     started = time.monotonic()
     with journal_for(options, folder) as journal:
