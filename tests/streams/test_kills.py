@@ -119,7 +119,7 @@ def test_producer_killed_and_started_again(
     consumer = start_consumer(projection(read_model, Remote("carts", f"127.0.0.1:{port}")))
     children.append(consumer)
     load = Load(writer, 2000)
-    for _ in range(8):
+    for _ in range(10):
         before = sum(counted(read_model).values())
         eventually(lambda b=before: sum(counted(read_model).values()) > b, deadline_s=30)
         producer.kill()

@@ -99,9 +99,9 @@ class EntityContract:
 
     def test_pipelined_commands_see_each_other(self, driver: EntityDriver) -> None:
         """Each reply is its own prefix sum, although the state changes in place."""
-        replies = driver.ask_many(Account, "a", [Deposit(1 + n % 3) for n in range(100)])
+        replies = driver.ask_many(Account, "a", [Deposit(1 + n % 3) for n in range(1000)])
         sums, total = [], 0
-        for n in range(100):
+        for n in range(1000):
             total += 1 + n % 3
             sums.append(Balance(total))
         assert replies == sums
