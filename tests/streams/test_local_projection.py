@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -172,3 +172,42 @@ def test_wrong_delivery_is_refused(writer: Writer, run: Any, tmp_path: Path) -> 
     other = run(projection(tmp_path / "r2.db", handler=CountItems, delivery="at-least-once"))
     status = eventually(lambda: (s := other.status()).phase == "halted" and s)
     assert "exactly-once" in status.error
+
+
+class Diary(CountItems):
+    """Writes down what is done to it."""
+
+    pages: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        Diary.pages.append("built")
+
+    def start(self, tx: Any) -> None:
+        tx.execute("select count(*) from popularity")  # its tables are there
+        Diary.pages.append("start")
+
+    def handle(self, event: Any, tx: Any) -> None:
+        Diary.pages.append("handle")
+        if Fuse.blown:
+            raise ValueError("no")
+
+    def flush(self, tx: Any) -> None:
+        Diary.pages.append("flush")
+
+    def stop(self) -> None:
+        Diary.pages.append("stop")
+
+
+def test_a_handlers_life(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """A new one for each run; whatever ends a run, `stop` is the last that is called."""
+    Diary.pages, Fuse.blown = [], {1}
+    writer.add([("c-1", Added("a", 1))])
+    running = run(projection(tmp_path / "read.db", handler=Diary))
+    eventually(lambda: running.status().restarts)
+    Fuse.blown = set()
+    eventually(lambda: sum(offsets(tmp_path / "read.db").values()) == 1)
+    assert running.stop()
+    life = ["built", "start", "handle", "flush", "stop"]
+    runs = Diary.pages.count("built")
+    assert runs >= 2
+    assert Diary.pages == life * runs

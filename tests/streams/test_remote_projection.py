@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.streams.material import (
     Added,
+    Fuse,
+    FusedCount,
+    FusedSum,
     SumItems,
     Unknown,
     Writer,
@@ -66,3 +71,27 @@ def test_a_durable_states_change_event_is_what_is_seen(
     _, port = serve()
     consume(projection(read_model, Remote("carts", f"127.0.0.1:{port}")))
     eventually(lambda: counted(read_model) == {"apple": 3, "pear": 4})
+
+
+@pytest.mark.parametrize("handler", [FusedCount, FusedSum])
+def test_a_raise_stops_exactly_there_wherever_the_batch_ends(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, handler: type
+) -> None:
+    """Twelve events in commits of one, two and three, each of them poison in turn: the position
+    stands at it, what came before stays, and it is handled once it is no poison any more."""
+    read_model = tmp_path / "read.db"
+    Fuse.blown = {1000 + n for n in range(12)}
+    events = [("c-1", Added(f"s{n}", 1000 + n)) for n in range(12)]
+    for first, size in ((0, 1), (1, 2), (3, 3), (6, 1), (7, 2), (9, 3)):
+        writer.add(events[first : first + size])
+    _, port = serve()
+    remote = Remote("carts", f"127.0.0.1:{port}")
+    running, _ = consume(projection(read_model, remote, handler=handler))
+    for n in range(12):
+        at = f"seq_nr {n + 1} ("
+        eventually(lambda at=at: at in running.status().error)
+        assert counted(read_model) == {f"s{i}": 1000 + i for i in range(n)}
+        assert sum(offsets(read_model).values()) == n
+        Fuse.blown.discard(1000 + n)
+    eventually(lambda: sum(offsets(read_model).values()) == 12)
+    assert counted(read_model) == {f"s{i}": 1000 + i for i in range(12)}
