@@ -72,6 +72,20 @@ class Counter(EventSourcedActor):
         return {"sum": state["sum"] + event.amount, "events": state["events"] + 1}
 
 
+class Curious(Counter):
+    """Looks at everything that reaches its dispatcher; answers a str with what it saw."""
+
+    entity_type = "curious"
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[str] = []
+
+    def receiveMsg_object(self, message: Any, sender: Any) -> None:
+        self.seen.append(type(message).__name__)
+        self.reply(self.seen)
+
+
 class Oracle(ActorTypeDispatcher):
     """Answers (text, how): how is "once", "twice", "late" or "never"."""
 

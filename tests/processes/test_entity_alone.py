@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from thespian.actors import ActorExitRequest, ActorSystem
 
+from tests.processes.shop import Add, AskOut, Curious, Oracle
 from thespian_dc.entity.alone import Begin
 from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.entity_errors import EffectError
@@ -165,5 +166,27 @@ def test_where_a_node_serves_the_type_the_actor_is_its_facade(tmp_path: Path) ->
         [host] = node.status()["hosts"]
         assert not host["counts"].get("slices_lost")
         node.stop()
+    finally:
+        system.shutdown()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("place", ["alone", "facade", "simple"])
+def test_internal_messages_never_reach_the_handlers(tmp_path: Path, place: str) -> None:
+    """Not even receiveMsg_object, which matches everything: frames, ticks, the answers to asks and
+    the signs of life that follow them are the host's."""
+    capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
+    base = "simpleSystemBase" if place == "simple" else "multiprocTCPBase"
+    system = ActorSystem(base, None if place == "simple" else capabilities, transientUnique=True)
+    settings = Settings("shop", f"sqlite:///{tmp_path}/shop.db", entities=[Curious])
+    try:
+        if place == "facade":
+            Node.start(system, settings)
+        actor, oracle = system.createActor(Curious), system.createActor(Oracle)
+        system.tell(actor, Begin("a", settings))
+        for how in ("once", "never", "once"):
+            system.ask(actor, AskOut(oracle, ("text", how), timeout_s=0.3), ASK_S)
+        assert system.ask(actor, Add(1), ASK_S) == 1
+        assert system.ask(actor, "what?", ASK_S) == ["str"]
     finally:
         system.shutdown()

@@ -10,7 +10,7 @@ from thespian_dc.codec.api import Registered
 from thespian_dc.entity.actions import Recover, WriteStates
 from thespian_dc.entity.actor import DurableStateActor, EventSourcedActor
 from thespian_dc.journal.api import StateRow
-from thespian_dc.model.entity_errors import RecoveryError
+from thespian_dc.model.entity_errors import CommandFailedError, RecoveryError
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices.actions import Append, Failed
 from thespian_dc.testkit.entities import (
@@ -50,6 +50,41 @@ def test_snapshot_saves_replay() -> None:
     assert row.seq_nr == 20
     host.run()
     assert (host.answers[number], host.core.counts["recovered"] - recovered) == (Balance(25), 1)
+
+
+class Choosy(Account):
+    """Its snapshots are due by what happened, not by how much."""
+
+    entity_type = "choosy"
+    snapshot_every = 0
+
+    def snapshot_when(self, state: Any, event: Any, seq_nr: int) -> bool:
+        return bool(state["amount"] >= 7 and event == Deposited(5))
+
+
+def test_snapshot_by_predicate() -> None:
+    """Of the state after the event, its seq_nr and the event itself."""
+    host = Host(Choosy).own()
+    for amount in (5, 1, 5, 1):
+        host.send(host.command(Choosy, "a", Deposit(amount)))
+    host.run().pass_time(SECOND).run()
+    row = host.journal.read_state(host.keys[0], "a")
+    assert row is not None
+    assert row.seq_nr == 3
+
+
+def test_unencodable_event_is_refused_before_anything_is_written() -> None:
+    """Registered type, value without a stored form: the path to it is named."""
+    host = Host(Account).own()
+    bad, next_ = host.send(
+        host.command(Account, "a", Deposit(object())),  # type: ignore[arg-type]
+        host.command(Account, "a", Deposit(2)),
+    )
+    host.run()
+    assert isinstance(host.answers[bad], CommandFailedError)
+    assert host.answers[bad].error_type == "UnencodableError"
+    assert "Deposited.amount" in str(host.answers[bad])
+    assert host.answers[next_] == Balance(2)
 
 
 def test_unreadable_snapshot_falls_back_to_replay() -> None:
