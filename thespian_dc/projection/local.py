@@ -1,7 +1,7 @@
-"""The source over a journal that this process can open itself: polls it, sooner where hints arrive.
+"""The source over a journal that this process can open itself: polls it.
 
-One thread per source; a read returns what is there, so polling alone is complete and a hint only
-saves time.
+One thread per source; a read returns what is there. Nobody pushes here: what is at the tail comes
+after a pause of at most POLL_MS.
 """
 
 from __future__ import annotations
@@ -67,10 +67,6 @@ class LocalSource:
         """Its bytes may be read again."""
         with self._lock:
             self._waiting_bytes -= _bytes_of(batch)
-        self._wake.set()
-
-    def hint(self) -> None:
-        """Something was appended: read now instead of at the next poll. From any thread."""
         self._wake.set()
 
     def stop(self) -> None:
