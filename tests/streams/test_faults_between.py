@@ -11,7 +11,11 @@ import pytest
 
 from tests.streams.material import Added, Writer, counted, offsets, projection, rows
 from thespian_dc.model.settings import Remote
-from thespian_dc.model.stream_errors import PeerSilentError, PeerUnavailableError
+from thespian_dc.model.stream_errors import (
+    PeerSilentError,
+    PeerUnavailableError,
+    StreamRefusedError,
+)
 from thespian_dc.testkit.eventually import eventually
 from thespian_dc.testkit.proxy import FaultProxy
 
