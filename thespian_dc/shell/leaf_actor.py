@@ -7,6 +7,7 @@ Laws, enforced here once:
 - No child is forked from here: a leaf has threads. What it needs is created by the Admin, by name.
 - A leaf whose Admin is gone is an orphan: nobody could stop or replace it. It drains and exits.
 - A leaf whose coordinator is gone brings it back by its global name.
+- A leaf that could not begin says why, and ends: its coordinator tries again, after a pause.
 
 Subclasses override the methods below `--- for subclasses ---`, all called on the main thread.
 """
@@ -51,6 +52,7 @@ REPORT_EVERY_US = 500_000
 TICK_US_MIN = 2_000
 COORDINATOR_LOST_US = 2_500_000
 END_S = 5.0
+FAILED_FOR_US = 2_000_000  # long enough for whoever starts the node to hear why
 TRANSMIT_FOR = timedelta(seconds=10)
 TRANSMIT_RETRY = timedelta(seconds=1)
 
@@ -68,6 +70,7 @@ class LeafActor(TypedActor):
         self._coordinator: Any = None
         self._parent = 0
         self._failed: Exception | None = None
+        self._failed_until_us = 0
         self._wakeups: list[int] = []
         self._report_us = 0
         self._heard_us = 0  # from the coordinator
@@ -96,7 +99,15 @@ class LeafActor(TypedActor):
         elif isinstance(message, WakeupMessage):
             self._wakeups.remove(message.payload)
             self._tick()
-        elif isinstance(message, Peers):
+        elif self._failed is None:
+            self._receive_begun(message, sender)
+        elif isinstance(message, Drain):
+            self._exit()
+        if self.begun is not None and not self._ended:
+            self._schedule()
+
+    def _receive_begun(self, message: Any, sender: Any) -> None:
+        if isinstance(message, Peers):
             self._heard_us = now_us()
             if all(name != self._name for name, _, _ in message.leaves):
                 self._introduce()
@@ -108,8 +119,6 @@ class LeafActor(TypedActor):
             self.on_system(message, sender)
         else:
             self.on_message(message, sender)
-        if self.begun is not None and not self._ended:
-            self._schedule()
 
     def _begin(self, begin: Begin, coordinator: Any) -> None:
         self._coordinator = coordinator
@@ -124,6 +133,7 @@ class LeafActor(TypedActor):
             except Exception as failed:
                 log.exception("leaf_did_not_begin", extra={"leaf": begin.name})
                 self._failed = failed
+                self._failed_until_us = now_us() + FAILED_FOR_US
         self._report()
 
     def _tick(self) -> None:
@@ -134,6 +144,9 @@ class LeafActor(TypedActor):
             return
         if self._failed is None:
             self.on_tick(now)
+        elif now >= self._failed_until_us:
+            self._exit()
+            return
         if now >= self._report_us:
             self._report()
         if self._drain_until_us and (self.drained() or now >= self._drain_until_us):
@@ -177,7 +190,8 @@ class LeafActor(TypedActor):
         """Thespian's wake-ups cannot be taken back, so one that is due in time is used again: were
         each to ask for the next, their number would only grow until nothing else is done."""
         now = now_us()
-        due = max(now + TICK_US_MIN, min(self._report_us, self.next_tick_us()))
+        tick_us = self._report_us if self._failed else self.next_tick_us()
+        due = max(now + TICK_US_MIN, min(self._report_us, tick_us))
         if all(one > due for one in self._wakeups):
             self._wakeups.append(due)
             self.wakeupAfter(timedelta(microseconds=due - now), payload=due)
@@ -190,7 +204,8 @@ class LeafActor(TypedActor):
     def _end(self, within_s: float) -> None:
         if self.begun is not None and not self._ended:
             self._ended = True
-            self.end(within_s)
+            if self._failed is None:  # else nobody knows what of it is there: it ends with us
+                self.end(within_s)
             self._watch = None
 
     @property
