@@ -151,7 +151,7 @@ def _start(start: pb.Start) -> Start:
     for name in ("stream_id", "consumer", "journal_id", "correlation_id"):
         if len(getattr(start, name)) > TEXT_BYTES_MAX:
             raise MalformedMessageError(what, f"{name} is longer than {TEXT_BYTES_MAX} characters")
-    if start.filter:
+    if start.HasField("filter"):
         raise MalformedMessageError(what, "it carries a filter, which this version does not know")
     if len(start.positions) > SLICES_MAX:
         raise MalformedMessageError(what, f"it has more than {SLICES_MAX} positions")

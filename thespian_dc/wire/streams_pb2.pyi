@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -6,18 +7,29 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class History(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FULL: _ClassVar[History]
+    FROM_SNAPSHOTS: _ClassVar[History]
+    LATEST: _ClassVar[History]
+FULL: History
+FROM_SNAPSHOTS: History
+LATEST: History
+
 class FromConsumer(_message.Message):
-    __slots__ = ("start", "credit", "beat")
+    __slots__ = ("start", "credit", "beat", "filter")
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     start: Start
     credit: Credit
     beat: Beat
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ...) -> None: ...
+    filter: Filter
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id")
+    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +39,7 @@ class Start(_message.Message):
     HEARTBEAT_MS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     consumer: str
@@ -34,9 +47,41 @@ class Start(_message.Message):
     positions: _containers.RepeatedCompositeFieldContainer[SlicePosition]
     credit: Credit
     heartbeat_ms: int
-    filter: bytes
+    filter: Filter
     correlation_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[bytes] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    history: History
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ...) -> None: ...
+
+class Filter(_message.Message):
+    __slots__ = ("version", "exclude", "include", "events_only")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_ONLY_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    exclude: Criteria
+    include: Criteria
+    events_only: bool
+    def __init__(self, version: _Optional[int] = ..., exclude: _Optional[_Union[Criteria, _Mapping]] = ..., include: _Optional[_Union[Criteria, _Mapping]] = ..., events_only: bool = ...) -> None: ...
+
+class Criteria(_message.Message):
+    __slots__ = ("entity_ids", "regexes", "tags", "topics")
+    ENTITY_IDS_FIELD_NUMBER: _ClassVar[int]
+    REGEXES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    entity_ids: _containers.RepeatedScalarFieldContainer[str]
+    regexes: _containers.RepeatedScalarFieldContainer[str]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, entity_ids: _Optional[_Iterable[str]] = ..., regexes: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FilterInForce(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ..., **kwargs) -> None: ...
 
 class SlicePosition(_message.Message):
     __slots__ = ("slice", "offset", "write_id")
@@ -63,14 +108,34 @@ class Beat(_message.Message):
     def __init__(self, time_us: _Optional[int] = ...) -> None: ...
 
 class FromProducer(_message.Message):
-    __slots__ = ("started", "batch", "beat")
+    __slots__ = ("started", "batch", "beat", "filter_in_force", "offer")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
     started: Started
     batch: Batch
     beat: Beat
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ...) -> None: ...
+    filter_in_force: FilterInForce
+    offer: Offer
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter_in_force: _Optional[_Union[FilterInForce, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ...) -> None: ...
+
+class Offer(_message.Message):
+    __slots__ = ("protocol", "stream_id", "origin", "journal_id", "entity_type", "slices")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    origin: str
+    journal_id: str
+    entity_type: str
+    slices: int
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., origin: _Optional[str] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("protocol", "journal_id", "entity_type", "slices", "heads", "heartbeat_ms")
@@ -89,18 +154,20 @@ class Started(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., heartbeat_ms: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("slice", "base_offset", "next_offset", "head", "commits")
+    __slots__ = ("slice", "base_offset", "next_offset", "head", "commits", "filter_version")
     SLICE_FIELD_NUMBER: _ClassVar[int]
     BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
     COMMITS_FIELD_NUMBER: _ClassVar[int]
+    FILTER_VERSION_FIELD_NUMBER: _ClassVar[int]
     slice: int
     base_offset: int
     next_offset: int
     head: int
     commits: _containers.RepeatedCompositeFieldContainer[CommitPart]
-    def __init__(self, slice: _Optional[int] = ..., base_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., head: _Optional[int] = ..., commits: _Optional[_Iterable[_Union[CommitPart, _Mapping]]] = ...) -> None: ...
+    filter_version: int
+    def __init__(self, slice: _Optional[int] = ..., base_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., head: _Optional[int] = ..., commits: _Optional[_Iterable[_Union[CommitPart, _Mapping]]] = ..., filter_version: _Optional[int] = ...) -> None: ...
 
 class CommitPart(_message.Message):
     __slots__ = ("first_offset", "end_offset", "write_id", "time_us", "body", "kept", "body_crc")
@@ -119,6 +186,90 @@ class CommitPart(_message.Message):
     kept: _containers.RepeatedScalarFieldContainer[int]
     body_crc: int
     def __init__(self, first_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., write_id: _Optional[bytes] = ..., time_us: _Optional[int] = ..., body: _Optional[bytes] = ..., kept: _Optional[_Iterable[int]] = ..., body_crc: _Optional[int] = ...) -> None: ...
+
+class LookUpRequest(_message.Message):
+    __slots__ = ("protocol", "stream_id", "entity_id", "from_seq_nr", "until_seq_nr", "from_offset", "limit", "journal_id", "consumer", "correlation_id", "history")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_SEQ_NR_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_SEQ_NR_FIELD_NUMBER: _ClassVar[int]
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    entity_id: str
+    from_seq_nr: int
+    until_seq_nr: int
+    from_offset: int
+    limit: Credit
+    journal_id: str
+    consumer: str
+    correlation_id: str
+    history: History
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., from_seq_nr: _Optional[int] = ..., until_seq_nr: _Optional[int] = ..., from_offset: _Optional[int] = ..., limit: _Optional[_Union[Credit, _Mapping]] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ...) -> None: ...
+
+class LookUpAnswer(_message.Message):
+    __slots__ = ("journal_id", "slice", "commits", "complete_through", "below_offset", "more")
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    BELOW_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    journal_id: str
+    slice: int
+    commits: _containers.RepeatedCompositeFieldContainer[CommitPart]
+    complete_through: int
+    below_offset: int
+    more: bool
+    def __init__(self, journal_id: _Optional[str] = ..., slice: _Optional[int] = ..., commits: _Optional[_Iterable[_Union[CommitPart, _Mapping]]] = ..., complete_through: _Optional[int] = ..., below_offset: _Optional[int] = ..., more: bool = ...) -> None: ...
+
+class HeadsRequest(_message.Message):
+    __slots__ = ("protocol", "stream_id", "consumer", "correlation_id")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    consumer: str
+    correlation_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+
+class HeadsAnswer(_message.Message):
+    __slots__ = ("journal_id", "heads")
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    journal_id: str
+    heads: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    def __init__(self, journal_id: _Optional[str] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
+
+class PositionAtRequest(_message.Message):
+    __slots__ = ("protocol", "stream_id", "time_us", "consumer", "correlation_id")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    time_us: int
+    consumer: str
+    correlation_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., time_us: _Optional[int] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+
+class PositionAtAnswer(_message.Message):
+    __slots__ = ("journal_id", "positions")
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    journal_id: str
+    positions: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    def __init__(self, journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("error", "arguments")

@@ -40,12 +40,45 @@ class EventStreamsStub(object):
                 request_serializer=thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.SerializeToString,
                 response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.FromProducer.FromString,
                 _registered_method=True)
+        self.LookUp = channel.unary_unary(
+                '/thespian_dc.v1.EventStreams/LookUp',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.LookUpRequest.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.LookUpAnswer.FromString,
+                _registered_method=True)
+        self.Heads = channel.unary_unary(
+                '/thespian_dc.v1.EventStreams/Heads',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.HeadsRequest.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.HeadsAnswer.FromString,
+                _registered_method=True)
+        self.PositionAt = channel.unary_unary(
+                '/thespian_dc.v1.EventStreams/PositionAt',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.FromString,
+                _registered_method=True)
 
 
 class EventStreamsServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Pull(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookUp(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Heads(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PositionAt(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -58,6 +91,21 @@ def add_EventStreamsServicer_to_server(servicer, server):
                     servicer.Pull,
                     request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.FromString,
                     response_serializer=thespian__dc_dot_v1_dot_streams__pb2.FromProducer.SerializeToString,
+            ),
+            'LookUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUp,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.LookUpRequest.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.LookUpAnswer.SerializeToString,
+            ),
+            'Heads': grpc.unary_unary_rpc_method_handler(
+                    servicer.Heads,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.HeadsRequest.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.HeadsAnswer.SerializeToString,
+            ),
+            'PositionAt': grpc.unary_unary_rpc_method_handler(
+                    servicer.PositionAt,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +135,162 @@ class EventStreams(object):
             '/thespian_dc.v1.EventStreams/Pull',
             thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.SerializeToString,
             thespian__dc_dot_v1_dot_streams__pb2.FromProducer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thespian_dc.v1.EventStreams/LookUp',
+            thespian__dc_dot_v1_dot_streams__pb2.LookUpRequest.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.LookUpAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Heads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thespian_dc.v1.EventStreams/Heads',
+            thespian__dc_dot_v1_dot_streams__pb2.HeadsRequest.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.HeadsAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PositionAt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thespian_dc.v1.EventStreams/PositionAt',
+            thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class EventDestinationStub(object):
+    """The same stream where the producer dials: its first message is Offer, and from then on both ends speak as in Pull.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Push = channel.stream_stream(
+                '/thespian_dc.v1.EventDestination/Push',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.FromProducer.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.FromString,
+                _registered_method=True)
+
+
+class EventDestinationServicer(object):
+    """The same stream where the producer dials: its first message is Offer, and from then on both ends speak as in Pull.
+    """
+
+    def Push(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_EventDestinationServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Push': grpc.stream_stream_rpc_method_handler(
+                    servicer.Push,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.FromProducer.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'thespian_dc.v1.EventDestination', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('thespian_dc.v1.EventDestination', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class EventDestination(object):
+    """The same stream where the producer dials: its first message is Offer, and from then on both ends speak as in Pull.
+    """
+
+    @staticmethod
+    def Push(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/thespian_dc.v1.EventDestination/Push',
+            thespian__dc_dot_v1_dot_streams__pb2.FromProducer.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.FromConsumer.FromString,
             options,
             channel_credentials,
             insecure,
