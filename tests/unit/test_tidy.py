@@ -174,6 +174,16 @@ def test_error_survives_pickling(kind: type[errors.ThespianDcError]) -> None:
     assert repr(vars(copy)) == repr(vars(error))
 
 
+def test_an_error_given_its_fields_by_name_survives_pickling_too() -> None:
+    """An exception keeps only positional arguments by itself; `with_fields` keeps all."""
+    error = errors.SchemaError(found=1, wanted=2, where="sqlite:///a.db")
+    copy = pickle.loads(pickle.dumps(error))
+    assert copy.args == error.args == ("sqlite:///a.db", 1, 2)
+    assert (copy.where, copy.found, copy.wanted, str(copy)) == (*error.args, str(error))
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        errors.GapError("a journal", 1)  # type: ignore[call-arg]
+
+
 def test_a_careless_error_would_be_caught() -> None:
     """The proof of the test above: this is the mistake it is for."""
     with pytest.raises(TypeError, match="missing 1 required positional argument"):

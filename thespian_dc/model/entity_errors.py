@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from thespian_dc.model.errors import EntityError, SettingsError
+from thespian_dc.model.errors import EntityError, SettingsError, with_fields
 
 
+@with_fields
 class EffectError(EntityError):
     """An effect was called where it cannot happen. Nothing of it was recorded."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, effect: str, where: str, remedy: str) -> None:
-        super().__init__(effect, where, remedy)
-        self.effect, self.where, self.remedy = effect, where, remedy
+    effect: str
+    where: str
+    remedy: str
 
     def __str__(self) -> str:
         return f"{self.effect} has no effect in {self.where}: {self.remedy}"
 
 
+@with_fields
 class ApplyEventReturnedNoneError(EntityError):
     """`apply_event` returned None: was the new state forgotten? Nothing of the command was
     persisted."""
 
-    def __init__(self, class_name: str, event_type: str) -> None:
-        super().__init__(class_name, event_type)
-        self.class_name, self.event_type = class_name, event_type
+    class_name: str
+    event_type: str
 
     def __str__(self) -> str:
         return (
@@ -33,13 +34,15 @@ class ApplyEventReturnedNoneError(EntityError):
         )
 
 
+@with_fields
 class CommandFailedError(EntityError):
     """The command's handler raised (or a reply function, or apply_event). It ran once; nothing was
     persisted or sent. `where` is file:line of the user's code."""
 
-    def __init__(self, error_type: str, entity: str, where: str, reason: str) -> None:
-        super().__init__(error_type, entity, where, reason)
-        self.error_type, self.entity, self.where, self.reason = error_type, entity, where, reason
+    error_type: str
+    entity: str
+    where: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -55,14 +58,15 @@ class CommandRejectedError(EntityError):
     grpc_status = "FAILED_PRECONDITION"
 
 
+@with_fields
 class RevisionConflictError(CommandRejectedError):
     """The durable state was not at the revision the command expected. Nothing was persisted."""
 
     grpc_status = "ABORTED"
 
-    def __init__(self, entity: str, expected: int, found: int) -> None:
-        super().__init__(entity, expected, found)
-        self.entity, self.expected, self.found = entity, expected, found
+    entity: str
+    expected: int
+    found: int
 
     def __str__(self) -> str:
         return (
@@ -71,12 +75,12 @@ class RevisionConflictError(CommandRejectedError):
         )
 
 
+@with_fields
 class UnansweredError(EntityError):
     """The command was handled and its handler ended without an answer. What it persisted stands."""
 
-    def __init__(self, entity: str, command_type: str) -> None:
-        super().__init__(entity, command_type)
-        self.entity, self.command_type = entity, command_type
+    entity: str
+    command_type: str
 
     def __str__(self) -> str:
         return (
@@ -85,29 +89,31 @@ class UnansweredError(EntityError):
         )
 
 
+@with_fields
 class UnknownCommandError(EntityError):
     """The entity has no handler for this type."""
 
     grpc_status = "UNIMPLEMENTED"
 
-    def __init__(self, entity: str, command_type: str, known: tuple[str, ...]) -> None:
-        super().__init__(entity, command_type, known)
-        self.entity, self.command_type, self.known = entity, command_type, known
+    entity: str
+    command_type: str
+    known: tuple[str, ...]
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
         return f"{self.entity} has no receiveMsg_{self.command_type}; it handles: {known}"
 
 
+@with_fields
 class AlreadyHandledError(EntityError):
     """A command with this id was persisted before; its reply could not be stored, so it cannot be
     given again. `seq_nr` is of its last event."""
 
     grpc_status = "ALREADY_EXISTS"
 
-    def __init__(self, entity: str, command_id: str, seq_nr: int) -> None:
-        super().__init__(entity, command_id, seq_nr)
-        self.entity, self.command_id, self.seq_nr = entity, command_id, seq_nr
+    entity: str
+    command_id: str
+    seq_nr: int
 
     def __str__(self) -> str:
         return (
@@ -116,15 +122,15 @@ class AlreadyHandledError(EntityError):
         )
 
 
+@with_fields
 class CommandUnstableError(EntityError):
     """The slice was lost each time this command was about to be written. It was not persisted."""
 
     retryable = True
     grpc_status = "ABORTED"
 
-    def __init__(self, entity: str, tries: int) -> None:
-        super().__init__(entity, tries)
-        self.entity, self.tries = entity, tries
+    entity: str
+    tries: int
 
     def __str__(self) -> str:
         return (
@@ -133,26 +139,26 @@ class CommandUnstableError(EntityError):
         )
 
 
+@with_fields
 class CommandNotWrittenError(EntityError):
     """The journal refused this command's records for certain. Nothing was persisted or sent."""
 
-    def __init__(self, entity: str, reason: str) -> None:
-        super().__init__(entity, reason)
-        self.entity, self.reason = entity, reason
+    entity: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.entity}: the journal refused the command's records: {self.reason}"
 
 
+@with_fields
 class OutcomeUnknownError(EntityError):
     """Nobody can say any more whether this command was persisted. Ask the entity, or send the
     command again with the same id: then it is persisted once at most."""
 
     grpc_status = "UNKNOWN"
 
-    def __init__(self, entity: str, reason: str) -> None:
-        super().__init__(entity, reason)
-        self.entity, self.reason = entity, reason
+    entity: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -161,29 +167,29 @@ class OutcomeUnknownError(EntityError):
         )
 
 
+@with_fields
 class StashOverflowError(EntityError):
     """The entity has stashed as many commands as it may."""
 
     retryable = True
     grpc_status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, entity: str, limit: int) -> None:
-        super().__init__(entity, limit)
-        self.entity, self.limit = entity, limit
+    entity: str
+    limit: int
 
     def __str__(self) -> str:
         return f"{self.entity} has {self.limit} stashed commands (limits.stash_max); try later"
 
 
+@with_fields
 class HostBusyError(EntityError):
     """The host has accepted as many commands as it may and answered none of them yet."""
 
     retryable = True
     grpc_status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, host: str, limit: int) -> None:
-        super().__init__(host, limit)
-        self.host, self.limit = host, limit
+    host: str
+    limit: int
 
     def __str__(self) -> str:
         return (
@@ -192,23 +198,24 @@ class HostBusyError(EntityError):
         )
 
 
+@with_fields
 class RecoveryError(EntityError):
     """The entity cannot be brought back from the journal; others are not affected."""
 
-    def __init__(self, entity: str, seq_nr: int, reason: str) -> None:
-        super().__init__(entity, seq_nr, reason)
-        self.entity, self.seq_nr, self.reason = entity, seq_nr, reason
+    entity: str
+    seq_nr: int
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.entity} cannot be recovered, at seq_nr {self.seq_nr}: {self.reason}"
 
 
+@with_fields
 class EntityClassError(SettingsError):
     """An entity class cannot be served as it is written. Raised before any actor exists."""
 
-    def __init__(self, class_name: str, reason: str) -> None:
-        super().__init__(class_name, reason)
-        self.class_name, self.reason = class_name, reason
+    class_name: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.class_name} cannot be an entity: {self.reason}"

@@ -1,15 +1,16 @@
 """Every error a user can meet, split by room and by who must act.
 
-Law: all constructor arguments stand in `args`, because errors cross processes; `str()` says what
-happened, where, and what to do next. `retryable` tells a caller whether the same call may succeed
-later; `grpc_status` is the name of the status it travels under.
+Law: all constructor arguments stand in `args` (`with_fields` sees to it), because errors cross
+processes; `str()` says what happened, where, and what to do next. `retryable` tells a caller
+whether the same call may succeed later; `grpc_status` names the status it travels under.
 
 Long because a reader looks for an error in one place, and each is a class with its own text.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, dataclass_transform
 
 
 class ThespianDcError(Exception):
@@ -17,6 +18,20 @@ class ThespianDcError(Exception):
 
     retryable: ClassVar[bool] = False
     grpc_status: ClassVar[str] = "INTERNAL"
+
+    def __post_init__(self) -> None:
+        """The last step of the constructor that `with_fields` makes."""
+        self.args = tuple(vars(self).values())
+
+
+_Error = TypeVar("_Error", bound=ThespianDcError)
+
+
+@dataclass_transform(eq_default=False)
+def with_fields(kind: type[_Error]) -> type[_Error]:
+    """Decorates an error class: the fields it annotates become, in order, the constructor's
+    arguments, attributes, and `args` (also when they are given by name)."""
+    return dataclass(eq=False, repr=False)(kind)
 
 
 # --- settings: the operator must act; raised before any actor exists ---
@@ -37,28 +52,28 @@ class CodecError(ThespianDcError):
     grpc_status = "DATA_LOSS"
 
 
+@with_fields
 class RegistrationError(CodecError):
     """A payload type or upcaster cannot be registered as it is declared. Raised while a node is
     built."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(where, reason)
-        self.where, self.reason = where, reason
+    where: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.where} cannot be registered: {self.reason}"
 
 
+@with_fields
 class UnregisteredTypeError(CodecError):
     """An object of a type that the registry does not list was to be stored. Nothing was written."""
 
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, type_name: str, known: tuple[str, ...]) -> None:
-        super().__init__(type_name, known)
-        self.type_name, self.known = type_name, known
+    type_name: str
+    known: tuple[str, ...]
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
@@ -68,15 +83,16 @@ class UnregisteredTypeError(CodecError):
         )
 
 
+@with_fields
 class UnencodableError(CodecError):
     """A value has no exact stored form. `path` leads to it from the payload. Nothing was
     written."""
 
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, path: str, type_name: str, reason: str) -> None:
-        super().__init__(path, type_name, reason)
-        self.path, self.type_name, self.reason = path, type_name, reason
+    path: str
+    type_name: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -84,28 +100,29 @@ class UnencodableError(CodecError):
         )
 
 
+@with_fields
 class UnknownManifestError(CodecError):
     """Stored bytes name a type or version that this process does not know. The bytes are not at
     fault."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, manifest: str, known: tuple[str, ...], remedy: str) -> None:
-        super().__init__(manifest, known, remedy)
-        self.manifest, self.known, self.remedy = manifest, known, remedy
+    manifest: str
+    known: tuple[str, ...]
+    remedy: str
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
         return f"manifest {self.manifest!r} is not known here: {self.remedy}. Known: {known}"
 
 
+@with_fields
 class CorruptPayloadError(CodecError):
     """Stored bytes, or the fields in them, do not make an object of the type their manifest
     names."""
 
-    def __init__(self, manifest: str, reason: str) -> None:
-        super().__init__(manifest, reason)
-        self.manifest, self.reason = manifest, reason
+    manifest: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -122,14 +139,14 @@ class JournalError(ThespianDcError):
     """The journal refused or failed."""
 
 
+@with_fields
 class JournalUrlError(JournalError):
     """The URL that names the journal cannot be understood."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    url: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -138,6 +155,7 @@ class JournalUrlError(JournalError):
         )
 
 
+@with_fields
 class JournalUnavailableError(JournalError):
     """The journal did not answer, or answered that it cannot serve now. The same call may succeed
     later."""
@@ -145,22 +163,22 @@ class JournalUnavailableError(JournalError):
     retryable = True
     grpc_status = "UNAVAILABLE"
 
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(where, reason)
-        self.where, self.reason = where, reason
+    where: str
+    reason: str
 
     def __str__(self) -> str:
         return f"journal {self.where} is not available: {self.reason}; it will be tried again"
 
 
+@with_fields
 class SchemaError(JournalError):
     """The journal's schema is missing, older or newer than this version needs."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, where: str, found: int, wanted: int) -> None:
-        super().__init__(where, found, wanted)
-        self.where, self.found, self.wanted = where, found, wanted
+    where: str
+    found: int
+    wanted: int
 
     def __str__(self) -> str:
         state = "has no schema" if self.found == 0 else f"has schema {self.found}"
@@ -172,14 +190,15 @@ class SchemaError(JournalError):
         return f"journal {self.where} {state}, this version needs {self.wanted}; {remedy}"
 
 
+@with_fields
 class SliceCountDiffersError(JournalError):
     """The slice count of an entity type is fixed when the journal first sees the type."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, entity_type: str, recorded: int, wanted: int) -> None:
-        super().__init__(entity_type, recorded, wanted)
-        self.entity_type, self.recorded, self.wanted = entity_type, recorded, wanted
+    entity_type: str
+    recorded: int
+    wanted: int
 
     def __str__(self) -> str:
         return (
@@ -190,18 +209,18 @@ class SliceCountDiffersError(JournalError):
         )
 
 
+@with_fields
 class CorruptRecordError(JournalError):
     """Stored bytes do not match their checksum. Names the entity (where still readable), slice and
     offset."""
 
     grpc_status = "DATA_LOSS"
 
-    def __init__(
-        self, entity_type: str, slice_: int, offset: int, entity_id: str, reason: str
-    ) -> None:
-        super().__init__(entity_type, slice_, offset, entity_id, reason)
-        self.entity_type, self.slice, self.offset = entity_type, slice_, offset
-        self.entity_id, self.reason = entity_id, reason
+    entity_type: str
+    slice: int
+    offset: int
+    entity_id: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -212,14 +231,15 @@ class CorruptRecordError(JournalError):
         )
 
 
+@with_fields
 class CorruptJournalError(JournalError):
     """Something stored beside the slice logs (a registry cell, the file itself) is damaged."""
 
     grpc_status = "DATA_LOSS"
 
-    def __init__(self, where: str, what: str, reason: str) -> None:
-        super().__init__(where, what, reason)
-        self.where, self.what, self.reason = where, what, reason
+    where: str
+    what: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -228,27 +248,29 @@ class CorruptJournalError(JournalError):
         )
 
 
+@with_fields
 class GapError(JournalError):
     """Records that must be contiguous are not: the journal lost something."""
 
     grpc_status = "DATA_LOSS"
 
-    def __init__(self, where: str, expected: int, found: int) -> None:
-        super().__init__(where, expected, found)
-        self.where, self.expected, self.found = where, expected, found
+    where: str
+    expected: int
+    found: int
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}; run thespian-dc verify"
 
 
+@with_fields
 class TrimmedError(JournalError):
     """Records below `trimmed_to` were deleted behind snapshots."""
 
     grpc_status = "OUT_OF_RANGE"
 
-    def __init__(self, where: str, wanted: int, trimmed_to: int) -> None:
-        super().__init__(where, wanted, trimmed_to)
-        self.where, self.wanted, self.trimmed_to = where, wanted, trimmed_to
+    where: str
+    wanted: int
+    trimmed_to: int
 
     def __str__(self) -> str:
         return (
@@ -257,15 +279,16 @@ class TrimmedError(JournalError):
         )
 
 
+@with_fields
 class JournalDivergedError(JournalError):
     """A consumer's position does not belong to this journal as it is now: restored, rolled back, or
     another one."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, where: str, offset: int, reason: str) -> None:
-        super().__init__(where, offset, reason)
-        self.where, self.offset, self.reason = where, offset, reason
+    where: str
+    offset: int
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -276,14 +299,15 @@ class JournalDivergedError(JournalError):
         )
 
 
+@with_fields
 class TooLargeError(JournalError):
     """An event, command or commit is larger than the journal's limit; nothing was written."""
 
     grpc_status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(what, size_bytes, limit_bytes)
-        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+    what: str
+    size_bytes: int
+    limit_bytes: int
 
     def __str__(self) -> str:
         return (
@@ -292,27 +316,28 @@ class TooLargeError(JournalError):
         )
 
 
+@with_fields
 class NotSupportedError(JournalError):
     """This backend or base cannot do what was asked."""
 
     grpc_status = "UNIMPLEMENTED"
 
-    def __init__(self, what: str, reason: str) -> None:
-        super().__init__(what, reason)
-        self.what, self.reason = what, reason
+    what: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.what} is not supported: {self.reason}"
 
 
+@with_fields
 class HomeDataCentreError(JournalError):
     """A Cassandra journal lives in the data centre it was made in, and its clients work there."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, where: str, home_dc: str, found_dc: str) -> None:
-        super().__init__(where, home_dc, found_dc)
-        self.where, self.home_dc, self.found_dc = where, home_dc, found_dc
+    where: str
+    home_dc: str
+    found_dc: str
 
     def __str__(self) -> str:
         return (
@@ -321,25 +346,26 @@ class HomeDataCentreError(JournalError):
         )
 
 
+@with_fields
 class UnsafeServerError(JournalError):
     """A server, or a client's setting against it, would break what the journal promises."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, where: str, setting: str, value: str) -> None:
-        super().__init__(where, setting, value)
-        self.where, self.setting, self.value = where, setting, value
+    where: str
+    setting: str
+    value: str
 
     def __str__(self) -> str:
         return f"journal {self.where}: {self.setting} is {self.value}; see docs/cassandra.md"
 
 
+@with_fields
 class MissingExtraError(SettingsError):
     """An optional dependency is needed and not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(what, extra)
-        self.what, self.extra = what, extra
+    what: str
+    extra: str
 
     def __str__(self) -> str:
         return (
@@ -358,27 +384,26 @@ class EntityError(ThespianDcError):
 # --- clients and nodes ---
 
 
+@with_fields
 class MessageUnsendableError(EntityError):
     """A message or a reply cannot be pickled; it was not sent."""
 
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, type_name: str, reason: str) -> None:
-        super().__init__(type_name, reason)
-        self.type_name, self.reason = type_name, reason
+    type_name: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.type_name} cannot be sent between processes: {self.reason}"
 
 
+@with_fields
 class MessageUnreadableError(EntityError):
     """A message arrived whose class this process cannot build; other messages are not affected."""
 
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -387,15 +412,16 @@ class MessageUnreadableError(EntityError):
         )
 
 
+@with_fields
 class AskTimeoutError(EntityError):
     """No answer came in time. The command may have been handled, or may be handled later."""
 
     retryable = True
     grpc_status = "DEADLINE_EXCEEDED"
 
-    def __init__(self, entity: str, timeout_s: float, where: str) -> None:
-        super().__init__(entity, timeout_s, where)
-        self.entity, self.timeout_s, self.where = entity, timeout_s, where
+    entity: str
+    timeout_s: float
+    where: str
 
     def __str__(self) -> str:
         return (
@@ -404,55 +430,53 @@ class AskTimeoutError(EntityError):
         )
 
 
+@with_fields
 class ClientBusyError(EntityError):
     """More commands are under way than the client may hold; this one was not sent."""
 
     retryable = True
     grpc_status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
+    limit: int
 
     def __str__(self) -> str:
         return f"{self.limit} commands are under way already; wait for answers, this was not sent"
 
 
+@with_fields
 class ClientClosedError(EntityError):
     """The client was closed, or its process forked in the middle of a call."""
 
     grpc_status = "CANCELLED"
 
-    def __init__(self, service: str) -> None:
-        super().__init__(service)
-        self.service = service
+    service: str
 
     def __str__(self) -> str:
         return f"the client of {self.service!r} is closed; connect a new one"
 
 
+@with_fields
 class UnknownEntityTypeError(EntityError):
     """No node of the service serves this entity type."""
 
     grpc_status = "NOT_FOUND"
 
-    def __init__(self, entity_type: str, known: tuple[str, ...]) -> None:
-        super().__init__(entity_type, known)
-        self.entity_type, self.known = entity_type, known
+    entity_type: str
+    known: tuple[str, ...]
 
     def __str__(self) -> str:
         served = ", ".join(self.known) or "none"
         return f"entity type {self.entity_type!r} is not served here; served: {served}"
 
 
+@with_fields
 class UnexpectedMessageError(EntityError):
     """A type address got something that is not for an entity."""
 
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, entity_type: str, type_name: str) -> None:
-        super().__init__(entity_type, type_name)
-        self.entity_type, self.type_name = entity_type, type_name
+    entity_type: str
+    type_name: str
 
     def __str__(self) -> str:
         return (
@@ -468,15 +492,17 @@ class ProjectionError(ThespianDcError):
     """A projection stopped or refused."""
 
 
+@with_fields
 class PositionConflictError(ProjectionError):
     """Somebody else moved this projection's position: this consumer no longer owns the slice and
     must stop."""
 
     grpc_status = "ABORTED"
 
-    def __init__(self, projection: str, slice_: int, expected: int, found: str) -> None:
-        super().__init__(projection, slice_, expected, found)
-        self.projection, self.slice, self.expected, self.found = projection, slice_, expected, found
+    projection: str
+    slice: int
+    expected: int
+    found: str
 
     def __str__(self) -> str:
         return (
@@ -499,27 +525,29 @@ class TestkitError(ThespianDcError):
     __test__ = False  # not a test case, whatever pytest makes of the name
 
 
+@with_fields
 class MissingToolError(TestkitError):
     """A program that cannot come along with a Python package is not on this machine."""
 
     grpc_status = "FAILED_PRECONDITION"
 
-    def __init__(self, tool: str, why: str, remedy: str) -> None:
-        super().__init__(tool, why, remedy)
-        self.tool, self.why, self.remedy = tool, why, remedy
+    tool: str
+    why: str
+    remedy: str
 
     def __str__(self) -> str:
         return f"{self.tool} is missing: {self.why}; {self.remedy}"
 
 
+@with_fields
 class EmbeddedServerError(TestkitError):
     """The embedded server did not come up; `last_lines` is the end of its log."""
 
     grpc_status = "UNAVAILABLE"
 
-    def __init__(self, version: str, what: str, last_lines: str) -> None:
-        super().__init__(version, what, last_lines)
-        self.version, self.what, self.last_lines = version, what, last_lines
+    version: str
+    what: str
+    last_lines: str
 
     def __str__(self) -> str:
         return (

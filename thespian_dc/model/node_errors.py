@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.errors import ThespianDcError, with_fields
 
 
 class NodeError(ThespianDcError):
@@ -11,15 +11,15 @@ class NodeError(ThespianDcError):
     grpc_status = "FAILED_PRECONDITION"
 
 
+@with_fields
 class ServiceNotFoundError(NodeError):
     """No node of this service runs in the actor system."""
 
     retryable = True
     grpc_status = "UNAVAILABLE"
 
-    def __init__(self, service: str, admin: str) -> None:
-        super().__init__(service, admin)
-        self.service, self.admin = service, admin
+    service: str
+    admin: str
 
     def __str__(self) -> str:
         return (
@@ -28,12 +28,12 @@ class ServiceNotFoundError(NodeError):
         )
 
 
+@with_fields
 class NodeSettingsDifferError(NodeError):
     """The service's node runs already, with other settings."""
 
-    def __init__(self, service: str, fields: tuple[str, ...]) -> None:
-        super().__init__(service, fields)
-        self.service, self.fields = service, fields
+    service: str
+    fields: tuple[str, ...]
 
     def __str__(self) -> str:
         return (
@@ -42,23 +42,25 @@ class NodeSettingsDifferError(NodeError):
         )
 
 
+@with_fields
 class NotImportableError(NodeError):
     """The actor system cannot import what it shall run, or has other code under its name."""
 
-    def __init__(self, name: str, path: str, remedy: str) -> None:
-        super().__init__(name, path, remedy)
-        self.name, self.path, self.remedy = name, path, remedy
+    name: str
+    path: str
+    remedy: str
 
     def __str__(self) -> str:
         return f"the actor system cannot run {self.name} (here: {self.path}): {self.remedy}"
 
 
+@with_fields
 class WrongActorSystemError(NodeError):
     """The ActorSystem object stands for another system than the one asked for."""
 
-    def __init__(self, what: str, asked: str, running: str) -> None:
-        super().__init__(what, asked, running)
-        self.what, self.asked, self.running = what, asked, running
+    what: str
+    asked: str
+    running: str
 
     def __str__(self) -> str:
         return (
@@ -69,12 +71,12 @@ class WrongActorSystemError(NodeError):
         )
 
 
+@with_fields
 class NodeStartError(NodeError):
     """A process of the node did not come up."""
 
-    def __init__(self, service: str, reason: str) -> None:
-        super().__init__(service, reason)
-        self.service, self.reason = service, reason
+    service: str
+    reason: str
 
     def __str__(self) -> str:
         return f"the node of service {self.service!r} did not come up: {self.reason}"
