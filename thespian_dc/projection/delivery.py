@@ -13,7 +13,8 @@ from thespian_dc.model.stream_errors import FlushError
 from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.handling import Mark
-from thespian_dc.projection.sqlite_store import SqlitePositionStore
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.positions import SqlitePositions
 
 
 class Delivery(Protocol):
@@ -39,45 +40,46 @@ class ExactlyOnce:
     """Effects and position in one SQL transaction."""
 
     def __init__(
-        self, projection: str, handler: SqlProjectionHandler, store: SqlitePositionStore
+        self, projection: str, handler: SqlProjectionHandler, database: SqliteDatabase
     ) -> None:
-        self._projection, self._handler, self._store = projection, handler, store
+        self._projection, self._handler, self._database = projection, handler, database
+        self._positions = SqlitePositions(database)
         self.handle: Callable[[Envelope[Any], Any], Any] = handler.handle
-        self.mark: Mark = store.transaction
+        self.mark: Mark = database.transaction
 
     def start(self) -> None:
         """Make the handler's tables and start it, in a transaction of their own."""
-        self._store.begin()
+        self._database.begin()
         try:
-            self._store.run_script(self._handler.tables)
-            self._handler.start(self._store.transaction)
+            self._database.run_script(self._handler.tables)
+            self._handler.start(self._database.transaction)
         except BaseException:
-            self._store.rollback()
+            self._database.rollback()
             raise
-        self._store.commit()
+        self._database.commit()
 
     def begin(self) -> None:
-        self._store.begin()
+        self._database.begin()
 
     def check(self, slice_: int, epoch: int, offset: int) -> None:
-        self._store.check(self._projection, slice_, epoch, offset)
+        self._positions.check(self._projection, slice_, epoch, offset)
 
     def undo_event(self) -> None:
-        if self._store.is_open:  # the database itself may have ended it: then `commit` says so
-            self._store.transaction.undo_event()
+        if self._database.is_open:  # the database itself may have ended it: then `commit` says so
+            self._database.transaction.undo_event()
 
     def commit(self, moves: Sequence[Move]) -> None:
         """Flush, move the positions, commit; whatever raises, nothing of it is kept."""
         try:
-            _flush(self._projection, lambda: self._handler.flush(self._store.transaction))
-            self._store.move(self._projection, moves)
-            self._store.commit()
+            _flush(self._projection, lambda: self._handler.flush(self._database.transaction))
+            self._positions.move(self._projection, moves)
+            self._database.commit()
         except BaseException:
-            self._store.rollback()
+            self._database.rollback()
             raise
 
     def roll_back(self) -> None:
-        self._store.rollback()
+        self._database.rollback()
 
     def stop(self) -> None:
         self._handler.stop()
@@ -97,9 +99,10 @@ class AtLeastOnce:
     events."""
 
     def __init__(
-        self, projection: str, handler: ProjectionHandler, store: SqlitePositionStore
+        self, projection: str, handler: ProjectionHandler, database: SqliteDatabase
     ) -> None:
-        self._projection, self._handler, self._store = projection, handler, store
+        self._projection, self._handler, self._database = projection, handler, database
+        self._positions = SqlitePositions(database)
         handle = handler.handle
         self.handle: Callable[[Envelope[Any], Any], Any] = lambda event, _: handle(event)
         self.mark: Mark = _NoTransaction()
@@ -112,19 +115,19 @@ class AtLeastOnce:
         database."""
 
     def check(self, slice_: int, epoch: int, offset: int) -> None:
-        self._store.check(self._projection, slice_, epoch, offset)
+        self._positions.check(self._projection, slice_, epoch, offset)
 
     def undo_event(self) -> None:
         """Nothing to undo: effects are the handler's own affair."""
 
     def commit(self, moves: Sequence[Move]) -> None:
         _flush(self._projection, self._handler.flush)
-        self._store.begin()
+        self._database.begin()
         try:
-            self._store.move(self._projection, moves)
-            self._store.commit()
+            self._positions.move(self._projection, moves)
+            self._database.commit()
         except BaseException:
-            self._store.rollback()
+            self._database.rollback()
             raise
 
     def roll_back(self) -> None:
@@ -141,17 +144,15 @@ def _flush(projection: str, flush: Callable[[], None]) -> None:
         raise FlushError(projection, f"{type(error).__name__}: {error}") from error
 
 
-def deliver(projection: Projection, store: SqlitePositionStore) -> Delivery:
+def deliver(projection: Projection, database: SqliteDatabase) -> Delivery:
     """Build the handler and what carries it; SettingsError where handler and delivery do not
     fit."""
     handler, who = projection.handler(), f"projection {projection.name}"
     what = projection.handler.__qualname__
     if isinstance(handler, SqlProjectionHandler):
         if projection.delivery != "exactly-once":
-            raise SettingsError(
-                f"{who}: {what} is an SQL handler, its delivery is 'exactly-once'"
-            )
-        return ExactlyOnce(projection.name, handler, store)
+            raise SettingsError(f"{who}: {what} is an SQL handler, its delivery is 'exactly-once'")
+        return ExactlyOnce(projection.name, handler, database)
     if not isinstance(handler, ProjectionHandler):
         raise SettingsError(
             f"{who}: {what} must be a subclass of SqlProjectionHandler or ProjectionHandler"
@@ -161,4 +162,4 @@ def deliver(projection: Projection, store: SqlitePositionStore) -> Delivery:
             f"{who}: {what} has effects outside the position's transaction: say "
             "delivery='at-least-once', or make it an SqlProjectionHandler"
         )
-    return AtLeastOnce(projection.name, handler, store)
+    return AtLeastOnce(projection.name, handler, database)

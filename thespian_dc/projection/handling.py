@@ -137,7 +137,5 @@ def records_in(
     return enumerate(records, commit.first_offset)
 
 
-def _corrupt(
-    commit: CommitView, entity_type: str, slice_: int, reason: str
-) -> CorruptRecordError:
+def _corrupt(commit: CommitView, entity_type: str, slice_: int, reason: str) -> CorruptRecordError:
     return CorruptRecordError(entity_type, slice_, commit.first_offset, "", reason)

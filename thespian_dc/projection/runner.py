@@ -28,7 +28,8 @@ from thespian_dc.projection.api import (
 from thespian_dc.projection.core import Claim, Drop, Halt, ProjectionCore, StartSource
 from thespian_dc.projection.delivery import Delivery, deliver
 from thespian_dc.projection.handling import BatchHandler
-from thespian_dc.projection.sqlite_store import SqlitePositionStore
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.positions import SqlitePositions
 
 log = logging.getLogger(__name__)
 
@@ -105,17 +106,22 @@ class ProjectionRunner:
 
     def _run_once(self) -> None:
         self._phase = "starting"
-        store = SqlitePositionStore(self._projection.positions)
+        database = SqliteDatabase(self._projection.positions)
         try:
-            delivery = deliver(self._projection, store)
+            delivery = deliver(self._projection, database)
             self._run = _Run(
-                self._projection, self._core, store, delivery, self._make_source, self._stopping
+                self._projection,
+                self._core,
+                SqlitePositions(database),
+                delivery,
+                self._make_source,
+                self._stopping,
             )
             if not self._stopping.is_set():
                 self._run.serve(self._on_started, self._on_transaction)
         finally:
             self._run = None
-            store.close()
+            database.close()
 
     def _on_started(self) -> None:
         self._phase = "running"
@@ -133,13 +139,13 @@ class _Run:
         self,
         projection: Projection,
         core: ProjectionCore,
-        store: SqlitePositionStore,
+        positions: SqlitePositions,
         delivery: Delivery,
         make_source: Callable[[], Source],
         stopping: threading.Event,
     ) -> None:
         self._stopping = stopping
-        self._projection, self._core, self._store = projection, core, store
+        self._projection, self._core, self._positions = projection, core, positions
         self._delivery, self._make_source = delivery, make_source
         self._registry = Registry(projection.events)
         self._source: Source | None = None
@@ -175,7 +181,7 @@ class _Run:
             self._delivery.stop()
 
     def _begin(self) -> None:
-        action = self._core.on_loaded(self._store.load(self._projection.name))
+        action = self._core.on_loaded(self._positions.load(self._projection.name))
         if isinstance(action, Claim):
             self._claim(action)
         else:
@@ -190,7 +196,7 @@ class _Run:
             self._claim(claim)
 
     def _claim(self, action: Claim) -> None:
-        claimed = self._store.claim(self._projection.name, action.slices, action.journal_id)
+        claimed = self._positions.claim(self._projection.name, action.slices, action.journal_id)
         for start in self._core.on_claimed(claimed):
             self._start_source(start)
 

@@ -1,0 +1,1 @@
+"""A consumer's SQLite database: the handler's transaction and what a projection keeps there."""

@@ -1,0 +1,164 @@
+"""A consumer's SQLite database: one connection, and the transaction that a handler works in.
+
+Laws:
+- Opened in the process and thread that uses it. One writer at a time; readers of the tables are not
+  held up.
+- A handler cannot end the transaction: `commit` and `rollback` are refused when they are compiled.
+  Ours carry a comment, so that the connection's cache of compiled statements never hands them to a
+  handler.
+
+`synchronous=NORMAL`: a power cut may take back the last transactions, effects and position alike;
+the events are then handled again. Exactly-once does not need more, and `FULL` costs ten times as
+much per batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.stream_errors import PositionStoreError, TransactionRefusedError
+
+_BEGIN, _COMMIT, _ROLLBACK = (
+    f"{word} /* projection */" for word in ("begin immediate", "commit", "rollback")
+)
+_SAVE, _RELEASE, _UNDO = (
+    f"{word} thespian_dc_event" for word in ("savepoint", "release", "rollback to")
+)
+_DENIED = "not authorized"  # of what `_authorize` denies
+
+
+def sqlite_path(url: str) -> str:
+    """The file of `sqlite:///relative` or `sqlite:////absolute`; SettingsError for anything
+    else."""
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path:
+        raise SettingsError(f"positions must be 'sqlite:///path', not {url!r}")
+    return path
+
+
+class SqliteTransaction:
+    """The handler's side. A savepoint is set at its first statement of an event, not at each
+    event."""
+
+    __slots__ = ("_connection", "_execute", "_executemany", "_open", "fresh", "touched")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute, self._executemany = connection.execute, connection.executemany
+        self.fresh = True
+        """The projection sets it before each event: nothing was done yet that would need
+        undoing."""
+        self.touched = False
+        """A handler did something since the transaction began."""
+        self._open = False
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """As sqlite3.Connection.execute: a cursor."""
+        if self.fresh:
+            self._save()
+        try:
+            return self._execute(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            if str(error) == _DENIED:
+                raise TransactionRefusedError(sql) from error
+            raise
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> Any:
+        """As sqlite3.Connection.executemany: a cursor."""
+        if self.fresh:
+            self._save()
+        return self._executemany(sql, rows)
+
+    def _save(self) -> None:
+        if self._open:
+            self._execute(_RELEASE)
+        self._execute(_SAVE)
+        self.fresh, self.touched, self._open = False, True, True
+
+    def undo_event(self) -> None:
+        """Take back what the present event did; what earlier events did stays."""
+        if not self.fresh:
+            self._execute(_UNDO)
+            self.fresh = True
+
+    def began(self) -> None:
+        """A new transaction: no savepoint, nothing touched."""
+        self._open, self.fresh, self.touched = False, True, False
+
+
+class SqliteDatabase:
+    """One connection with at most one open transaction."""
+
+    def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
+        self.url = url
+        with self.named():
+            self._connection = sqlite3.connect(
+                sqlite_path(url), timeout=busy_timeout_s, isolation_level=None,
+                cached_statements=512,
+            )  # fmt: skip
+            self.execute = self._connection.execute
+            self.executemany = self._connection.executemany
+            self.execute("pragma journal_mode = wal")
+            self.execute("pragma synchronous = normal")
+            self.execute("pragma temp_store = memory")
+        self._guarded = False
+        self._connection.set_authorizer(self._authorize)
+        self.transaction = SqliteTransaction(self._connection)
+
+    def close(self) -> None:
+        """Roll back what is open and close. Idempotent."""
+        self._connection.close()
+
+    # --- the handler's transaction ---
+
+    def begin(self) -> None:
+        """Take the write lock now: two consumers of one projection meet here, not half-way."""
+        with self.named():
+            self.execute(_BEGIN)
+        self.transaction.began()
+        self._guarded = True
+
+    def commit(self) -> None:
+        """Make effects and positions durable."""
+        self._guarded = False
+        with self.named():
+            self.execute(_COMMIT)
+
+    def rollback(self) -> None:
+        """Take back the open transaction, if there is one."""
+        self._guarded = False
+        if self.is_open:
+            with self.named():
+                self.execute(_ROLLBACK)
+
+    @property
+    def is_open(self) -> bool:
+        """False also when the database itself ended the transaction (disk full, `or rollback`)."""
+        return self._connection.in_transaction
+
+    def run_script(self, statements: str) -> None:
+        """Run a handler's DDL, statement by statement, in the open transaction."""
+        rest = ""
+        for part in statements.split(";"):
+            rest += part + ";"
+            if sqlite3.complete_statement(rest):
+                self.execute(rest)
+                rest = ""
+        if rest.strip("; \n\t"):
+            self.execute(rest)
+
+    def _authorize(self, action: int, *_: str | None) -> int:
+        refused = self._guarded and action == sqlite3.SQLITE_TRANSACTION
+        return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors of the driver become PositionStoreError with the database's URL."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise PositionStoreError(self.url, f"{type(error).__name__}: {error}") from error
