@@ -77,11 +77,12 @@ class Criteria(_message.Message):
     def __init__(self, entity_ids: _Optional[_Iterable[str]] = ..., regexes: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FilterInForce(_message.Message):
-    __slots__ = ("version",)
+    __slots__ = ("version", "starts")
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    FROM_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
     version: int
-    def __init__(self, version: _Optional[int] = ..., **kwargs) -> None: ...
+    starts: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    def __init__(self, version: _Optional[int] = ..., starts: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
 
 class SlicePosition(_message.Message):
     __slots__ = ("slice", "offset", "write_id")
