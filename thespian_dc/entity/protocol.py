@@ -2,7 +2,7 @@
 of them pickle.
 
 Frames carry many commands or answers: a Thespian message costs about a millisecond whatever is in
-it. Their `__str__` is cheap on purpose: Thespian prints every message it sends and receives.
+it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from thespian_dc.model.ids import check_name
+from thespian_dc.shell.protocol import NodeMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class TypeRoutes(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CommandFrame:
+class CommandFrame(NodeMessage):
     """Many commands for one host, in order.
 
     blob: packed list of (entity_type, entity_id, packed message, correlation, command_id, sender).
@@ -117,12 +118,9 @@ class CommandFrame:
     frame_nr: int
     blob: bytes
 
-    def __str__(self) -> str:
-        return "CommandFrame"
-
 
 @dataclass(frozen=True, slots=True)
-class ReplyFrame:
+class ReplyFrame(NodeMessage):
     """Acknowledged frames and answers.
 
     blob: packed list of (correlation, status, value). value: the packed reply (OK), the packed
@@ -133,6 +131,3 @@ class ReplyFrame:
     client_id: str
     acknowledged: tuple[int, ...]
     blob: bytes
-
-    def __str__(self) -> str:
-        return "ReplyFrame"

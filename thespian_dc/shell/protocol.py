@@ -1,12 +1,12 @@
 """What a node's own processes say to each other: coordinator, leaves (hosts, producers, consumers)
-and whoever starts them. Pure values; all of them pickle, their `__str__` is cheap on purpose.
+and whoever starts them. Pure values; all of them pickle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 def coordinator_name(service: str) -> str:
@@ -14,48 +14,57 @@ def coordinator_name(service: str) -> str:
     return f"thespian_dc:{service}"
 
 
+class NodeMessage:
+    """What travels between processes of a node. Thespian prints each message it sends and receives,
+    so `__str__` is cheap: the class, and the one field that `shown` names, if any."""
+
+    __slots__ = ()
+    shown: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        name = type(self).__name__
+        return f"{name} {getattr(self, self.shown)}" if self.shown else name
+
+
 @dataclass(frozen=True, slots=True)
-class LeafSpec:
+class LeafSpec(NodeMessage):
     """A process of the node. name: unique in the service. role: where `node.status()` lists it.
 
     actor: "module.Class" of a LeafActor. settings: what its `begin` gets, pickled.
     """
+
+    shown = "name"
 
     name: str
     role: str
     actor: str
     settings: Any
 
-    def __str__(self) -> str:
-        return f"LeafSpec {self.name}"
-
 
 @dataclass(frozen=True, slots=True)
-class StartNode:
+class StartNode(NodeMessage):
     """To the coordinator, once. settings: the node's, kept and compared; leaves: what to run."""
+
+    shown = "service"
 
     service: str
     node_id: str
     settings: Any
     leaves: tuple[LeafSpec, ...]
 
-    def __str__(self) -> str:
-        return f"StartNode {self.service}"
-
 
 @dataclass(frozen=True, slots=True)
-class NodeStarted:
+class NodeStarted(NodeMessage):
     """The coordinator's answer: the node that runs, and the settings it runs with."""
+
+    shown = "node_id"
 
     node_id: str
     settings: Any
 
-    def __str__(self) -> str:
-        return f"NodeStarted {self.node_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class StartLeaf:
+class StartLeaf(NodeMessage):
     """To the coordinator: one more process. Idempotent by name. Answered like GetStatus."""
 
     leaf: LeafSpec
@@ -65,8 +74,10 @@ class StartLeaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NodeMessage):
     """From the coordinator to a leaf it created; a leaf that has begun answers with a Report."""
+
+    shown = "name"
 
     service: str
     node_id: str
@@ -77,16 +88,15 @@ class Begin:
     node: Any
     """The StartNode, so that a leaf can bring a lost coordinator back."""
 
-    def __str__(self) -> str:
-        return f"Begin {self.name}"
-
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(NodeMessage):
     """From a leaf to the coordinator twice a second: it lives, and what it knows.
 
     error: why it could not begin. facts: plain data for the status; routes: see entity/protocol.
     """
+
+    shown = "name"
 
     name: str
     pid: int
@@ -96,32 +106,25 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
     routes: Any = None
 
-    def __str__(self) -> str:
-        return f"Report {self.name}"
-
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class Peers(NodeMessage):
     """From the coordinator, the answer to each Report: name, role and address of each leaf."""
 
     leaves: tuple[tuple[str, str, str], ...]
 
-    def __str__(self) -> str:
-        return "Peers"
-
 
 @dataclass(frozen=True, slots=True)
-class GetStatus:
+class GetStatus(NodeMessage):
     """Answered with Status."""
 
-    def __str__(self) -> str:
-        return "GetStatus"
-
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(NodeMessage):
     """settings: of the node, None where none was started. leaves: by name; errors: by name, why a
     leaf is not up. pid: the coordinator's own."""
+
+    shown = "node_id"
 
     node_id: str
     pid: int
@@ -129,54 +132,36 @@ class Status:
     leaves: Mapping[str, Mapping[str, Any]]
     errors: Mapping[str, Exception]
 
-    def __str__(self) -> str:
-        return f"Status {self.node_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class GetRoutes:
+class GetRoutes(NodeMessage):
     """Answered with Routes, by coordinators."""
 
-    def __str__(self) -> str:
-        return "GetRoutes"
-
 
 @dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(NodeMessage):
     """What each host last reported of routes; receivers merge by epoch."""
 
     service: str
     reported: tuple[Any, ...]
 
-    def __str__(self) -> str:
-        return "Routes"
-
 
 @dataclass(frozen=True, slots=True)
-class StopNode:
+class StopNode(NodeMessage):
     """Leaves drain for at most drain_s and exit, then the coordinator: NodeStopped."""
 
     drain_s: float
 
-    def __str__(self) -> str:
-        return "StopNode"
-
 
 @dataclass(frozen=True, slots=True)
-class NodeStopped:
+class NodeStopped(NodeMessage):
     """All leaves have ended, or the time was over: `left` names those that had not."""
 
     left: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        return "NodeStopped"
-
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NodeMessage):
     """From the coordinator to a leaf: take no new work, finish what there is, exit in time."""
 
     drain_s: float
-
-    def __str__(self) -> str:
-        return "Drain"
