@@ -20,7 +20,6 @@ from thespian_dc.slices.actions import (
     Claimed,
     CommitAt,
     Durable,
-    Entry,
     Failed,
     FindHead,
     FoundCommit,
@@ -34,6 +33,7 @@ from thespian_dc.slices.actions import (
     NotWritten,
     Owned,
     ReadOwner,
+    Submission,
 )
 from thespian_dc.slices.phases import REFUSALS_MAX, Phase, Timing
 from thespian_dc.slices.writer import SliceWriter
@@ -42,9 +42,9 @@ KEY = SliceKey("cart", 3)
 LATE_US = 3_600_000_000
 
 
-def entry(entity_id: str, ticket: Any = None, size: int = 10) -> Entry:
+def submission(entity_id: str, ticket: Any = None, size: int = 10) -> Submission:
     record = Record(0, entity_id, 1, "E", b"x" * size)
-    return Entry(entity_id, (pack_record(record),), size, ticket)
+    return Submission(entity_id, (pack_record(record),), size, ticket)
 
 
 class Desk:
@@ -81,8 +81,8 @@ class Desk:
         reading = self.only(self.result(Installed(install, True)), LastCommit)
         assert self.result(FoundCommit(reading, last)) == [Owned(KEY, head, epoch)]
 
-    def append(self, *entries: Entry) -> Append:
-        for one in entries:
+    def append(self, *submissions: Submission) -> Append:
+        for one in submissions:
             self.writer.submit(one)
         return self.only(self.writer.flush(self.now_us), Append)
 
@@ -97,7 +97,7 @@ def test_a_claim_answered_with_another_s_token_is_not_mine(desk: Desk) -> None:
     """The same member's own earlier process would have the same name: only the token counts."""
     claim = desk.only(desk.writer.acquire(0), Claim)
     lost = desk.only(desk.result(Claimed(claim, Owner(7, "me", b"other"))), Lost)
-    assert (lost.epoch, lost.entries, desk.writer.phase) == (7, [], Phase.OFF)
+    assert (lost.epoch, lost.submissions, desk.writer.phase) == (7, [], Phase.OFF)
 
 
 def test_a_claim_without_an_answer_is_read_back_by_its_token(desk: Desk) -> None:
@@ -164,7 +164,7 @@ def test_a_stale_answer_is_dropped(desk: Desk) -> None:
 def test_after_a_loss_a_claim_waits_for_its_random_back_off(desk: Desk) -> None:
     """Two hosts that both want a slice must not fence each other in turns."""
     desk.own()
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     read = desk.only(desk.appended(append, Outcome.CONFLICT), HeadAt)
     desk.only(desk.result(FoundHead(read, Head(0, 6))), Lost)
     assert desk.writer.wakeup_us() is None
@@ -179,33 +179,35 @@ def test_after_a_loss_a_claim_waits_for_its_random_back_off(desk: Desk) -> None:
 def test_times_of_a_log_never_go_back(desk: Desk) -> None:
     """offset_at searches by time; the new owner's clock may be behind the former owner's."""
     desk.own()
-    first = desk.append(entry("a")).commit
+    first = desk.append(submission("a")).commit
     desk.now_us = 50
     other = Desk()
     first.time_us = 777_000
     other.own(head=1, last=first)
-    assert other.append(entry("a")).commit.time_us == 777_000
+    assert other.append(submission("a")).commit.time_us == 777_000
 
 
 # --- appending ---
 def test_one_append_is_in_flight_and_the_rest_forms_the_next_commit(desk: Desk) -> None:
     """Commits grow with load; idle latency is one round trip."""
     desk.own(head=10)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     for name in "bcd":
-        desk.writer.submit(entry(name))
+        desk.writer.submit(submission(name))
     assert desk.writer.flush(0) == []
     durable = desk.only(desk.appended(append, Outcome.DONE), Durable)
-    assert [e.entity_id for e in durable.entries] == ["a"]
+    assert [e.entity_id for e in durable.submissions] == ["a"]
     following = desk.only(desk.writer.flush(0), Append).commit
     assert (following.base_offset, entities_of(following)) == (11, ["b", "c", "d"])
     assert following.write_id != append.commit.write_id
 
 
-def test_commits_are_formed_from_whole_entries_up_to_their_size(desk: Desk) -> None:
-    """An entry larger than a commit goes alone, it is not refused here."""
+def test_commits_are_formed_from_whole_submissions_up_to_their_size(desk: Desk) -> None:
+    """A submission larger than a commit goes alone, it is not refused here."""
     desk.own()
-    append = desk.append(*(entry(n, size=400) for n in "abc"), entry("d", size=5_000), entry("e"))
+    append = desk.append(
+        *(submission(n, size=400) for n in "abc"), submission("d", size=5_000), submission("e")
+    )
     commits = []
     while True:
         commits.append("".join(entities_of(append.commit)))
@@ -221,7 +223,7 @@ def test_commits_are_formed_from_whole_entries_up_to_their_size(desk: Desk) -> N
 def test_an_unclear_append_reads_the_head_then_the_row(desk: Desk, outcome: Outcome | None) -> None:
     """The row is immutable only once the head is above it: the order of the reads matters."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     actions = desk.appended(append, outcome) if outcome else desk.tick()
     read = desk.only(actions, HeadAt)
     row = desk.only(desk.result(FoundHead(read, Head(9, 8))), CommitAt)
@@ -233,33 +235,33 @@ def test_an_unclear_append_reads_the_head_then_the_row(desk: Desk, outcome: Outc
 def test_another_s_row_at_my_base_means_everything_is_lost(desk: Desk) -> None:
     """Entries in flight and queued come back in order: none is in the log, all may run again."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
-    desk.writer.submit(entry("b"))
+    append = desk.append(submission("a"))
+    desk.writer.submit(submission("b"))
     read = desk.only(desk.appended(append, Outcome.CONFLICT), HeadAt)
     row = desk.only(desk.result(FoundHead(read, Head(6, 8))), CommitAt)
     other = Desk()
     other.own(head=4, epoch=8)
-    foreign = other.append(entry("x"), entry("y")).commit
+    foreign = other.append(submission("x"), submission("y")).commit
     foreign.write_id = b"f" * 16
     lost = desk.only(desk.result(FoundCommit(row, foreign)), Lost)
-    assert [e.entity_id for e in lost.entries] == ["a", "b"]
+    assert [e.entity_id for e in lost.submissions] == ["a", "b"]
     assert (lost.unknown, lost.epoch, desk.writer.owned) == ([], 8, False)
 
 
 def test_a_higher_epoch_at_my_base_proves_that_it_was_never_written(desk: Desk) -> None:
     """The head stands still under an epoch that mine can never pass again."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
     lost = desk.only(desk.result(FoundHead(read, Head(4, 6))), Lost)
-    assert [e.entity_id for e in lost.entries] == ["a"]
+    assert [e.entity_id for e in lost.submissions] == ["a"]
 
 
 @pytest.mark.parametrize("found", [Head(4, 5), None])
 def test_an_absent_row_is_not_a_failed_append(desk: Desk, found: Head | None) -> None:
     """It may still be applied: only the identical commit may be sent, after a back-off."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
     assert desk.result(FoundHead(read, found)) == []
     again = desk.only(desk.tick(), Append)
@@ -269,7 +271,7 @@ def test_an_absent_row_is_not_a_failed_append(desk: Desk, found: Head | None) ->
 def test_refused_after_an_unresolved_send_counts_as_unknown(desk: Desk) -> None:
     """The first send may still be applied, whatever became of the second."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
     desk.result(FoundHead(read, Head(4, 5)))
     again = desk.only(desk.tick(), Append)
@@ -279,8 +281,8 @@ def test_refused_after_an_unresolved_send_counts_as_unknown(desk: Desk) -> None:
 def test_a_slice_is_given_up_where_an_unresolved_commit_is_only_refused(desk: Desk) -> None:
     """Under this epoch nothing can settle it, and one culprit must not stop a slice for ever."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
-    desk.writer.submit(entry("b"))
+    append = desk.append(submission("a"))
+    desk.writer.submit(submission("b"))
     read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
     for _ in range(REFUSALS_MAX):
         desk.result(FoundHead(read, Head(4, 5)))
@@ -290,13 +292,13 @@ def test_a_slice_is_given_up_where_an_unresolved_commit_is_only_refused(desk: De
     append = desk.only(desk.tick(), Append)
     lost = desk.only(desk.appended(append, Outcome.REFUSED, "too large"), Lost)
     assert [e.entity_id for e in lost.unknown] == ["a"]
-    assert [e.entity_id for e in lost.entries] == ["b"]
+    assert [e.entity_id for e in lost.submissions] == ["b"]
 
 
 def test_a_late_yes_counts_while_the_reads_are_under_way(desk: Desk) -> None:
     """Done is a fact whenever it arrives; the answer of the read is dropped then."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     read = desk.only(desk.tick(), HeadAt)
     desk.only(desk.appended(append, Outcome.DONE), Durable)
     assert desk.result(FoundHead(read, Head(4, 9))) == []
@@ -306,13 +308,13 @@ def test_a_late_yes_counts_while_the_reads_are_under_way(desk: Desk) -> None:
 def test_a_trimmed_row_is_reported_as_unknown(desk: Desk) -> None:
     """I6: a zombie that slept past the trimming of its commit cannot know, and says so."""
     desk.own(head=4)
-    append = desk.append(entry("a"))
-    desk.writer.submit(entry("b"))
+    append = desk.append(submission("a"))
+    desk.writer.submit(submission("b"))
     read = desk.only(desk.appended(append, Outcome.UNKNOWN), HeadAt)
     row = desk.only(desk.result(FoundHead(read, Head(90, 7))), CommitAt)
     lost = desk.only(desk.result(FoundCommit(row, None)), Lost)
     assert [e.entity_id for e in lost.unknown] == ["a"]
-    assert [e.entity_id for e in lost.entries] == ["b"]
+    assert [e.entity_id for e in lost.submissions] == ["b"]
 
 
 # --- refused ---
@@ -320,8 +322,8 @@ def test_one_culprit_does_not_stop_a_slice(desk: Desk) -> None:
     """Of a refused commit all but the culprit's entity are written, in order, and it is named."""
     desk.own()
     names = ["a", "b", "bad", "c", "d", "e", "f"]
-    append = desk.append(*(entry(n, n) for n in names))
-    desk.writer.submit(entry("bad", "behind"))
+    append = desk.append(*(submission(n, n) for n in names))
+    desk.writer.submit(submission("bad", "behind"))
     written: list[str] = []
     refused: list[Any] = []
     write_ids = set()
@@ -331,9 +333,9 @@ def test_one_culprit_does_not_stop_a_slice(desk: Desk) -> None:
         outcome = Outcome.REFUSED if culprit else Outcome.DONE
         for action in desk.appended(append, outcome, "too large"):
             if isinstance(action, Durable):
-                written += [e.entity_id for e in action.entries]
+                written += [e.entity_id for e in action.submissions]
             elif isinstance(action, NotWritten):
-                refused.append((action.entry.ticket, [e.ticket for e in action.behind]))
+                refused.append((action.submission.ticket, [e.ticket for e in action.behind]))
         actions = desk.writer.flush(desk.now_us) or desk.tick()
         if not actions:
             break
@@ -347,7 +349,7 @@ def test_one_culprit_does_not_stop_a_slice(desk: Desk) -> None:
 def test_a_short_overload_refuses_nobody(desk: Desk) -> None:
     """A busy server refuses what it would take a moment later."""
     desk.own()
-    append = desk.append(entry("a"))
+    append = desk.append(submission("a"))
     for _ in range(REFUSALS_MAX - 1):
         assert desk.appended(append, Outcome.REFUSED, "overloaded") == []
         assert desk.writer.flush(desk.now_us) == []
@@ -359,26 +361,26 @@ def test_a_short_overload_refuses_nobody(desk: Desk) -> None:
 def test_release_writes_what_was_submitted_and_then_stands_down(desk: Desk) -> None:
     """A clean hand-over loses nothing and leaves nothing unknown."""
     desk.own()
-    append = desk.append(entry("a"))
-    desk.writer.submit(entry("b"))
+    append = desk.append(submission("a"))
+    desk.writer.submit(submission("b"))
     assert desk.writer.release(desk.now_us) == []
     desk.only(desk.appended(append, Outcome.DONE), Durable)
     append = desk.only(desk.writer.flush(desk.now_us), Append)
     desk.only(desk.appended(append, Outcome.DONE), Durable)
     lost = desk.only(desk.writer.flush(desk.now_us), Lost)
-    assert (lost.entries, desk.writer.phase) == ([], Phase.OFF)
+    assert (lost.submissions, desk.writer.phase) == ([], Phase.OFF)
 
 
 def test_a_higher_epoch_in_the_registry_stops_new_appends(desk: Desk) -> None:
     """Else the taker would never find the head of a busy slice at rest."""
     desk.own()
-    append = desk.append(entry("a"))
-    desk.writer.submit(entry("b"))
+    append = desk.append(submission("a"))
+    desk.writer.submit(submission("b"))
     assert desk.writer.overtaken(5, desk.now_us) == []
     assert desk.writer.overtaken(6, desk.now_us) == []
     desk.only(desk.appended(append, Outcome.DONE), Durable)
     lost = desk.only(desk.writer.flush(desk.now_us), Lost)
-    assert ([e.entity_id for e in lost.entries], lost.epoch) == (["b"], 6)
+    assert ([e.entity_id for e in lost.submissions], lost.epoch) == (["b"], 6)
 
 
 def test_a_want_that_is_released_claims_nothing(desk: Desk) -> None:
@@ -390,14 +392,14 @@ def test_a_want_that_is_released_claims_nothing(desk: Desk) -> None:
     assert desk.tick() == []
 
 
-def test_an_entry_costs_about_a_microsecond_in_batches() -> None:
-    """Measured 0.45 us an entry, commit included; the bound allows for a busy machine."""
+def test_a_submission_costs_about_a_microsecond_in_batches() -> None:
+    """Measured 0.45 us a submission, commit included; the bound allows for a busy machine."""
     desk = Desk(commit_bytes_max=1 << 20)
     desk.own()
-    entries = [entry(f"e{i}", size=100) for i in range(200)]
+    submissions = [submission(f"e{i}", size=100) for i in range(200)]
     best_us = float("inf")
     for _ in range(30):
         started = time.perf_counter()
-        desk.appended(desk.append(*entries), Outcome.DONE)
-        best_us = min(best_us, (time.perf_counter() - started) * 1e6 / len(entries))
+        desk.appended(desk.append(*submissions), Outcome.DONE)
+        best_us = min(best_us, (time.perf_counter() - started) * 1e6 / len(submissions))
     assert best_us < 3.0

@@ -24,7 +24,7 @@ _LISTED_MAX: Final = 30  # names in an error message
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PayloadType:
     """A registered class: declaration, shape, and the upcasters of each readable version."""
 
     declared: Registered
@@ -44,9 +44,9 @@ class Entry:
 
 
 class Catalogue:
-    """All entries, by type and by tag."""
+    """All registered types, by class and by tag."""
 
-    __slots__ = ("builders", "by_type", "entries", "versions")
+    __slots__ = ("builders", "by_type", "types", "versions")
 
     def __init__(
         self, declared: Iterable[tuple[Registered, Shape]], upcasters: Iterable[Upcaster]
@@ -55,22 +55,22 @@ class Catalogue:
         steps: dict[str, list[Upcaster]] = {}
         for step in upcasters:
             steps.setdefault(step.name, []).append(step)
-        self.entries = tuple(
-            _entry(item, shape, steps.pop(item.stored_name, [])) for item, shape in declared
+        self.types = tuple(
+            _payload_type(item, shape, steps.pop(item.stored_name, [])) for item, shape in declared
         )
-        self.versions = _versions_by_name(self.entries)
+        self.versions = _versions_by_name(self.types)
         _refuse_foreign(steps, tuple(self.versions))
-        self.by_type = {entry.shape.cls: (entry.tag, entry.shape) for entry in self.entries}
+        self.by_type = {kind.shape.cls: (kind.tag, kind.shape) for kind in self.types}
         self.builders = {
-            tag: _builder(tag, entry.shape, way)
-            for entry in self.entries
-            for tag, way in entry.readable_tags()
+            tag: _builder(tag, kind.shape, way)
+            for kind in self.types
+            for tag, way in kind.readable_tags()
         }
 
     @property
     def known(self) -> tuple[str, ...]:
         """The tags of current versions, for messages."""
-        tags = sorted(entry.tag for entry in self.entries)
+        tags = sorted(kind.tag for kind in self.types)
         more = len(tags) - _LISTED_MAX
         return (*tags[:_LISTED_MAX], f"and {more} more") if more > 0 else tuple(tags)
 
@@ -96,7 +96,7 @@ class Catalogue:
         return UnknownManifestError(manifest, self.known, remedy)
 
 
-def _entry(declared: Registered, shape: Shape, steps: list[Upcaster]) -> Entry:
+def _payload_type(declared: Registered, shape: Shape, steps: list[Upcaster]) -> PayloadType:
     declared.check()
     if steps and not shape.is_record:
         raise RegistrationError(
@@ -107,23 +107,23 @@ def _entry(declared: Registered, shape: Shape, steps: list[Upcaster]) -> Entry:
         # Enums, messages and plain values have no fields to bring up: each version reads as the
         # current one.
         ways = dict.fromkeys(range(declared.oldest, declared.version + 1), ())
-        return Entry(declared, shape, ways)
-    return Entry(declared, shape, ways_up(declared, steps))
+        return PayloadType(declared, shape, ways)
+    return PayloadType(declared, shape, ways_up(declared, steps))
 
 
-def _versions_by_name(entries: tuple[Entry, ...]) -> dict[str, int]:
+def _versions_by_name(types: tuple[PayloadType, ...]) -> dict[str, int]:
     owners: dict[str, type] = {}
     versions: dict[str, int] = {}
-    for entry in entries:
-        for name in (entry.declared.stored_name, *entry.declared.aliases):
+    for kind in types:
+        for name in (kind.declared.stored_name, *kind.declared.aliases):
             if name in owners:
                 raise RegistrationError(
-                    f"{entry.shape.cls.__module__}.{entry.shape.cls.__qualname__}",
+                    f"{kind.shape.cls.__module__}.{kind.shape.cls.__qualname__}",
                     f"the name {name!r} is taken by {owners[name].__module__}."
                     f"{owners[name].__qualname__}; rename one with Registered(cls, name=...)",
                 )
-            owners[name] = entry.shape.cls
-            versions[name] = entry.declared.version
+            owners[name] = kind.shape.cls
+            versions[name] = kind.declared.version
     return versions
 
 

@@ -74,7 +74,9 @@ class Upcaster:
     fn: Callable[[Fields], Fields]
 
 
-def ways_up(entry: Registered, upcasters: Iterable[Upcaster]) -> Mapping[int, tuple[Upcaster, ...]]:
+def ways_up(
+    declared: Registered, upcasters: Iterable[Upcaster]
+) -> Mapping[int, tuple[Upcaster, ...]]:
     """For each version from `oldest` to the current one: the upcasters to apply, in order.
 
     Raises RegistrationError for a step that is doubled, does not go up, passes the current version
@@ -83,18 +85,18 @@ def ways_up(entry: Registered, upcasters: Iterable[Upcaster]) -> Mapping[int, tu
     steps: dict[int, Upcaster] = {}
     for step in upcasters:
         where = f"Upcaster({step.name!r}, {step.from_version} -> {step.to_version})"
-        if not 1 <= step.from_version < step.to_version <= entry.version:
+        if not 1 <= step.from_version < step.to_version <= declared.version:
             raise RegistrationError(
-                where, f"it must go up and not past the current version {entry.version}"
+                where, f"it must go up and not past the current version {declared.version}"
             )
         if step.from_version in steps:
             raise RegistrationError(where, f"there is another from version {step.from_version}")
         steps[step.from_version] = step
-    ways: dict[int, tuple[Upcaster, ...]] = {entry.version: ()}
-    for version in range(entry.version - 1, entry.oldest - 1, -1):
+    ways: dict[int, tuple[Upcaster, ...]] = {declared.version: ()}
+    for version in range(declared.version - 1, declared.oldest - 1, -1):
         if version not in steps:
             raise RegistrationError(
-                f"{entry.stored_name} version {entry.version}",
+                f"{declared.stored_name} version {declared.version}",
                 f"nothing leads up from version {version}: add an Upcaster from it, or set oldest="
                 f"{version + 1} if no journal holds it any more",
             )

@@ -33,10 +33,10 @@ def with_reachable(types_: Iterable[type | Registered]) -> list[tuple[Registered
     """
     declared: dict[type, Registered] = {}
     for item in types_:
-        entry = item if isinstance(item, Registered) else Registered(_a_class(item))
-        if declared.setdefault(entry.cls, entry) != entry:
+        registered = item if isinstance(item, Registered) else Registered(_a_class(item))
+        if declared.setdefault(registered.cls, registered) != registered:
             raise RegistrationError(
-                entry.cls.__qualname__, "it is listed twice, with other settings"
+                registered.cls.__qualname__, "it is listed twice, with other settings"
             )
     shapes: dict[type, Shape] = {}
     doubtful: list[tuple[str, type]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from thespian_dc.codec.catalogue import Catalogue, Entry
+from thespian_dc.codec.catalogue import Catalogue, PayloadType
 from thespian_dc.codec.declare import Encoding, Registered, Upcaster
 from thespian_dc.codec.faults import explain
 from thespian_dc.codec.hints import with_reachable
@@ -56,8 +56,8 @@ class Registry:
             VALUE_MANIFEST: self.decode_value,
             DELETED_MANIFEST: _nothing,
         }
-        for entry in self._catalogue.entries:
-            self._add(entry)
+        for kind in self._catalogue.types:
+            self._add(kind)
 
     # --- registered types ---
 
@@ -131,11 +131,11 @@ class Registry:
     def _unregistered(self, cls: type) -> UnregisteredTypeError:
         return UnregisteredTypeError(f"{cls.__module__}.{cls.__qualname__}", self._catalogue.known)
 
-    def _add(self, entry: Entry) -> None:
-        encoding = _encoding(entry)
+    def _add(self, kind: PayloadType) -> None:
+        encoding = _encoding(kind)
         suffix = "" if encoding == "msgpack" else f"+{encoding}"
-        self._by_type[entry.shape.cls] = (entry.tag + suffix, self._encoder(entry.shape, encoding))
-        for tag, _ in entry.readable_tags():
+        self._by_type[kind.shape.cls] = (kind.tag + suffix, self._encoder(kind.shape, encoding))
+        for tag, _ in kind.readable_tags():
             build = self._catalogue.builders[tag]
             if encoding == "protobuf":
                 self._decoders[f"{tag}+protobuf"] = build
@@ -165,12 +165,12 @@ class Registry:
         return encode
 
 
-def _encoding(entry: Entry) -> Encoding:
-    is_message = hasattr(entry.shape.cls, "SerializeToString")
-    chosen = entry.declared.encoding or ("protobuf" if is_message else "msgpack")
+def _encoding(kind: PayloadType) -> Encoding:
+    is_message = hasattr(kind.shape.cls, "SerializeToString")
+    chosen = kind.declared.encoding or ("protobuf" if is_message else "msgpack")
     if chosen not in {"msgpack", "json", "protobuf"} or is_message != (chosen == "protobuf"):
         raise RegistrationError(
-            entry.shape.cls.__qualname__,
+            kind.shape.cls.__qualname__,
             f"encoding {chosen!r}; protobuf messages use 'protobuf', all else 'msgpack' or 'json'",
         )
     return chosen

@@ -27,7 +27,7 @@ from thespian_dc.model.entity_errors import (
     OutcomeUnknownError,
 )
 from thespian_dc.shell.frames import pack
-from thespian_dc.slices.actions import Entry, Lost, NotWritten
+from thespian_dc.slices.actions import Lost, NotWritten, Submission
 
 
 class Loss:
@@ -50,7 +50,7 @@ class Loss:
         slice_.confirmed_us, slice_.confirming = 0, False
         slice_.derived.on_lost()
         self._recovery.on_indexed()
-        runs = self._runs(lost.unknown, lost.entries)
+        runs = self._runs(lost.unknown, lost.submissions)
         turns = [turn for turn in map(self._again, self._unknown(lost.unknown)) if turn]
         turns += [turn for turn in map(self._again, runs) if turn]
         unconfirmed, slice_.unconfirmed = slice_.unconfirmed, []
@@ -64,7 +64,7 @@ class Loss:
     def on_not_written(self, slice_: HostedSlice, refused: NotWritten) -> None:
         """One command's records were refused for certain. Its entity's memory is ahead of the log,
         and so is what later commands saw."""
-        culprit: Effects = refused.entry.ticket
+        culprit: Effects = refused.submission.ticket
         instance = culprit.instance
         self._hosted.counts["not_written"] += 1
         self._take_back(culprit.turn)
@@ -97,20 +97,20 @@ class Loss:
         self._release.close(turn)
 
     # --- which commands run again ---
-    def _runs(self, first: list[Entry], second: list[Entry]) -> list[Effects]:
-        """The runs of entries and those that followed them, in order."""
-        runs: list[Effects] = [*(one for entry in first for one in entry.ticket.followers or ())]
-        for entry in second:
-            runs.append(entry.ticket)
-            runs += entry.ticket.followers or ()
+    def _runs(self, first: list[Submission], second: list[Submission]) -> list[Effects]:
+        """The runs of submissions and those that followed them, in order."""
+        runs: list[Effects] = [*(run for one in first for run in one.ticket.followers or ())]
+        for one in second:
+            runs.append(one.ticket)
+            runs += one.ticket.followers or ()
         return runs
 
-    def _unknown(self, entries: list[Entry]) -> list[Effects]:
+    def _unknown(self, submissions: list[Submission]) -> list[Effects]:
         """Runs that may be in the log and have a command id: it decides when they run again. The
         others are answered here."""
         runs = []
-        for entry in entries:
-            effects: Effects = entry.ticket
+        for submission in submissions:
+            effects: Effects = submission.ticket
             turn = effects.turn
             if turn.command.command_id:
                 runs.append(effects)

@@ -85,13 +85,13 @@ class Release:
         """A commit is in the log."""
         hosted, commit, derived = self._hosted, durable.commit, slice_.derived
         hosted.out.append(Published(commit))
-        derived.on_durable(commit, (e.entity_id for e in durable.entries), hosted.now_us)
+        derived.on_durable(commit, (e.entity_id for e in durable.submissions), hosted.now_us)
         self._on_proof(slice_, slice_.writer.proved_us, 0)
         end = commit.base_offset
-        for entry in durable.entries:
-            effects: Effects = entry.ticket
+        for submission in durable.submissions:
+            effects: Effects = submission.ticket
             instance = effects.instance
-            end += len(entry.packed)
+            end += len(submission.packed)
             if effects.row is not None:
                 derived.add(effects.row, end - 1, hosted.now_us)
             effects.turn.persisted = True

@@ -32,7 +32,7 @@ from thespian_dc.model.entity_errors import (
 )
 from thespian_dc.model.errors import CodecError, TooLargeError
 from thespian_dc.shell.frames import pack, unpack
-from thespian_dc.slices.actions import Entry
+from thespian_dc.slices.actions import Submission
 
 
 class Running:
@@ -92,18 +92,18 @@ class Running:
             return
         try:
             if effects.events is not None:
-                entry = self._move_on(effects, effects.events)
+                submission = self._move_on(effects, effects.events)
             else:
-                entry = None
+                submission = None
                 self._call_functions(effects)
         except RAISED as error:  # user code again
             instance.tainted = True
             self._failed(effects, error)
             return
         self._account(effects, turn)
-        if entry is not None:
+        if submission is not None:
             instance.last, turn.recorded = effects, True
-            instance.slice.writer.submit(entry)
+            instance.slice.writer.submit(submission)
             self._hosted.touch(instance.slice)
         else:
             self._release.hold(effects)
@@ -178,7 +178,7 @@ class Running:
         self._release.hold(effects)
 
     # --- events and replies ---
-    def _move_on(self, effects: Effects, recorded: list[Recorded]) -> Entry:
+    def _move_on(self, effects: Effects, recorded: list[Recorded]) -> Submission:
         """Apply the events, call the reply functions, and make the records."""
         instance, turn = effects.instance, effects.turn
         moved = move_on(instance, recorded)
@@ -193,7 +193,7 @@ class Running:
             except CodecError as error:
                 self._hosted.report("snapshot_failed", instance.ref, error)
         packed = pack_records(instance, recorded, moved, id_, stored)
-        return Entry(instance.entity_id, packed, sum(map(len, packed)), effects)
+        return Submission(instance.entity_id, packed, sum(map(len, packed)), effects)
 
     def _call_functions(self, effects: Effects) -> tuple[Any] | None:
         """Put Answers where reply functions stand; returns the reply in a tuple, if there is one.

@@ -14,7 +14,7 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 
 
-class Entry(NamedTuple):
+class Submission(NamedTuple):
     """One command's records: appended all together or not at all. `ticket` is the submitter's,
     returned untouched."""
 
@@ -138,7 +138,7 @@ Result = Claimed | FoundOwner | FoundHead | Installed | FoundCommit | Failed
 # --- to the writer's owner (the host core) ---
 class Owned(NamedTuple):
     """The slice is ours from `head` on, under `epoch`: entities may be recovered and served,
-    entries submitted."""
+    records submitted."""
 
     key: SliceKey
     head: int
@@ -146,45 +146,45 @@ class Owned(NamedTuple):
 
 
 class Durable(NamedTuple):
-    """The commit is in the log; its entries, in order."""
+    """The commit is in the log; its submissions, in order."""
 
     key: SliceKey
     commit: Commit
-    entries: list[Entry]
+    submissions: list[Submission]
 
 
 class Lost(NamedTuple):
     """The slice is not ours (any more). Drop every entity of it: another writer may have touched
     any.
 
-    entries: in flight and queued, in order; certainly none of them is in the log: their commands
-    may run again. unknown: entries that may be in the log: their commit was trimmed before it could
-    be read back, or the journal refuses it while an earlier send of it is unresolved. Answer that,
-    or, for a command with an id, run it again once the slice is ours under a new epoch: the id
-    decides. epoch: the highest one seen there, 0 if none. Also the answer to an `acquire` in which
-    another was quicker, and to `release` (both lists empty).
+    submissions: in flight and queued, in order; certainly none of them is in the log: their
+    commands may run again. unknown: those that may be in the log: their commit was trimmed before
+    it could be read back, or the journal refuses it while an earlier send of it is unresolved.
+    Answer that, or, for a command with an id, run it again once the slice is ours under a new
+    epoch: the id decides. epoch: the highest one seen there, 0 if none. Also the answer to an
+    `acquire` in which another was quicker, and to `release` (both lists empty).
     """
 
     key: SliceKey
     reason: str
-    entries: list[Entry]
-    unknown: list[Entry]
+    submissions: list[Submission]
+    unknown: list[Submission]
     epoch: int
 
 
 class NotWritten(NamedTuple):
-    """`entry` was refused for certain, alone and repeatedly (too large, …): it is not in the log
-    and never will be.
+    """`submission` was refused for certain, alone and repeatedly (too large, …): it is not in the
+    log and never will be.
 
-    behind: entries of the same entity that were queued after it, in order; not in the log, taken
+    behind: those of the same entity that were queued after it, in order; not in the log, taken
     from the queue. The entity's memory is ahead of the log: drop it and run the commands of
-    `behind` again. The slice is kept; entries of other entities stay queued and are written.
+    `behind` again. The slice is kept; what other entities submitted stays queued and is written.
     """
 
     key: SliceKey
-    entry: Entry
+    submission: Submission
     reason: str
-    behind: list[Entry]
+    behind: list[Submission]
 
 
 Action = Operation | Append | Owned | Durable | Lost | NotWritten

@@ -45,5 +45,5 @@ class Timing:
 
 DEFAULT_TIMING = Timing()
 REFUSALS_MAX = 4
-"""How often an entry is refused alone, with back-off between, before it is given up as
+"""How often a submission is refused alone, with back-off between, before it is given up as
 NotWritten; and any commit with an unresolved earlier send, before the slice is given up."""

@@ -13,7 +13,7 @@ Laws:
 - Who meets a higher epoch stands down, and claims again only when asked and after a random
   back-off.
 
-The writer knows nothing of entities: an entry is bytes and a ticket.
+The writer knows nothing of entities: a submission is bytes and a ticket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from thespian_dc.slices.actions import (
     Claimed,
     CommitAt,
     Durable,
-    Entry,
     Failed,
     FindHead,
     FoundCommit,
@@ -46,6 +45,7 @@ from thespian_dc.slices.actions import (
     Owned,
     ReadOwner,
     Result,
+    Submission,
 )
 from thespian_dc.slices.phases import DEFAULT_TIMING, OWNING, REFUSALS_MAX, Phase, Timing
 
@@ -79,16 +79,16 @@ class SliceWriter:
         self._tokens: list[bytes] = []
         self._seen_epoch: int | None = None
         self._time_us = 0
-        self._queue: deque[Entry] = deque()  # bounded by the host: limits.waiting_max commands
+        self._queue: deque[Submission] = deque()  # bounded by the host: limits.waiting_max commands
         self._commit: Commit | None = None
-        self._in_flight: list[Entry] = []
+        self._in_flight: list[Submission] = []
         self._unresolved = False
-        self._entries_max = _ALL
+        self._submissions_max = _ALL
 
     # --- what the owner asks ---
     @property
     def owned(self) -> bool:
-        """Between Owned and Lost: entries may be submitted."""
+        """Between Owned and Lost: records may be submitted."""
         return self.phase in OWNING
 
     @property
@@ -117,10 +117,10 @@ class SliceWriter:
             return []
         return self._go(Phase.CLAIMING, now_us)
 
-    def submit(self, entry: Entry) -> None:
-        """Queue an entry for the next commit. Only between Owned and Lost."""
+    def submit(self, submission: Submission) -> None:
+        """Queue it for the next commit. Only between Owned and Lost."""
         assert self.phase in OWNING, f"{self.key}: submitted to a slice that is {self.phase.value}"
-        self._queue.append(entry)
+        self._queue.append(submission)
 
     def flush(self, now_us: int) -> list[Action]:
         """Append what is queued, if nothing is in flight."""
@@ -237,34 +237,34 @@ class SliceWriter:
 
     # --- an append and what became of it ---
     def _append_next(self, now_us: int) -> list[Action]:
-        """Form a commit of whole entries, up to commit_bytes_max; a larger entry goes alone."""
-        entries: list[Entry] = []
+        """Form a commit of whole submissions, up to commit_bytes_max; a larger one goes alone."""
+        submissions: list[Submission] = []
         records: list[tuple[str, bytes]] = []
         size = 0
-        queue, bytes_max, entries_max = self._queue, self._commit_bytes_max, self._entries_max
-        while queue and len(entries) < entries_max:
+        queue, bytes_max, count_max = self._queue, self._commit_bytes_max, self._submissions_max
+        while queue and len(submissions) < count_max:
             entity_id, packed, size_bytes, _ = queue[0]
             size += size_bytes
-            if size > bytes_max and entries:
+            if size > bytes_max and submissions:
                 break
-            entries.append(queue.popleft())
+            submissions.append(queue.popleft())
             for one in packed:
                 records.append((entity_id, one))  # noqa: PERF401  cheaper than extend for 1
         self._time_us = max(now_us, self._time_us)
-        self._in_flight, self._unresolved, self._asked_us = entries, False, now_us
-        self._refusals = self._refusals if len(entries) == 1 else 0
+        self._in_flight, self._unresolved, self._asked_us = submissions, False, now_us
+        self._refusals = self._refusals if len(submissions) == 1 else 0
         self._commit = make_commit(
             self.key, self.head, self._new_id(), self.epoch, self._time_us, records
         )
         return self._go(Phase.APPENDING, now_us)
 
     def _durable(self, commit: Commit) -> list[Action]:
-        entries, self._in_flight, self._commit = self._in_flight, [], None
+        submissions, self._in_flight, self._commit = self._in_flight, [], None
         self.head, self._refusals = commit.end_offset, 0
-        self._entries_max = min(_ALL, 2 * self._entries_max)
+        self._submissions_max = min(_ALL, 2 * self._submissions_max)
         self.proved_us = self._asked_us
         self._rest()
-        return [Durable(self.key, commit, entries)]
+        return [Durable(self.key, commit, submissions)]
 
     def _on_head_read(self, head: Head | None, now_us: int) -> list[Action]:
         """(head, epoch) where an unresolved commit would be: decides, or says what to read or send
@@ -293,16 +293,16 @@ class SliceWriter:
         return self._stand_down_unknown(f"unresolved, and now refused: {reason}", now_us)
 
     def _refused(self, reason: str, now_us: int) -> list[Action]:
-        """Nothing of this commit was or will be written: try smaller ones, down to single entries,
+        """Nothing of this commit was or will be written: try smaller ones, down to one submission,
         to find a culprit."""
-        entries, self._in_flight, self._commit = self._in_flight, [], None
-        self._refusals = self._refusals + 1 if len(entries) == 1 else 0
-        self._entries_max = max(1, len(entries) // 2)
+        submissions, self._in_flight, self._commit = self._in_flight, [], None
+        self._refusals = self._refusals + 1 if len(submissions) == 1 else 0
+        self._submissions_max = max(1, len(submissions) // 2)
         self._rest(now_us + self._timing.retry_us * 2**self._refusals)
         if self._refusals < REFUSALS_MAX:
-            self._queue.extendleft(reversed(entries))
+            self._queue.extendleft(reversed(submissions))
             return []
-        culprit, self._refusals = entries[0], 0
+        culprit, self._refusals = submissions[0], 0
         behind = [e for e in self._queue if e.entity_id == culprit.entity_id]
         others = (e for e in self._queue if e.entity_id != culprit.entity_id)
         self._queue = deque(others)  # bounded by what it was
@@ -314,7 +314,7 @@ class SliceWriter:
         return self._stand_down(reason, now_us, 0, unknown)
 
     def _stand_down(
-        self, reason: str, now_us: int, epoch: int, unknown: list[Entry] | None = None
+        self, reason: str, now_us: int, epoch: int, unknown: list[Submission] | None = None
     ) -> list[Action]:
         lost = Lost(self.key, reason, [*self._in_flight, *self._queue], unknown or [], epoch)
         low, high = self._timing.lost_us
@@ -325,7 +325,7 @@ class SliceWriter:
         self._tokens.clear()
         self._wanted, self._releasing, self._paused = False, False, False
         self._yielding_to = 0
-        self._failures, self._refusals, self._entries_max = 0, 0, _ALL
+        self._failures, self._refusals, self._submissions_max = 0, 0, _ALL
         return [lost]
 
     def _rest(self, until_us: int | None = None) -> None:

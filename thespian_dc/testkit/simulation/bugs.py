@@ -91,7 +91,7 @@ def snapshot_of_uncommitted_state() -> contextlib.AbstractContextManager[type[Si
         conclude(self, effects)
         writer = effects.instance.slice.writer
         if effects.row is not None and effects.instance.last is effects:
-            offset = writer.head + sum(len(entry.packed) for entry in _entries(writer)) - 1
+            offset = writer.head + sum(len(one.packed) for one in _submissions(writer)) - 1
             self._hosted.out.append(WriteStates(writer.key, (effects.row.at(offset),)))
 
     return _patched(Running, "_conclude", wrong)
@@ -115,17 +115,17 @@ def absent_taken_as_failed() -> contextlib.AbstractContextManager[type[Simulatio
     def wrong(self: SliceWriter, head: Head | None, now_us: int) -> list[Action]:
         if head is not None and head != (self.head, self.epoch):
             return read(self, head, now_us)
-        entries = [*self._in_flight, *self._queue]
+        submissions = [*self._in_flight, *self._queue]
         self._in_flight, self._commit = [], None
         self._queue.clear()
         self._rest()
-        first = {entry.entity_id: entry for entry in reversed(entries)}
+        first = {one.entity_id: one for one in reversed(submissions)}
         return [
             NotWritten(
-                self.key, entry, "not there",
-                [one for one in entries if one.entity_id == entity_id and one is not entry],
+                self.key, culprit, "not there",
+                [one for one in submissions if one.entity_id == entity_id and one is not culprit],
             )
-            for entity_id, entry in first.items()
+            for entity_id, culprit in first.items()
         ]  # fmt: skip
 
     return _patched(SliceWriter, "_on_head_read", wrong)
@@ -256,7 +256,7 @@ def position_before_effect() -> contextlib.AbstractContextManager[type[Simulatio
     return _with(consumer_class=_PositionFirst)
 
 
-def _entries(writer: SliceWriter) -> list[Any]:
+def _submissions(writer: SliceWriter) -> list[Any]:
     return [*writer._in_flight, *writer._queue]
 
 
