@@ -74,8 +74,9 @@ class Source:
 
     @property
     def room(self) -> str:
-        """`journal` for thespian_dc/journal/sqlite/x.py, `node` for thespian_dc/node.py."""
-        return PurePosixPath(self.path.parts[1]).stem if self.in_package else ""
+        """`journal` for thespian_dc/journal/sqlite/x.py, `node` for thespian_dc/node*.py."""
+        room = PurePosixPath(self.path.parts[1]).stem if self.in_package else ""
+        return "node" if room.startswith("node_") else room
 
     @property
     def is_generated(self) -> bool:

@@ -6,8 +6,9 @@ and nothing with threads or sockets may be loaded before it does.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from thespian_dc.model.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from thespian_dc.client.api import Client as Client
     from thespian_dc.codec.api import Registered as Registered
     from thespian_dc.codec.api import Upcaster as Upcaster
-    from thespian_dc.entity.actor import DurableStateActor as DurableStateActor
-    from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
-    from thespian_dc.entity.alone import Begin as Begin
-    from thespian_dc.entity.protocol import EntityRef as EntityRef
-    from thespian_dc.entity.protocol import ReplyAddress as ReplyAddress
-    from thespian_dc.entity.protocol import ToEntity as ToEntity
+    from thespian_dc.entity.api import Begin as Begin
+    from thespian_dc.entity.api import DurableStateActor as DurableStateActor
+    from thespian_dc.entity.api import EntityRef as EntityRef
+    from thespian_dc.entity.api import EventSourcedActor as EventSourcedActor
+    from thespian_dc.entity.api import ReplyAddress as ReplyAddress
+    from thespian_dc.entity.api import ToEntity as ToEntity
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.settings import Limits as Limits
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
-    "Begin": "entity.alone",
+    "Begin": "entity.api",
     "Client": "client.api",
-    "DurableStateActor": "entity.actor",
-    "EntityRef": "entity.protocol",
+    "DurableStateActor": "entity.api",
+    "EntityRef": "entity.api",
     "Envelope": "model.envelope",
-    "EventSourcedActor": "entity.actor",
+    "EventSourcedActor": "entity.api",
     "Limits": "model.settings",
     "Local": "model.settings",
     "Node": "node",
@@ -50,27 +51,20 @@ _WHERE = {
     "ProjectionHandler": "projection.api",
     "Registered": "codec.api",
     "Remote": "model.settings",
-    "ReplyAddress": "entity.protocol",
+    "ReplyAddress": "entity.api",
     "Settings": "model.settings",
     "SqlProjectionHandler": "projection.api",
     "Stream": "model.settings",
     "ThespianDcError": "model.errors",
     "Tls": "model.settings",
-    "ToEntity": "entity.protocol",
+    "ToEntity": "entity.api",
     "Transaction": "projection.api",
     "Upcaster": "codec.api",
     "settings_from_toml": "settings_file",
 }
 
 __all__ = ["__version__", *_WHERE]  # noqa: PLE0604  names are strings
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'thespian_dc' has no attribute {name!r}")
-    value = getattr(import_module(f"thespian_dc.{_WHERE[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _WHERE)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.api import EntityType
 from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError

@@ -25,6 +25,7 @@ BROKEN = [
     ("down_only", "entity/x.py", "from thespian_dc.projection import api", "import enum"),
     ("down_only", "journal/x.py", "def f():\n    import thespian_dc.slices", "import enum"),
     ("down_only", "node.py", "from thespian_dc.client import A", "import thespian_dc.model"),
+    ("down_only", "node_x.py", "from thespian_dc.client import A", "import thespian_dc.model"),
     (
         "down_only",
         "stream/x.py",
@@ -36,6 +37,18 @@ BROKEN = [
         "slices/x.py",
         "from thespian_dc.journal.cells import A",
         "from thespian_dc.journal.api import A",
+    ),
+    (
+        "through_the_door",
+        "client/x.py",
+        "from thespian_dc.entity.router import Router",
+        "from thespian_dc.entity.api import Router",
+    ),
+    (
+        "through_the_door",
+        "node_x.py",
+        "from thespian_dc.entity.hosted import A",
+        "from thespian_dc.entity.inline_actor import A",
     ),
     ("pure_cores", "slices/writer.py", "import time", "from datetime import time"),
     ("pure_cores", "stream/producer_core.py", "from grpc import aio", "import enum"),

@@ -22,7 +22,7 @@ from thespian.actors import ActorSystem
 from thespian_dc.client.inline_link import InlineLink
 from thespian_dc.client.link import Link
 from thespian_dc.client.sinks import Batch, LoopSink, Waiter, is_error, outcome
-from thespian_dc.entity.router_core import Outgoing
+from thespian_dc.entity.api import Outgoing
 from thespian_dc.model.errors import AskTimeoutError
 from thespian_dc.model.ids import check_name
 from thespian_dc.shell.frames import pack

@@ -12,9 +12,14 @@ from typing import Any
 from uuid import uuid4
 
 from thespian_dc.client.sinks import deliver
-from thespian_dc.entity.protocol import Command, ReplyAddress, Status
-from thespian_dc.entity.router import Outgoing, command_id_of
-from thespian_dc.entity.router_core import Deliver
+from thespian_dc.entity.api import (
+    Command,
+    Deliver,
+    Outgoing,
+    ReplyAddress,
+    Status,
+    command_id_of,
+)
 from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
 from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.shell import simple

@@ -21,9 +21,7 @@ from thespian.system.messages.status import Thespian_StatusReq, Thespian_SystemS
 from thespian.system.transport import ReceiveEnvelope, TransmitIntent
 
 from thespian_dc.client.sinks import deliver
-from thespian_dc.entity.protocol import CommandFrame, ReplyFrame, Status
-from thespian_dc.entity.router import Router
-from thespian_dc.entity.router_core import Deliver, Outgoing
+from thespian_dc.entity.api import CommandFrame, Deliver, Outgoing, ReplyFrame, Router, Status
 from thespian_dc.model.errors import ClientClosedError
 from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.shell.addresses import address_of, text_of

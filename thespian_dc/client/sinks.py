@@ -12,8 +12,7 @@ from contextlib import suppress
 from threading import Condition, Lock
 from typing import Any, Protocol
 
-from thespian_dc.entity.protocol import Status
-from thespian_dc.entity.router_core import Deliver
+from thespian_dc.entity.api import Deliver, Status
 from thespian_dc.shell.frames import unpack
 
 OK = int(Status.OK)

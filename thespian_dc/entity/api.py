@@ -1,0 +1,51 @@
+"""The door to entities: what users write, and what clients and nodes use.
+
+Names are imported when they are first used: a client needs the router, not a host and its journal.
+Actor shells (`*actor.py`) are named by nodes, which start them.
+"""
+
+# ruff: noqa: PLC0414  for type checkers, a name imported under itself is one of the module
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thespian_dc.model.lazy import lazily
+
+if TYPE_CHECKING:
+    from thespian_dc.entity.actor import DurableStateActor as DurableStateActor
+    from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
+    from thespian_dc.entity.alone import Begin as Begin
+    from thespian_dc.entity.entity_type import EntityType as EntityType
+    from thespian_dc.entity.protocol import Command as Command
+    from thespian_dc.entity.protocol import CommandFrame as CommandFrame
+    from thespian_dc.entity.protocol import EntityRef as EntityRef
+    from thespian_dc.entity.protocol import ReplyAddress as ReplyAddress
+    from thespian_dc.entity.protocol import ReplyFrame as ReplyFrame
+    from thespian_dc.entity.protocol import Status as Status
+    from thespian_dc.entity.protocol import ToEntity as ToEntity
+    from thespian_dc.entity.router import Router as Router
+    from thespian_dc.entity.router import command_id_of as command_id_of
+    from thespian_dc.entity.router_core import Deliver as Deliver
+    from thespian_dc.entity.router_core import Outgoing as Outgoing
+
+_WHERE = {
+    "Begin": "entity.alone",
+    "Command": "entity.protocol",
+    "CommandFrame": "entity.protocol",
+    "Deliver": "entity.router_core",
+    "DurableStateActor": "entity.actor",
+    "EntityRef": "entity.protocol",
+    "EntityType": "entity.entity_type",
+    "EventSourcedActor": "entity.actor",
+    "Outgoing": "entity.router_core",
+    "ReplyAddress": "entity.protocol",
+    "ReplyFrame": "entity.protocol",
+    "Router": "entity.router",
+    "Status": "entity.protocol",
+    "ToEntity": "entity.protocol",
+    "command_id_of": "entity.router",
+}
+
+__all__ = [*_WHERE]  # noqa: PLE0604  names are strings
+__getattr__ = lazily(__name__, _WHERE)
