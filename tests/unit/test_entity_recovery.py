@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.codec.api import Registered
-from thespian_dc.entity.actions import Recover, WriteStates
+from thespian_dc.entity.actions import AdvanceIndex, Recover, WriteStates
 from thespian_dc.entity.actor import DurableStateActor, EventSourcedActor
+from thespian_dc.entity.protocol import Route
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.entity_errors import CommandFailedError, RecoveryError
 from thespian_dc.model.settings import Limits
@@ -226,6 +227,21 @@ def test_result_of_a_recovery_from_before_a_loss_is_dropped() -> None:
     assert number not in host.answers
     host.until(lambda: number in host.answers)
     assert host.answers[number] == Balance(7)
+
+
+def test_a_lost_slice_is_not_read_for_those_that_waited_for_its_index() -> None:
+    """A new owner indexes first; the entities that waited for that are gone with the slice."""
+    host = with_history(3)
+    other = Host(Account, journal=host.journal, member_id="m2", start_us=host.now_us + SECOND)
+    other.take(other.core.on_assigned(other.keys, other.now_us))
+    other.run(but=AdvanceIndex)
+    numbers = other.send(*[other.command(Account, f"e{n}", GetBalance()) for n in range(3)])
+    assert [type(one) for one in other.pending] == [AdvanceIndex]
+    assert other.core.status()["recovering"] == 3
+    other.take(other.core.release(other.keys, other.now_us))
+    assert not other.drop(Recover)
+    assert other.core.status()["recovering"] == 0
+    assert all(isinstance(other.answers[number], Route) for number in numbers)
 
 
 def test_latest_states_are_coalesced_and_written_late() -> None:

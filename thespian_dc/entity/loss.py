@@ -49,7 +49,6 @@ class Loss:
         self._hosted.counts["slices_lost"] += 1
         slice_.confirmed_us, slice_.confirming = 0, False
         slice_.derived.on_lost()
-        self._recovery.on_indexed()
         runs = self._runs(lost.unknown, lost.submissions)
         turns = [turn for turn in map(self._again, self._unknown(lost.unknown)) if turn]
         turns += [turn for turn in map(self._again, runs) if turn]
@@ -57,6 +56,7 @@ class Loss:
         turns += [turn for turn in map(self._again, unconfirmed) if turn]
         for instance in self._residents.of(slice_):
             turns += self._drop(instance)
+        self._recovery.on_lost()
         slice_.waiting.extendleft(reversed(list(dict.fromkeys(turns))))
         if not slice_.assigned:
             self.redirect(slice_)

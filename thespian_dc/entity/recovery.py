@@ -83,6 +83,10 @@ class Recovery:
             self._behind.clear()
             self._start()
 
+    def on_lost(self) -> None:
+        """A slice is lost and its entities have left memory: nothing is read for them."""
+        self._behind = [one for one in self._behind if one.phase is Phase.RECOVERING]
+
     def on_failed(self, action: Recover) -> None:
         """The journal was not available: again, after a while."""
         instance = self._active.pop(action, None)
