@@ -17,6 +17,7 @@ from thespian.actors import ActorSystem
 
 from thespian_dc.entity.type_actor import type_leaf
 from thespian_dc.model.errors import SettingsError, ThespianDcError, UnknownEntityTypeError
+from thespian_dc.model.ids import type_name
 from thespian_dc.model.node_errors import (
     NodeError,
     NodeSettingsDifferError,
@@ -112,7 +113,7 @@ class Node:
 
     def address_of(self, entity: type | str) -> Any:
         """The ActorAddress that takes ToEntity(entity_id, message) for this type, of anybody."""
-        name = entity if isinstance(entity, str) else str(getattr(entity, "entity_type", entity))
+        name = type_name(entity)
         if self._inline is not None:
             return self._inline.address_of(name)
         with Talk.of_system(self._system) as talk:

@@ -43,11 +43,10 @@ class Inline:
 
     def ask(self, entity: Any, entity_id: str, message: Any, *, command_id: str = "") -> Any:
         self.node.run_until_idle(0.02)
-        asked = self.client.entity(entity.entity_type, entity_id)
-        return asked.ask(message, ASK_S, command_id)
+        return self.client.entity(entity, entity_id).ask(message, ASK_S, command_id)
 
     def ask_many(self, entity: Any, entity_id: str, messages: Sequence[Any]) -> list[Any]:
-        commands = [(entity.entity_type, entity_id, message) for message in messages]
+        commands = [(entity, entity_id, message) for message in messages]
         return list(self.client.ask_many(commands))
 
     def tell(self, entity: Any, entity_id: str, message: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from thespian_dc.client.api import Entity
+from thespian_dc.client.api import AioEntity, Entity
 from thespian_dc.entity.actor import EventSourcedActor
 from thespian_dc.entity.alone import Begin
 from thespian_dc.entity.protocol import EntityRef, ToEntity
@@ -170,9 +170,20 @@ def test_no_entity_has_such_an_id(bad: Any) -> None:
         lambda: Begin(bad, Settings("s")),
         lambda: Entity(client, "clerk", bad),
         lambda: Entity(client, bad, "a"),
+        lambda: Entity(client, type("Nameless", (), {"entity_type": bad}), "a"),
+        lambda: AioEntity(client, object, "a"),
     ):
         with pytest.raises(SettingsError, match=r"entity_(id|type)"):
             build()
+
+
+def test_a_client_takes_the_class_where_it_is_at_hand() -> None:
+    """The stored name stands on it; nobody has to write it twice."""
+    client: Any = None
+    for build in (Entity, AioEntity):
+        by_class, by_name = build(client, Account, "a"), build(client, "account", "a")
+        assert (by_class.entity_type, by_class.entity_id) == ("account", "a")
+        assert (by_name.entity_type, by_name.entity_id) == ("account", "a")
 
 
 def test_the_limit_of_names_is_in_bytes() -> None:

@@ -24,7 +24,7 @@ from thespian_dc.client.link import Link
 from thespian_dc.client.sinks import Batch, LoopSink, Waiter, is_error, outcome
 from thespian_dc.entity.api import Outgoing
 from thespian_dc.model.errors import AskTimeoutError
-from thespian_dc.model.ids import check_name
+from thespian_dc.model.ids import check_name, type_name
 from thespian_dc.shell.frames import pack
 from thespian_dc.shell.systems import SIMPLE, kind_of
 
@@ -59,8 +59,9 @@ class Client:
             raise
         return client
 
-    def entity(self, entity_type: str, entity_id: str) -> Entity:
-        """One entity. SettingsError where no entity can have this name."""
+    def entity(self, entity_type: type | str, entity_id: str) -> Entity:
+        """One entity. entity_type: its name, or its class where that is at hand. SettingsError
+        where no entity can have this name."""
         return Entity(self, entity_type, entity_id)
 
     @property
@@ -78,9 +79,9 @@ class Client:
         """Ask many entities at once, at most `in_flight` unanswered; yields the replies in order.
 
         commands: (entity_type, entity_id, message) or (entity_type, entity_id, message,
-        command_id); read as replies are taken. The first command that ends in an error raises it
-        when its turn comes; with return_errors the exception is yielded in its place. Commands of
-        one entity are handled in order. timeout_s: of each command.
+        command_id), the type as in `entity`; read as replies are taken. The first command that ends
+        in an error raises it when its turn comes; with return_errors the exception is yielded in
+        its place. Commands of one entity are handled in order. timeout_s: of each command.
         """
         return _pipeline(self, iter(commands), in_flight, timeout_s, return_errors)
 
@@ -124,9 +125,9 @@ class Entity:
 
     __slots__ = ("_client", "entity_id", "entity_type")
 
-    def __init__(self, client: Client, entity_type: str, entity_id: str) -> None:
+    def __init__(self, client: Client, entity_type: type | str, entity_id: str) -> None:
         self._client = client
-        self.entity_type = check_name("entity_type", entity_type)
+        self.entity_type = type_name(entity_type)
         self.entity_id = check_name("entity_id", entity_id)
 
     def ask(self, message: Any, timeout_s: float = 5.0, command_id: str = "") -> Any:
@@ -167,7 +168,7 @@ class Aio:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def entity(self, entity_type: str, entity_id: str) -> AioEntity:
+    def entity(self, entity_type: type | str, entity_id: str) -> AioEntity:
         return AioEntity(self._client, entity_type, entity_id)
 
 
@@ -176,9 +177,9 @@ class AioEntity:
 
     __slots__ = ("_client", "entity_id", "entity_type")
 
-    def __init__(self, client: Client, entity_type: str, entity_id: str) -> None:
+    def __init__(self, client: Client, entity_type: type | str, entity_id: str) -> None:
         self._client = client
-        self.entity_type = check_name("entity_type", entity_type)
+        self.entity_type = type_name(entity_type)
         self.entity_id = check_name("entity_id", entity_id)
 
     async def ask(self, message: Any, timeout_s: float = 5.0, command_id: str = "") -> Any:
@@ -236,4 +237,6 @@ def _pipeline(
 def _outgoing(command: tuple[Any, ...], batch: Batch, number: int) -> Outgoing:
     entity_type, entity_id, message, *more = command
     check_name("entity_id", entity_id)
+    if type(entity_type) is not str:
+        entity_type = type_name(entity_type)
     return Outgoing(entity_type, entity_id, pack(message), (batch, number), *more)

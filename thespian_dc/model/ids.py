@@ -7,7 +7,7 @@ language. It is CRC-32 (zlib, IEEE 802.3) of the id's UTF-8 bytes, modulo the sl
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from thespian_dc.model.errors import SettingsError
@@ -44,6 +44,13 @@ def check_name(what: str, name: str) -> str:
     if "|" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise SettingsError(f"{what} {name!r} must not hold '|' or control characters")
     return name
+
+
+def type_name(entity_type: type | str) -> str:
+    """The name of an entity type, given as that or as its class. SettingsError where it has
+    none."""
+    named: Any = entity_type
+    return check_name("entity_type", getattr(named, "entity_type", named))
 
 
 def check_slices(slices: int) -> int:
