@@ -22,6 +22,8 @@ from thespian_dc.testkit.entities import (
     Deposited,
     Do,
     GetBalance,
+    Profile,
+    Put,
     Question,
 )
 
@@ -81,6 +83,19 @@ def test_oversized_command_is_refused_before_anything_is_written() -> None:
     host.run()
     assert isinstance(host.answers[large], TooLargeError)
     assert host.answers[small] == Balance(2)
+
+
+def test_a_durable_states_change_event_counts_too() -> None:
+    """It stands in the same record as the state: either alone would be small enough."""
+    host = Host(Profile, limits=Limits(command_bytes_max=100)).own()
+    large, small = host.send(
+        host.command(Profile, "p", Put("x" * 60)), host.command(Profile, "p", Put("x" * 30))
+    )
+    host.run()
+    refused = host.answers[large]
+    assert isinstance(refused, TooLargeError)
+    assert 120 < refused.size_bytes < 160
+    assert host.answers[small] == ("x" * 30, 1)
 
 
 def test_idle_entities_leave_memory() -> None:

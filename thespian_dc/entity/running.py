@@ -116,6 +116,8 @@ class Running:
             return EffectError("stash", where, "a stashed command runs again: stash it and return")
         if events is not None:
             size = sum([len(one.payload) for one in events])
+            if instance.type.is_durable_state:  # only there a change event stands beside it
+                size += sum([len(one.change.payload) for one in events if one.change])
             if size > self._command_bytes_max:
                 what = f"the events of one command of {instance.ref}"
                 return TooLargeError(what, size, self._command_bytes_max)
