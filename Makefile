@@ -24,7 +24,7 @@ PYTHON = $(or $(call find-python,3.11),$(call find-python,3.12),$(call find-pyth
 BIN := .venv/bin
 PIP := -m pip install --quiet --quiet --disable-pip-version-check
 # What the unit layer needs besides the package itself.
-UNIT := pytest pytest-timeout hypothesis types-protobuf
+UNIT := pytest pytest-timeout hypothesis types-protobuf google-re2
 
 
 .PHONY: help demo test check bench soak proto clean setup jars

@@ -182,6 +182,7 @@ def one_place_per_dependency(source: Source) -> Iterator[str]:
         "sqlite3": inner.parts[:2] == ("journal", "sqlite")
         or (room == "projection" and "sqlite" in second),
         "pickle": inner.parts == ("shell", "frames.py"),
+        "re2": inner.parts == ("model", "regexes.py"),
         "marshal": False,
         "dill": False,
     }

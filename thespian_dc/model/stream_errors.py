@@ -277,3 +277,36 @@ class TransformError(StreamError):
             f"stream {self.stream_id}: the event of {self.entity_id} at slice {self.slice} offset "
             f"{self.offset} was not transformed: {self.cause}; nothing was skipped; mend it"
         )
+
+
+# --- filters ---
+
+
+@with_fields
+class InvalidFilterError(StreamError):
+    """A criterion, or a filter, that cannot be evaluated. What was in force stays in force."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be used in a filter: {self.reason}"
+
+
+@with_fields
+class FilterTooLargeError(StreamError):
+    """A filter has more of something than one may have. What was in force stays in force."""
+
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    what: str
+    found: int
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"a filter has {self.found} {self.what}, the limit is {self.limit}; "
+            "use a tag, a topic or a regex for many entities at once"
+        )
