@@ -100,7 +100,7 @@ def read_from_consumer(received: bytes) -> FromConsumer:
         raise MalformedMessageError(what, str(error)) from error
     kind = message.WhichOneof("message")
     if kind == "credit":
-        return _credit(message.credit)
+        return credit_of(message.credit)
     if kind == "beat":
         return Beat(message.beat.time_us)
     if kind == "filter":
@@ -143,7 +143,7 @@ def write_from_consumer(message: FromConsumer) -> bytes:
         return pb.FromConsumer(filter=_filter_out(message)).SerializeToString()
     start = pb.Start(
         protocol=message.protocol, stream_id=message.stream_id, consumer=message.consumer,
-        journal_id=message.journal_id, positions=_positions(message.positions),
+        journal_id=message.journal_id, positions=write_positions(message.positions),
         credit=pb.Credit(bytes=message.credit.bytes, events=message.credit.events),
         heartbeat_ms=message.heartbeat_ms, correlation_id=message.correlation_id,
         filter=None if message.filter == UNFILTERED else _filter_out(message.filter),
@@ -154,7 +154,7 @@ def write_from_consumer(message: FromConsumer) -> bytes:
 
 def write_started(message: Started) -> bytes:
     """The bytes of a producer's first message."""
-    heads = _positions({slice_: Position(head) for slice_, head in message.heads.items()})
+    heads = write_positions({slice_: Position(head) for slice_, head in message.heads.items()})
     started = pb.Started(
         protocol=message.protocol, journal_id=message.journal_id, entity_type=message.entity_type,
         slices=message.slices, heads=heads, heartbeat_ms=message.heartbeat_ms,
@@ -169,7 +169,9 @@ def write_beat(time_us: int) -> bytes:
 
 def write_filter_in_force(message: FilterInForce) -> bytes:
     """The bytes of the answer to a filter."""
-    starts = _positions({slice_: Position(offset) for slice_, offset in message.starts.items()})
+    starts = write_positions(
+        {slice_: Position(offset) for slice_, offset in message.starts.items()}
+    )
     in_force = pb.FilterInForce(version=message.version, starts=starts)
     return pb.FromProducer(filter_in_force=in_force).SerializeToString()
 
@@ -179,14 +181,16 @@ def write_offer(offer: Offer) -> bytes:
     return pb.FromProducer(offer=pb.Offer(**offer._asdict())).SerializeToString()
 
 
-def _positions(positions: Mapping[int, Position]) -> list[pb.SlicePosition]:
+def write_positions(positions: Mapping[int, Position]) -> list[pb.SlicePosition]:
+    """Positions as they stand in messages."""
     return [
         pb.SlicePosition(slice=slice_, offset=at.offset, write_id=at.write_id)
         for slice_, at in positions.items()
     ]
 
 
-def _credit(credit: pb.Credit) -> Credit:
+def credit_of(credit: pb.Credit) -> Credit:
+    """A sent Credit; MalformedMessageError."""
     if credit.bytes > OFFSET_MAX or credit.events > OFFSET_MAX:
         raise MalformedMessageError("a Credit", "it is greater than 63 bits hold")
     return Credit(credit.bytes, credit.events)
@@ -197,7 +201,7 @@ def _start(start: pb.Start) -> Start:
     check_texts(what, start, "stream_id", "consumer", "journal_id", "correlation_id")
     return Start(
         start.protocol, start.stream_id, start.consumer, start.journal_id,
-        positions_in(what, start.positions), _credit(start.credit), start.heartbeat_ms,
+        positions_in(what, start.positions), credit_of(start.credit), start.heartbeat_ms,
         start.correlation_id, _filter(start.filter) if start.HasField("filter") else UNFILTERED,
         history_of(what, start.history),
     )  # fmt: skip
