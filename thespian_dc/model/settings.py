@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 
@@ -80,28 +81,38 @@ class Local:
 class Projection:
     """events -> handler -> position.
 
-    events: payload types the handler wants decoded (registered like an entity's). positions:
-    sqlite:///path (exactly once for SqlProjectionHandler: the position moves in the handler's
-    transaction). delivery: "exactly-once" (SQL handlers), "at-least-once" (plain handlers: position
-    after the batch).
+    handler: a class (SqlProjectionHandler, ProjectionHandler, Cassandra's, or a grouped one), a
+    function of (envelope) or (envelope, tx), or ToActor(…). events: payload types the handler wants
+    decoded (registered like an entity's). positions: sqlite:///path or cassandra://hosts/keyspace.
+    delivery: "exactly-once" (effects in the position's transaction), "at-least-once" (position
+    after the effects), "at-most-once" (position first). group: of grouped handlers. recovery: what
+    follows a raise. See docs/delivery.md.
     """
 
     name: str
     source: Remote | Local
-    handler: type
+    handler: Callable[..., Any] | type | ToActor
     positions: str
     events: Sequence[Any] = ()
     delivery: str = "exactly-once"
     batch_events_max: int = 500
     restart_backoff_ms: tuple[int, int] = (200, 10_000)
+    recovery: Recovery = Recovery()
+    group: Group = Group()
 
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
-        check_importable("handler", self.handler)
-        if self.delivery not in ("exactly-once", "at-least-once"):
+        if not isinstance(self.handler, ToActor):
+            check_importable("handler", self.handler)
+        if self.delivery not in DELIVERIES:
+            known = ", ".join(map(repr, DELIVERIES))
             raise SettingsError(
-                f"projection {self.name}: delivery must be 'exactly-once' or 'at-least-once', "
-                f"not {self.delivery!r}"
+                f"projection {self.name}: delivery must be one of {known}, not {self.delivery!r}"
+            )
+        if self.delivery == "at-most-once" and self.recovery.retrying:
+            raise SettingsError(
+                f"projection {self.name}: at-most-once never hands an event over twice; its "
+                "recovery is Recovery('fail') or Recovery('skip')"
             )
         if self.batch_events_max < 1:
             raise SettingsError(f"projection {self.name}: batch_events_max must be at least 1")

@@ -1,0 +1,136 @@
+"""Errors of looking after projections: wishes, workers, filters, parked entities. Pure."""
+
+from __future__ import annotations
+
+from thespian_dc.model.errors import ProjectionError, with_fields
+
+
+@with_fields
+class UnknownProjectionError(ProjectionError):
+    """No projection of this name ever used the database."""
+
+    grpc_status = "NOT_FOUND"
+
+    projection: str
+    url: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return f"no projection is called {self.projection!r} in {self.url}; there are: {known}"
+
+
+@with_fields
+class NoPositionsError(ProjectionError):
+    """The database does not exist: looking at it does not make it."""
+
+    grpc_status = "NOT_FOUND"
+
+    url: str
+
+    def __str__(self) -> str:
+        return f"there is no database {self.url}; the first run of a projection makes it"
+
+
+@with_fields
+class WishRefusedError(ProjectionError):
+    """What was wished cannot be done as things stand; nothing was changed."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    projection: str
+    wish: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"projection {self.projection}: {self.wish} was refused: {self.reason}"
+
+
+@with_fields
+class WishWithdrawnError(ProjectionError):
+    """Workers run, but none did it in time; it was withdrawn and will not be done."""
+
+    retryable = True
+    grpc_status = "DEADLINE_EXCEEDED"
+
+    projection: str
+    wish: str
+    waited_s: float
+    why: str
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.wish} was not done within {self.waited_s:g} s: "
+            f"{self.why}; nothing was changed and nothing will be, wish it again"
+        )
+
+
+@with_fields
+class NotSeenError(ProjectionError):
+    """The wish is stored and stays, but not every worker has acted upon it yet."""
+
+    retryable = True
+    grpc_status = "DEADLINE_EXCEEDED"
+
+    projection: str
+    wish: str
+    waited_s: float
+    workers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.wish} is stored, but after {self.waited_s:g} s "
+            f"these workers have not acted upon it: {', '.join(self.workers)}; they do when their "
+            "handlers return"
+        )
+
+
+@with_fields
+class NoWorkerError(ProjectionError):
+    """Only a running worker can do this, and none runs."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    projection: str
+    wish: str
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.wish} is done by a worker, since only it has "
+            "the handler, and none runs; start the projection and wish it again"
+        )
+
+
+@with_fields
+class WishesFullError(ProjectionError):
+    """So many wishes of one projection wait that no more are taken."""
+
+    retryable = True
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    projection: str
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.most} wishes wait already; let the workers do "
+            "them first, or stop what makes them"
+        )
+
+
+@with_fields
+class ControlChangedError(ProjectionError):
+    """Somebody else changed what is wished in between."""
+
+    retryable = True
+    grpc_status = "ABORTED"
+
+    projection: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: its wishes have version {self.found}, not "
+            f"{self.expected}; look again, then decide"
+        )
