@@ -97,8 +97,8 @@ class Projection:
     delivery: str = "exactly-once"
     batch_events_max: int = 500
     restart_backoff_ms: tuple[int, int] = (200, 10_000)
-    recovery: Recovery = Recovery()
-    group: Group = Group()
+    recovery: Recovery = field(default_factory=Recovery)
+    group: Group = field(default_factory=Group)
 
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
