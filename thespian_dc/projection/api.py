@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
+
+if TYPE_CHECKING:
+    from thespian_dc.projection.core import Move
 
 
 class CommitView(NamedTuple):
@@ -28,11 +32,17 @@ class CommitView(NamedTuple):
     kept: Sequence[int] = ()
 
 
+LOOK_UP_BYTES_MAX = 1 << 20
+LOOK_UP_EVENTS_MAX = 2_000
+"""Bounds of one answer to a lookup."""
+
+
 class SourceBatch(NamedTuple):
     """Everything that passes of base_offset <= offset < next_offset of one slice, contiguous with
     the batch before.
 
-    head: the slice's head as the source last knew it (lag = head - next_offset).
+    head: the slice's head as the source last knew it (lag = head - next_offset). filter_version: of
+    the consumer's filter that chose what passes.
     """
 
     slice: int
@@ -40,6 +50,49 @@ class SourceBatch(NamedTuple):
     next_offset: int
     head: int
     commits: Sequence[CommitView]
+    filter_version: int = 0
+
+
+class Lookup(NamedTuple):
+    """Events of one entity that are wanted whatever the filter says, from_seq_nr <= seq_nr.
+
+    until_seq_nr: the last one wanted, 0 for all there are. from_offset: nothing below is wanted.
+    """
+
+    entity_id: str
+    slice: int
+    from_seq_nr: int
+    until_seq_nr: int = 0
+    from_offset: int = 0
+
+
+class LookedUp(NamedTuple):
+    """The answer. commits: each holds only records of the entity, in order.
+
+    complete_through: a seq_nr; all that was wanted up to it is in this answer, or was withheld by
+    the producer. below_offset: the slice was looked through below it. more: there is more behind
+    complete_through.
+    """
+
+    lookup: Lookup
+    commits: Sequence[CommitView]
+    complete_through: int
+    below_offset: int
+    more: bool
+
+
+class LookUpFailed(NamedTuple):
+    """A lookup got no answer. error.retryable: it is asked again."""
+
+    lookup: Lookup
+    error: Exception
+
+
+class FilterInForce(NamedTuple):
+    """From these offsets on, by slice, batches are evaluated under this version."""
+
+    version: int
+    starts: Mapping[int, int]
 
 
 class SourceDescription(NamedTuple):
@@ -50,33 +103,59 @@ class SourceDescription(NamedTuple):
     slices: int
 
 
-class Source(Protocol):
-    """Where batches come from. A projection cannot tell a local source from a remote one.
+class SourceEvents(NamedTuple):
+    """What a source calls, on a thread of its own, in the order of the stream. They must only hand
+    over (a queue and a wake-up).
 
-    Runs on its own thread: `on_batch` and the others are called there and must only hand over (a
-    queue and a wake-up).
+    failed ends the run; the projection decides whether to start again.
     """
+
+    started: Callable[[SourceDescription], None]
+    batch: Callable[[SourceBatch], None]
+    filter_in_force: Callable[[FilterInForce], None]
+    failed: Callable[[Exception], None]
+
+
+class Source(Protocol):
+    """Where batches come from. A projection cannot tell a local source from a remote one."""
 
     def start(
         self,
         journal_id: str,
         positions: Mapping[int, Position],
-        on_started: Callable[[SourceDescription], None],
-        on_batch: Callable[[SourceBatch], None],
-        on_failed: Callable[[Exception], None],
+        filter_: VersionedFilter,
+        slices: Sequence[int] | None,
+        events: SourceEvents,
     ) -> None:
         """Begin at the given positions (a slice not named: from 0). journal_id: "" or of the stored
-        positions.
+        positions. slices: the ones wanted, None for all.
 
-        on_failed ends this run (JournalDivergedError and the like are not retryable); the
-        projection decides whether to start again. A source reconnects by itself on transient
-        failures, from the last batch it handed over.
+        With a filter, `filter_in_force` comes before the first batch, again after each reconnect.
+        A source reconnects by itself on transient failures, from the last batch it handed over.
+        """
+
+    def change_filter(self, filter_: VersionedFilter) -> None:
+        """Evaluate under this filter from the next batch on; `filter_in_force` says from where."""
+
+    def look_up(self, lookup: Lookup, on_answer: Callable[[LookedUp | LookUpFailed], None]) -> None:
+        """Read events of one entity. on_answer is called once, from the source's thread, unless the
+        source is stopped before. Calls do not wait for each other; the asker bounds their number.
+
+        The answer holds at least one event where there is one, and about LOOK_UP_BYTES_MAX at most.
         """
 
     @property
     def trouble(self) -> str:
         """Why nothing comes at present (the peer or the journal does not answer), though the source
         keeps trying; "" while all is well. From any thread."""
+
+    def heads(self) -> Mapping[int, Position]:
+        """The position behind the last record of every slice, now. Blocks; for a start at the end;
+        works before `start` and without it."""
+
+    def positions_at(self, time_us: int) -> Mapping[int, Position]:
+        """Of every slice, the position before the first record written at time_us or later. Blocks;
+        works before `start` and without it."""
 
     def handled(self, batch: SourceBatch) -> None:
         """The batch's position is durable: its credit may be given back."""
@@ -162,7 +241,12 @@ class PositionStore(Protocol):
         JournalDivergedError where rows of another journal_id are stored.
         """
 
-    def close(self) -> None: ...
+    def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
+        """PositionConflictError unless the row is as said."""
+
+    def move(self, projection: str, moves: Sequence[Move]) -> None:
+        """In the open transaction; PositionConflictError where a row is not as expected: then
+        nothing of the transaction is kept."""
 
 
 @dataclass(frozen=True, slots=True)

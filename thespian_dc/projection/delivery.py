@@ -3,15 +3,14 @@ least once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.errors import PositionConflictError, SettingsError
 from thespian_dc.model.settings import Projection
-from thespian_dc.model.stream_errors import FlushError
+from thespian_dc.model.stream_errors import FlushError, PositionStoreError
 from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
-from thespian_dc.projection.core import Move
 from thespian_dc.projection.handling import Mark
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.positions import SqlitePositions
@@ -21,7 +20,8 @@ class Delivery(Protocol):
     """One run of a handler with its position store. Used on one thread.
 
     begin, `check` each slice, events through `handle`, `commit` or `roll_back`; `undo_event` after
-    one that raised.
+    one that raised. commit: flushes, calls `write` (positions and all else that is kept, in the
+    transaction) and makes it durable; whatever raises, nothing is kept.
     """
 
     handle: Callable[[Envelope[Any], Any], Any]
@@ -31,7 +31,7 @@ class Delivery(Protocol):
     def begin(self) -> None: ...
     def check(self, slice_: int, epoch: int, offset: int) -> None: ...
     def undo_event(self) -> None: ...
-    def commit(self, moves: Sequence[Move]) -> None: ...
+    def commit(self, write: Callable[[], None]) -> None: ...
     def roll_back(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -44,6 +44,7 @@ class ExactlyOnce:
     ) -> None:
         self._projection, self._handler, self._database = projection, handler, database
         self._positions = SqlitePositions(database)
+        self._checked: list[tuple[int, int, int]] = []
         self.handle: Callable[[Envelope[Any], Any], Any] = handler.handle
         self.mark: Mark = database.transaction
 
@@ -59,20 +60,27 @@ class ExactlyOnce:
         self._database.commit()
 
     def begin(self) -> None:
-        self._database.begin()
+        self._checked.clear()
+        self._database.begin(self._check_again)
 
     def check(self, slice_: int, epoch: int, offset: int) -> None:
+        """Now, and again once nobody else can write: then it stays so until the commit."""
         self._positions.check(self._projection, slice_, epoch, offset)
+        self._checked.append((slice_, epoch, offset))
+
+    def _check_again(self) -> None:
+        for slice_, epoch, offset in self._checked:
+            self._positions.check(self._projection, slice_, epoch, offset)
 
     def undo_event(self) -> None:
         if self._database.is_open:  # the database itself may have ended it: then `commit` says so
             self._database.transaction.undo_event()
 
-    def commit(self, moves: Sequence[Move]) -> None:
-        """Flush, move the positions, commit; whatever raises, nothing of it is kept."""
+    def commit(self, write: Callable[[], None]) -> None:
         try:
             _flush(self._projection, lambda: self._handler.flush(self._database.transaction))
-            self._positions.move(self._projection, moves)
+            self._database.lock()
+            write()
             self._database.commit()
         except BaseException:
             self._database.rollback()
@@ -120,11 +128,11 @@ class AtLeastOnce:
     def undo_event(self) -> None:
         """Nothing to undo: effects are the handler's own affair."""
 
-    def commit(self, moves: Sequence[Move]) -> None:
+    def commit(self, write: Callable[[], None]) -> None:
         _flush(self._projection, self._handler.flush)
         self._database.begin()
         try:
-            self._positions.move(self._projection, moves)
+            write()
             self._database.commit()
         except BaseException:
             self._database.rollback()
@@ -140,6 +148,8 @@ class AtLeastOnce:
 def _flush(projection: str, flush: Callable[[], None]) -> None:
     try:
         flush()
+    except (PositionConflictError, PositionStoreError):  # at its first statement: not its own
+        raise
     except Exception as error:
         raise FlushError(projection, f"{type(error).__name__}: {error}") from error
 

@@ -15,9 +15,18 @@ import msgpack
 
 from thespian_dc.codec.api import Registry
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.errors import CodecError, CorruptRecordError, ThespianDcError
+from thespian_dc.model.errors import (
+    CodecError,
+    CorruptRecordError,
+    PositionConflictError,
+    ThespianDcError,
+)
 from thespian_dc.model.record import CONTROL, shown_as
-from thespian_dc.model.stream_errors import HandlerError, UnknownEventError
+from thespian_dc.model.stream_errors import (
+    HandlerError,
+    PositionStoreError,
+    UnknownEventError,
+)
 from thespian_dc.projection.api import CommitView, SourceBatch
 
 _unpack = msgpack.unpackb
@@ -31,12 +40,28 @@ class Mark(Protocol):
     fresh: bool
 
 
+Gate = Callable[[int, int, int, Fields], bool]
+"""(slice, offset, time_us of the commit, fields of a Record) -> yes or no, asked once per event, in
+order, right before it would be handled."""
+
+
+class Raised(NamedTuple):
+    """A handler raised at this event. fields: of a Record, empty where the commit cannot be read.
+    error: named; its __cause__ is what was raised."""
+
+    slice: int
+    offset: int
+    time_us: int
+    fields: Fields
+    error: Exception
+
+
 class Stopped(NamedTuple):
-    """Handling ended before `offset`; the batch's events below it are handled. error: None where
+    """Handling ended before `offset`; the batch's events below it are handled. raised: None where
     only the time was over."""
 
     offset: int
-    error: Exception | None
+    raised: Raised | None
 
 
 class BatchHandler:
@@ -55,28 +80,39 @@ class BatchHandler:
         self._projection, self._entity_type = projection, entity_type
         self._decode, self._handle, self._tx = registry.decode, handle, tx
 
-    def handle(self, batch: SourceBatch, from_offset: int, until_s: float) -> Stopped | None:
+    def handle(
+        self, batch: SourceBatch, from_offset: int, until_s: float, takes: Gate | None = None
+    ) -> Stopped | None:
         """Handle the events at offsets >= from_offset in order; None when all of them were.
 
         Stops after the event during which time.monotonic() passed until_s: a slow handler neither
-        holds its transaction open for a whole batch nor repeats one after a crash.
+        holds its transaction open for a whole batch nor repeats one after a crash. takes: events
+        for which it says yes are not handled.
         """
         for commit in batch.commits:
             if commit.body and commit.end_offset > from_offset:
-                stopped = self._handle_commit(batch.slice, commit, from_offset, until_s)
+                stopped = self._handle_commit(batch.slice, commit, from_offset, until_s, takes)
                 if stopped is not None:
                     return stopped
         return None
 
     def _handle_commit(
-        self, slice_: int, commit: CommitView, from_offset: int, until_s: float
+        self,
+        slice_: int,
+        commit: CommitView,
+        from_offset: int,
+        until_s: float,
+        takes: Gate | None,
     ) -> Stopped | None:
         offset, fields = max(commit.first_offset, from_offset), _NO_FIELDS
         decode, handle, tx = self._decode, self._handle, self._tx
         entity_type, time_us = self._entity_type, commit.time_us
         decoding = True
         try:
-            for offset, fields in records_in(commit, entity_type, slice_, from_offset):
+            records = records_in(commit, entity_type, slice_, from_offset)
+            if takes is not None:  # lazily: an event is asked about when those before are handled
+                records = (one for one in records if not takes(slice_, one[0], time_us, one[1]))
+            for offset, fields in records:
                 tx.fresh = decoding = True
                 kind, entity_id, seq_nr, manifest, payload, tags, _, _, meta = fields
                 if kind:
@@ -92,13 +128,15 @@ class BatchHandler:
                 if monotonic() > until_s:
                     return Stopped(offset + 1, None)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
-            return Stopped(offset, self._named(slice_, offset, fields, decoding, error))
+            named = self._named(slice_, offset, fields, decoding, error)
+            return Stopped(offset, Raised(slice_, offset, time_us, fields, named))
         return None
 
     def _named(
         self, slice_: int, offset: int, fields: Fields, decoding: bool, error: Exception
     ) -> Exception:
-        if isinstance(error, CorruptRecordError):
+        # The last two are of the database, at the handler's first statement: not the event's.
+        if isinstance(error, CorruptRecordError | PositionConflictError | PositionStoreError):
             return error
         cause = f"{type(error).__name__}: {error}"
         named: ThespianDcError

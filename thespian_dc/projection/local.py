@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import Commit, checksum_of, records_of
-from thespian_dc.projection.api import CommitView, SourceBatch, SourceDescription
+from thespian_dc.projection.api import (
+    CommitView,
+    SourceBatch,
+    SourceDescription,
+    SourceEvents,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,18 +51,18 @@ class LocalSource:
         self,
         journal_id: str,
         positions: Mapping[int, Position],
-        on_started: Callable[[SourceDescription], None],
-        on_batch: Callable[[SourceBatch], None],
-        on_failed: Callable[[Exception], None],
+        filter_: VersionedFilter,
+        slices: Sequence[int] | None,
+        events: SourceEvents,
     ) -> None:
         """See Source.start."""
 
         def run() -> None:
             try:
-                self._run(journal_id, positions, on_started, on_batch)
+                self._run(journal_id, positions, slices, events)
             except Exception as error:  # noqa: BLE001 - the projection decides what comes next
                 if not self._stopping:
-                    on_failed(error)
+                    events.failed(error)
 
         self._thread = threading.Thread(
             target=run, name=f"local source {self._entity_type}", daemon=True
@@ -82,8 +88,8 @@ class LocalSource:
         self,
         journal_id: str,
         positions: Mapping[int, Position],
-        on_started: Callable[[SourceDescription], None],
-        on_batch: Callable[[SourceBatch], None],
+        wanted: Sequence[int] | None,
+        events: SourceEvents,
     ) -> None:
         journal = self._retried(lambda: open_journal(self._url))
         if journal is None:
@@ -95,10 +101,11 @@ class LocalSource:
             where = f"local {self._entity_type}"
             if journal_id and journal.journal_id != journal_id:
                 raise JournalDivergedError(where, 0, f"its id is {journal.journal_id}")
-            keys = [SliceKey(self._entity_type, slice_) for slice_ in range(slices)]
+            mine = range(slices) if wanted is None else wanted
+            keys = [SliceKey(self._entity_type, slice_) for slice_ in mine]
             offsets = {k: self._checked(journal, k, positions.get(k.slice, START)) for k in keys}
-            on_started(SourceDescription(journal.journal_id, self._entity_type, slices))
-            self._follow(journal, offsets, on_batch)
+            events.started(SourceDescription(journal.journal_id, self._entity_type, slices))
+            self._follow(journal, offsets, events.batch)
         finally:
             journal.close()
 

@@ -13,17 +13,18 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import PeerUnavailableError
-from thespian_dc.projection.api import SourceBatch, SourceDescription
+from thespian_dc.projection.api import SourceBatch, SourceDescription, SourceEvents
 from thespian_dc.stream.batches import cost_of, read_batch
 from thespian_dc.stream.channels import METHOD
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
@@ -62,12 +63,12 @@ class RemoteSource:
         self,
         journal_id: str,
         positions: Mapping[int, Position],
-        on_started: Callable[[SourceDescription], None],
-        on_batch: Callable[[SourceBatch], None],
-        on_failed: Callable[[Exception], None],
+        filter_: VersionedFilter,
+        slices: Sequence[int] | None,
+        events: SourceEvents,
     ) -> None:
         """See Source.start."""
-        self._on_started, self._on_batch, self._on_failed = on_started, on_batch, on_failed
+        self._events = events
         self._journal_id, self._positions = journal_id, dict(positions)
         self._loop = acquire_loop()
         self._channels = self._loop.channels
@@ -120,14 +121,14 @@ class RemoteSource:
             try:
                 error = await self._one_call(core)
             except Exception as unforeseen:  # noqa: BLE001 - settings, memory, our own mistakes
-                self._on_failed(unforeseen)
+                self._events.failed(unforeseen)
                 return
             self._positions = core.positions
             if error is None:  # asked again at once, with the slices the producer has
                 continue
             self.last_error = error
             if not error.retryable:
-                self._on_failed(error)
+                self._events.failed(error)
                 return
             if core.started:
                 reconnect.on_worked()
@@ -201,7 +202,7 @@ class RemoteSource:
             else:
                 batch = core.on_batch(read_batch(where, message), now_us())
                 if batch is not None:
-                    self._on_batch(batch)
+                    self._events.batch(batch)
                 else:
                     self._wake.set()
         raise PeerUnavailableError(self._remote.target, "the producer ended the call")
@@ -210,7 +211,7 @@ class RemoteSource:
         if not self._described:
             self._described = True
             self._journal_id = started.journal_id
-            self._on_started(
+            self._events.started(
                 SourceDescription(started.journal_id, started.entity_type, started.slices)
             )
 

@@ -3,6 +3,8 @@
 Laws:
 - Opened in the process and thread that uses it. One writer at a time; readers of the tables are not
   held up.
+- The write lock is taken at a handler's first statement, or for the writes before the commit: one
+  that computes and gathers holds up no other consumer of the database.
 - A handler cannot end the transaction: `commit` and `rollback` are refused when they are compiled.
   Ours carry a comment, so that the connection's cache of compiled statements never hands them to a
   handler.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from thespian_dc.model.errors import SettingsError
@@ -44,10 +46,10 @@ class SqliteTransaction:
     """The handler's side. A savepoint is set at its first statement of an event, not at each
     event."""
 
-    __slots__ = ("_connection", "_execute", "_executemany", "_open", "fresh", "touched")
+    __slots__ = ("_execute", "_executemany", "_lock", "_open", "fresh", "touched")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, lock: Callable[[], None]) -> None:
+        self._lock = lock
         self._execute, self._executemany = connection.execute, connection.executemany
         self.fresh = True
         """The projection sets it before each event: nothing was done yet that would need
@@ -76,6 +78,8 @@ class SqliteTransaction:
     def _save(self) -> None:
         if self._open:
             self._execute(_RELEASE)
+        else:
+            self._lock()
         self._execute(_SAVE)
         self.fresh, self.touched, self._open = False, True, True
 
@@ -105,9 +109,10 @@ class SqliteDatabase:
             self.execute("pragma journal_mode = wal")
             self.execute("pragma synchronous = normal")
             self.execute("pragma temp_store = memory")
-        self._guarded = False
+        self._guarded = self._locked = False
+        self._on_locked: Callable[[], None] = _nothing
         self._connection.set_authorizer(self._authorize)
-        self.transaction = SqliteTransaction(self._connection)
+        self.transaction = SqliteTransaction(self._connection, self.lock)
 
     def close(self) -> None:
         """Roll back what is open and close. Idempotent."""
@@ -115,18 +120,34 @@ class SqliteDatabase:
 
     # --- the handler's transaction ---
 
-    def begin(self) -> None:
-        """Take the write lock now: two consumers of one projection meet here, not half-way."""
+    def begin(self, on_locked: Callable[[], None] | None = None) -> None:
+        """Begin a transaction. With on_locked the write lock is not taken before it is needed, and
+        on_locked is called then; what it raises comes out of the statement that needed it."""
+        self.transaction.began()
+        self._locked, self._on_locked = False, on_locked or _nothing
+        if on_locked is None:
+            self.lock()
+        self._guarded = True
+
+    def lock(self) -> None:
+        """Take the write lock, unless this transaction has it; PositionStoreError where the
+        database ended the transaction meanwhile."""
+        if self._locked:
+            if not self.is_open:
+                raise PositionStoreError(self.url, "the database ended the handler's transaction")
+            return
+        guarded, self._guarded = self._guarded, False
         with self.named():
             self.execute(_BEGIN)
-        self.transaction.began()
-        self._guarded = True
+        self._locked, self._guarded = True, guarded
+        self._on_locked()
 
     def commit(self) -> None:
         """Make effects and positions durable."""
         self._guarded = False
-        with self.named():
-            self.execute(_COMMIT)
+        if self._locked:
+            with self.named():
+                self.execute(_COMMIT)
 
     def rollback(self) -> None:
         """Take back the open transaction, if there is one."""
@@ -162,3 +183,7 @@ class SqliteDatabase:
             yield
         except sqlite3.Error as error:
             raise PositionStoreError(self.url, f"{type(error).__name__}: {error}") from error
+
+
+def _nothing() -> None:
+    """Of a transaction that has nothing to check."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
 from thespian_dc.model.position import Position
-from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.sqlite.database import SqliteDatabase
@@ -87,10 +86,7 @@ class SqlitePositions:
 
     def move(self, projection: str, moves: Sequence[Move]) -> None:
         """Write positions in the open transaction; PositionConflictError rolled it back."""
-        if not self._database.is_open:
-            raise PositionStoreError(
-                self._database.url, "the database ended the handler's transaction"
-            )
+        self._database.lock()
         with self._database.named():
             for slice_, epoch, expected, position in moves:
                 row = (position.offset, position.write_id, projection, slice_, epoch, expected)

@@ -1,0 +1,321 @@
+"""One run of a projection: from one start of its handler to whatever ends it.
+
+A shell: the cores decide, this performs. Batches that wait while one is handled join its
+transaction, until that has many events or is 50 ms old: far behind, one commit serves many batches;
+at the tail each batch commits at once.
+
+Between two transactions the run asks its `Wishes` how to go on, at least every WISHES_S; where a
+handler raised, its `Recovery` says what becomes of the event.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, Protocol
+
+from thespian_dc.codec.api import Registry
+from thespian_dc.model.criteria import UNFILTERED
+from thespian_dc.model.settings import Projection
+from thespian_dc.projection.api import (
+    PositionStore,
+    Source,
+    SourceBatch,
+    SourceDescription,
+    SourceEvents,
+)
+from thespian_dc.projection.core import Claim, Drop, ProjectionCore, StartSource
+from thespian_dc.projection.delivery import Delivery
+from thespian_dc.projection.handling import BatchHandler, Gate, Raised
+
+TRANSACTION_BATCHES_MAX = 20
+TRANSACTION_MS_MAX = 50
+WISHES_S = 0.025
+
+
+class Wish(enum.Enum):
+    """GO_ON: take what comes. RESTART: end this run cleanly and begin another at once, from what
+    is stored then."""
+
+    GO_ON = "go on"
+    RESTART = "restart"
+
+
+class Wishes(Protocol):
+    """What people want of a running projection. `between` is called on the projection's thread
+    while no transaction is open, at least every WISHES_S; it may block as long as nothing is to be
+    handled, and `Run.wake` may be called from any thread."""
+
+    def between(self, run: Run) -> Wish: ...
+
+
+class Verdict(enum.Enum):
+    """What becomes of an event whose handler raised. FAIL: the run ends with the error. PASSED: go
+    on behind it; it was skipped, or stored elsewhere in the open transaction. AGAIN: commit what
+    was done, wait as `Recovery.pause_s` says, and hand it over once more."""
+
+    FAIL = "fail"
+    PASSED = "passed"
+    AGAIN = "again"
+
+
+class Recovery(Protocol):
+    """What becomes of an event whose handler raised, and of those that wait behind it.
+
+    All but pause_s, committed and rolled_back are called inside the transaction; `write` before its
+    commit. An event that is taken over counts as handled: position and mark pass it.
+    """
+
+    takes: Gate | None
+    """Whether an event is taken over, not handled now (its entity is parked); None while nothing
+    is: then events cost nothing more. Asked after healing has let the event pass."""
+
+    pause_s: float
+    """Before an event is handed over again."""
+
+    def on_raised(self, raised: Raised) -> Verdict: ...
+
+    def holds(self, entity_id: str) -> bool:
+        """The entity waits: what it is owed is not looked up before it is released."""
+
+    def write(self) -> None: ...
+    def committed(self) -> None: ...
+    def rolled_back(self) -> None: ...
+
+
+class NoWishes:
+    """Nobody wants anything."""
+
+    def between(self, run: Run) -> Wish:
+        return Wish.GO_ON
+
+
+class FailAlways:
+    """An event that raises ends the run; the next one tries it again."""
+
+    takes: Gate | None = None
+    pause_s = 0.0
+
+    def on_raised(self, raised: Raised) -> Verdict:
+        return Verdict.FAIL
+
+    def holds(self, entity_id: str) -> bool:
+        return False
+
+    def write(self) -> None:
+        """Nothing was gathered."""
+
+    def committed(self) -> None:
+        """Nothing was gathered."""
+
+    def rolled_back(self) -> None:
+        """Nothing was gathered."""
+
+
+class Parts(NamedTuple):
+    """What a run is made of, all over one database; built anew for each run."""
+
+    positions: PositionStore
+    delivery: Delivery
+    recovery: Recovery
+    wishes: Wishes
+
+
+class Run:
+    """`serve` on the projection's thread; `end` and `trouble` from any."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        core: ProjectionCore,
+        parts: Parts,
+        make_source: Callable[[], Source],
+        stopping: threading.Event,
+        slices: Sequence[int] | None = None,
+    ) -> None:
+        self._stopping, self._slices = stopping, slices
+        self._projection, self._core = projection, core
+        self._positions, self._delivery, self._recovery, self._wishes = parts
+        self._make_source = make_source
+        self._registry = Registry(projection.events)
+        self._source: Source | None = None
+        self._handler: BatchHandler | None = None
+        self._events_max = projection.batch_events_max * TRANSACTION_BATCHES_MAX
+        self._inbox: SimpleQueue[Any] = SimpleQueue()  # bounded by the source's credit
+        self._pause_s = 0.0
+        self._held: list[Any] = []  # at most one item, taken from the inbox too early
+        self.heads: dict[int, int] = {}
+        """Of each slice, as its last batch told it."""
+        self.events = 0
+        """Offsets passed in this run."""
+
+    @property
+    def trouble(self) -> str:
+        """Of the source, where it has started."""
+        source = self._source
+        return source.trouble if source is not None else ""
+
+    def wake(self) -> None:
+        """Let the thread look around soon: it is to stop, or something is wished."""
+        self._inbox.put(None)
+
+    def serve(self, on_started: Callable[[], None]) -> None:
+        """Handle until told to stop or to restart; whatever ends the run otherwise is raised."""
+        self._delivery.start()
+        try:
+            self._begin()
+            while not self._stopping.is_set():
+                if self._wishes.between(self) is Wish.RESTART:
+                    return
+                item = self._next()
+                if isinstance(item, SourceBatch):
+                    self._transact(item)
+                elif isinstance(item, SourceDescription):
+                    self._on_source_started(item)
+                    on_started()
+                elif isinstance(item, Exception):
+                    raise item
+        finally:
+            if self._source is not None:
+                self._source.stop()
+            self._delivery.stop()
+
+    # --- starting ---
+
+    def _begin(self) -> None:
+        action = self._core.on_loaded(self._positions.load(self._projection.name))
+        if isinstance(action, Claim):
+            self._claim(action)
+        else:
+            self._start_source(action)
+
+    def _on_source_started(self, description: SourceDescription) -> None:
+        self._handler = BatchHandler(
+            self._projection.name, description.entity_type, self._registry,
+            self._delivery.handle, self._delivery.mark,
+        )  # fmt: skip
+        for claim in self._core.on_started(description):
+            self._claim(claim)
+
+    def _claim(self, action: Claim) -> None:
+        claimed = self._positions.claim(self._projection.name, action.slices, action.journal_id)
+        for start in self._core.on_claimed(claimed):
+            self._start_source(start)
+
+    def _start_source(self, action: StartSource) -> None:
+        if self._source is not None:
+            self._source.stop()
+            self._forget_waiting()
+        self._source = self._make_source()
+        put = self._inbox.put
+        events = SourceEvents(put, put, put, put)
+        self._source.start(action.journal_id, action.positions, UNFILTERED, self._slices, events)
+
+    def _forget_waiting(self) -> None:
+        """Drop what a stopped source left behind."""
+        while not self._inbox.empty():
+            self._inbox.get()
+
+    # --- transactions ---
+
+    def _transact(self, first: SourceBatch) -> None:
+        """Handle `first` and what already waits behind it in one transaction."""
+        done: list[SourceBatch] = []
+        self._delivery.begin()
+        try:
+            failed = self._fill(first, done)
+            self._delivery.commit(self._write)
+        except BaseException:
+            self._delivery.roll_back()
+            self._core.on_rolled_back()
+            self._recovery.rolled_back()
+            raise
+        self._core.on_committed()
+        self._recovery.committed()
+        assert self._source is not None
+        for batch in done:
+            self._source.handled(batch)
+            self.heads[batch.slice] = batch.head
+            self.events += batch.next_offset - batch.base_offset
+        if failed is not None:
+            raise failed
+        if self._pause_s:
+            self._stopping.wait(self._pause_s)
+            self._pause_s = 0.0
+
+    def _write(self) -> None:
+        self._positions.move(self._projection.name, self._core.moves())
+        self._recovery.write()
+
+    def _fill(self, first: SourceBatch, done: list[SourceBatch]) -> Exception | None:
+        """Handle until the time is over, nothing more waits, or an error that ends the run."""
+        deadline, events, batch = time.monotonic() + TRANSACTION_MS_MAX / 1000, 0, first
+        checked: set[int] = set()
+        while True:
+            action = self._core.on_batch(batch)
+            if not isinstance(action, Drop):
+                if batch.slice not in checked:
+                    self._delivery.check(batch.slice, *self._core.expects(batch.slice))
+                    checked.add(batch.slice)
+                until, failed = self._handle(batch, action.from_offset, deadline)
+                self._core.on_handled(batch, until)
+                if failed is not None:
+                    return failed
+                if until < batch.next_offset:
+                    self._held = [batch]
+                    return None
+            done.append(batch)
+            events += batch.next_offset - batch.base_offset
+            if events >= self._events_max or time.monotonic() >= deadline:
+                return None
+            following = self._next_batch()
+            if following is None:
+                return None
+            batch = following
+
+    def _handle(
+        self, batch: SourceBatch, from_offset: int, deadline: float
+    ) -> tuple[int, Exception | None]:
+        """Handle the batch as far as the time and the recovery policy let it: how far, and what
+        ends the run there."""
+        assert self._handler is not None, "a source sends no batch before its description"
+        while from_offset < batch.next_offset:
+            stopped = self._handler.handle(batch, from_offset, deadline, self._recovery.takes)
+            if stopped is None:
+                break
+            if stopped.raised is None:
+                return stopped.offset, None
+            self._delivery.undo_event()
+            verdict = self._recovery.on_raised(stopped.raised)
+            if verdict is Verdict.FAIL:
+                return stopped.offset, stopped.raised.error
+            if verdict is Verdict.AGAIN:
+                self._pause_s = self._recovery.pause_s
+                return stopped.offset, None
+            from_offset = stopped.offset + 1
+        return batch.next_offset, None
+
+    # --- what waits ---
+
+    def _next_batch(self) -> SourceBatch | None:
+        """The next waiting item if it is a batch; anything else is held back until the commit."""
+        try:
+            item = self._inbox.get_nowait()
+        except Empty:
+            return None
+        if isinstance(item, SourceBatch):
+            return item
+        self._held = [item]
+        return None
+
+    def _next(self) -> Any:
+        """What waits, or None after WISHES_S."""
+        if self._held:
+            return self._held.pop()
+        try:
+            return self._inbox.get(timeout=WISHES_S)
+        except Empty:
+            return None
