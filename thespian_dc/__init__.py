@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from thespian_dc.model.settings import Settings as Settings
     from thespian_dc.model.settings import Stream as Stream
     from thespian_dc.model.settings import Tls as Tls
+    from thespian_dc.model.transformation import Transformation as Transformation
     from thespian_dc.node import Node as Node
     from thespian_dc.projection.api import ProjectionHandler as ProjectionHandler
     from thespian_dc.projection.api import SqlProjectionHandler as SqlProjectionHandler
@@ -59,6 +60,7 @@ _WHERE = {
     "Tls": "model.settings",
     "ToEntity": "entity.api",
     "Transaction": "projection.api",
+    "Transformation": "model.transformation",
     "Upcaster": "codec.api",
     "settings_from_toml": "settings_file",
 }

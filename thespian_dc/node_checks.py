@@ -11,6 +11,7 @@ from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError
 from thespian_dc.model.settings import Local, Settings
+from thespian_dc.model.transformation import functions_of
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk
 
@@ -77,7 +78,7 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     """NotImportableError where the actor system cannot run a class of the settings, the journal's
     error where it cannot be opened there, or holds other slice counts."""
     things: list[Any] = [*settings.entities, *(one.handler for one in settings.projections)]
-    things += [one.transform for one in settings.streams if one.transform is not None]
+    things += [one for stream in settings.streams for one in functions_of(stream.transform)]
     located = []
     for thing in things:
         name, path, print_ = locate(thing)

@@ -15,6 +15,7 @@ from typing import Any
 from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
 
@@ -37,19 +38,20 @@ class Tls:
 class Stream:
     """A public event stream over one entity type.
 
-    transform: (Envelope) -> public payload, or None to leave the event out; None: events pass as
-    they are stored. events: the public payload types that `transform` returns (registered like an
-    entity's).
+    transform: a Transformation by type, or one function for all: (Envelope) -> public payload, or
+    None to leave the event out. None: events pass as they are stored. Functions may be `async def`.
+    events: the public payload types that `transform` returns (registered like an entity's).
     """
 
     stream_id: str
     entity: type | str
-    transform: Callable[[Any], Any] | None = None
+    transform: Transformation | Callable[[Any], Any] | None = None
     events: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
-        check_importable("transform", self.transform)
+        for thing in importables(self.transform):
+            check_importable("transform", thing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,27 @@ class TransformError(StreamError):
         )
 
 
+@with_fields
+class UnmappedEventError(StreamError):
+    """A stream's Transformation says nothing about events of this type. Never left out by
+    oversight."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    stream_id: str
+    manifest: str
+    entity_id: str
+    slice: int
+    offset: int
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream_id}: its Transformation names no type for {self.manifest} "
+            f"({self.entity_id} at slice {self.slice} offset {self.offset}); map it, drop it or "
+            "add `otherwise`, and start again; nothing was skipped"
+        )
+
+
 # --- filters ---
 
 

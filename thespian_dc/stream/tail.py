@@ -1,7 +1,8 @@
 """One read of each slice's log for all consumers of a stream: a bounded cache of commits, filled by
 reads and pushes.
 
-Everything happens on the loop's thread, but for the reads themselves, which run in a pool. Laws:
+Everything happens on the loop's thread, but for the reads themselves, which run in a pool with all
+that is synchronous in a stream's view. Laws:
 - What `take` returns is contiguous from the offset asked for.
 - A pushed commit is taken only where it goes on from the known end; else it only says that there is
   more to read. Reading is the truth: without any push everything arrives, a poll later.
@@ -15,14 +16,15 @@ import logging
 from bisect import bisect_right, insort
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from inspect import iscoroutinefunction
+from typing import NamedTuple, Protocol, cast
 
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, checksum_of, records_of
 from thespian_dc.projection.api import CommitView
-from thespian_dc.stream.transform import View, whole_commit
+from thespian_dc.stream.transform import AsyncView, View, whole_commit
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,14 @@ class _Slice:
 
 
 class _Read(NamedTuple):
-    """What a read found. error: what stands behind the last of `views`."""
+    """What a read found. error: what stands behind the last of `views` and `commits`. commits: of
+    which an asynchronous view is still to be made."""
 
     slice: int
     offset: int
     views: list[CommitView]
     error: Exception | None
+    commits: list[Commit]
 
 
 class Tail:
@@ -78,11 +82,13 @@ class Tail:
         entity_type: str,
         slices: int,
         pool: ThreadPoolExecutor,
-        view: View = whole_commit,
+        view: View | AsyncView = whole_commit,
         bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.entity_type, self.slices = entity_type, slices
         self._journal, self._pool, self._view, self._bytes_max = journal, pool, view, bytes_max
+        self._is_async = iscoroutinefunction(view)
+        self._showing: set[asyncio.Task[None]] = set()  # bounded by the reads under way
         self._logs = [_Slice() for _ in range(slices)]
         # slice, base, size of each cached commit, oldest first; bounded by bytes_max
         self._cached: deque[tuple[int, int, int]] = deque()
@@ -158,19 +164,26 @@ class Tail:
 
     async def follow(self) -> None:
         """Poll for what waiters want, for ever; cancelled when the server stops."""
-        while True:
-            wanted = [
-                (slice_, offset)
-                for slice_, log_ in enumerate(self._logs)
-                for offset in set(log_.waiters.values()) - log_.reading
-            ]
-            self._awake.clear()
-            if wanted:
-                found = await self._read_all(wanted)
-                self._poll_ms = POLL_MS[0] if found else min(2 * self._poll_ms, POLL_MS[1])
-                await asyncio.sleep(self._poll_ms / 1000)
-            else:
-                await self._awake.wait()
+        try:
+            while True:
+                await self._poll()
+        finally:
+            for task in self._showing:
+                task.cancel()
+
+    async def _poll(self) -> None:
+        wanted = [
+            (slice_, offset)
+            for slice_, log_ in enumerate(self._logs)
+            for offset in set(log_.waiters.values()) - log_.reading
+        ]
+        self._awake.clear()
+        if wanted:
+            found = await self._read_all(wanted)
+            self._poll_ms = POLL_MS[0] if found else min(2 * self._poll_ms, POLL_MS[1])
+            await asyncio.sleep(self._poll_ms / 1000)
+        else:
+            await self._awake.wait()
 
     async def _read_all(self, wanted: list[tuple[int, int]]) -> bool:
         for slice_, offset in wanted:
@@ -178,8 +191,8 @@ class Tail:
         loop = asyncio.get_running_loop()
         reads = await loop.run_in_executor(self._pool, lambda: [self._read(*w) for w in wanted])
         for read in reads:
-            self._on_read(read)
-        return any(read.views for read in reads)
+            self._on_found(read)
+        return any(read.views or read.commits for read in reads)
 
     def _read_soon(self, slice_: int, offset: int) -> None:
         log_ = self._logs[slice_]
@@ -191,22 +204,26 @@ class Tail:
 
         def on_done(done: asyncio.Future[_Read]) -> None:
             if not done.cancelled():
-                self._on_read(done.result())
+                self._on_found(done.result())
 
         future.add_done_callback(on_done)
 
     def _read(self, slice_: int, offset: int) -> _Read:
         """In the pool. Damage and a failing transform show what stands before them first."""
         views: list[CommitView] = []
+        commits: list[Commit] = []
         key = SliceKey(self.entity_type, slice_)
         try:
             for commit in self._journal.read(key, offset, self._read_bytes(slice_)):
                 if checksum_of(commit) != commit.checksum:
                     records_of(commit)  # raises the damage by name
-                views.append(self._view(commit))
+                if self._is_async:
+                    commits.append(commit)
+                else:
+                    views.append(cast("View", self._view)(commit))
         except Exception as error:  # noqa: BLE001 - the consumer that asked is told
-            return _Read(slice_, offset, views, error)
-        return _Read(slice_, offset, views, None)
+            return _Read(slice_, offset, views, error, commits)
+        return _Read(slice_, offset, views, None, commits)
 
     def _read_bytes(self, slice_: int) -> int:
         """So much that all slices' reads fit into the cache together: what is read for a consumer
@@ -214,6 +231,24 @@ class Tail:
         body = self._logs[slice_].body_bytes
         share = self._bytes_max / (2 * self.slices) * body / (body + COMMIT_BYTES)
         return int(min(max(share, READ_BYTES[0]), READ_BYTES[1]))
+
+    def _on_found(self, read: _Read) -> None:
+        if not read.commits:
+            self._on_read(read)
+            return
+        task = asyncio.create_task(self._show(read))
+        self._showing.add(task)
+        task.add_done_callback(self._showing.discard)
+
+    async def _show(self, read: _Read) -> None:
+        """What the transform makes of them, one after another."""
+        view, error = cast("AsyncView", self._view), read.error
+        try:
+            for commit in read.commits:
+                read.views.append(await view(commit))
+        except Exception as failed:  # noqa: BLE001 - the consumer that asked is told
+            error = failed
+        self._on_read(read._replace(error=error))
 
     def _on_read(self, read: _Read) -> None:
         self.reads += 1

@@ -1,10 +1,19 @@
 """What a stream shows of a commit: all of it as it is stored, or what its transform makes of each
-event. Pure."""
+event.
+
+Laws:
+- What is shown keeps the order, the ids and the tags of what is stored.
+- An event that cannot be decoded, shown or encoded, or whose type nobody mapped, is an error that
+  names it; nothing is left out but what a transform leaves out.
+- Asynchronous transforms run at most PARALLEL at a time; their order is that of the events.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections.abc import Container, Iterator, Sequence
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Protocol
 
 import msgpack
 
@@ -21,12 +30,33 @@ from thespian_dc.model.record import (
     shown_as,
 )
 from thespian_dc.model.settings import Stream
-from thespian_dc.model.stream_errors import TransformError
+from thespian_dc.model.stream_errors import TransformError, UnmappedEventError
+from thespian_dc.model.transformation import Function, How, Step, Transformation, functions_of
 from thespian_dc.projection.api import CommitView
 
-View = Callable[[Commit], CommitView]
+PARALLEL = 16
+"""Asynchronous transforms of one commit that run side by side."""
+TRANSFORM_S = 30.0
+"""An asynchronous transform that takes longer has failed."""
 _ARRAY32 = b"\xdd"
-_unpack = msgpack.unpackb
+_HEADER_BYTES = 5
+_AS_STORED = object()
+Event = tuple[int, Record, Envelope[Any]]
+"""Index in its commit, the stored record, the original event."""
+
+
+class View(Protocol):
+    """How a stream sees commits. wanted: indexes of records; None for all. From any thread."""
+
+    def __call__(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView: ...
+
+
+class AsyncView(Protocol):
+    """The same, on an event loop."""
+
+    async def __call__(
+        self, commit: Commit, wanted: Container[int] | None = None
+    ) -> CommitView: ...
 
 
 def entity_type_of(stream: Stream) -> str:
@@ -39,9 +69,9 @@ def entity_type_of(stream: Stream) -> str:
     return name
 
 
-def view_for(stream: Stream) -> View:
-    """How this stream sees commits. Raises SettingsError where a transform lacks what it decodes
-    with."""
+def view_for(stream: Stream) -> View | AsyncView:
+    """How this stream sees commits: asynchronous where one of its functions is. Raises
+    SettingsError where a transform lacks what it decodes with."""
     if stream.transform is None:
         return whole_commit
     if isinstance(stream.entity, str):
@@ -49,72 +79,156 @@ def view_for(stream: Stream) -> View:
             f"stream {stream.stream_id}: a transform needs the entity class, not its type's name, "
             "to decode the stored events"
         )
+    stored, public = stored_registry(stream.entity), Registry(stream.events)
+    transforming = Transforming(stream.stream_id, stream.transform, stored, public)
+    return transforming.view_async if is_async(stream) else transforming.view
+
+
+def is_async(stream: Stream) -> bool:
+    """Does this stream's transform need an event loop?"""
+    return any(map(iscoroutinefunction, functions_of(stream.transform)))
+
+
+def stored_registry(entity: type) -> Registry:
+    """Decodes all that an entity class stores as events and states."""
     events, states, upcasters = (
-        getattr(stream.entity, name, ()) for name in ("events", "states", "upcasters")
+        getattr(entity, name, ()) for name in ("events", "states", "upcasters")
     )
     types = dict.fromkeys([*events, *states])  # a durable state may have no change event
-    stored, public = Registry(types, upcasters=upcasters), Registry(stream.events)
-    return Transformed(stream.stream_id, stream.transform, stored, public).view
+    return Registry(types, upcasters=upcasters)
 
 
-def whole_commit(commit: Commit) -> CommitView:
+def whole_commit(commit: Commit, wanted: Container[int] | None = None) -> CommitView:
     """The stored bytes, undecoded."""
+    if wanted is None:
+        return CommitView(
+            commit.base_offset, commit.end_offset, commit.write_id, commit.time_us, commit.body
+        )
+    shown, start = [], _HEADER_BYTES
+    for index, (_, length, _) in enumerate(msgpack.unpackb(commit.heads)):
+        if index in wanted:
+            shown.append((index, commit.body[start : start + length]))
+        start += length
+    return view_of(commit, shown)
+
+
+def view_of(commit: Commit, shown: Sequence[tuple[int, bytes]]) -> CommitView:
+    """The commit with these (index, packed record), in order, and nothing else."""
+    whole = len(shown) == commit.count
     return CommitView(
-        commit.base_offset, commit.end_offset, commit.write_id, commit.time_us, commit.body
-    )
+        commit.base_offset, commit.end_offset, commit.write_id, commit.time_us,
+        body_of([packed for _, packed in shown]),
+        () if whole else tuple(index for index, _ in shown),
+    )  # fmt: skip
 
 
-class Transformed:
-    """Decodes each event, asks the transform, and packs what it returned under the same ids and
+def body_of(packed: Sequence[bytes]) -> bytes:
+    """Packed records as the body of a commit; empty for none."""
+    return b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed)) if packed else b""
+
+
+class Transforming:
+    """Decodes events, finds the step of each, and packs what it returned under the same ids and
     tags."""
 
     def __init__(
         self,
         stream_id: str,
-        transform: Callable[[Envelope[Any]], Any],
+        transform: Function | Transformation,
         stored: Registry,
         public: Registry,
     ) -> None:
-        self._stream_id, self._transform = stream_id, transform
-        self._stored, self._public = stored, public
+        self._stream_id, self._stored, self._public = stream_id, stored, public
+        self._steps: dict[type, Step] = {}
+        rest: Function | None
+        if isinstance(transform, Transformation):
+            self._steps, rest = {step.kind: step for step in transform.steps}, transform.rest
+        else:
+            rest = transform
+        self._rest = None if rest is None else Step(object, How.ENVELOPE, rest)
 
-    def view(self, commit: Commit) -> CommitView:
-        """What passes; TransformError names the event that could not be decoded, shown or
-        encoded."""
-        packed, kept = [], []
-        for index, record in enumerate(records_of(commit)):
-            if record.kind == CONTROL:
-                continue
-            shown = self._show(commit, commit.base_offset + index, record)
-            if shown is not None:
-                packed.append(shown)
-                kept.append(index)
-        body = b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed)) if packed else b""
-        whole = len(kept) == commit.count
-        return CommitView(
-            commit.base_offset, commit.end_offset, commit.write_id, commit.time_us, body,
-            () if whole else tuple(kept),
-        )  # fmt: skip
+    def view(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
+        """What passes; TransformError or UnmappedEventError names the event that does not."""
+        shown = []
+        for index, record, event in self._events(commit, wanted):
+            try:
+                packed = self._packed(record, event, self._answer(event))
+            except Exception as error:
+                raise self._named(event, error) from error
+            if packed is not None:
+                shown.append((index, packed))
+        return view_of(commit, shown)
 
-    def _show(self, commit: Commit, offset: int, record: Record) -> bytes | None:
+    async def view_async(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
+        """The same where functions are asynchronous."""
+        events = list(self._events(commit, wanted))
+        shown = []
+        for start in range(0, len(events), PARALLEL):
+            group = events[start : start + PARALLEL]
+            answers = await asyncio.gather(
+                *(self._awaited(event) for _, _, event in group), return_exceptions=True
+            )
+            for (index, record, event), answer in zip(group, answers, strict=True):
+                try:
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    packed = self._packed(record, event, answer)
+                except Exception as error:
+                    raise self._named(event, error) from error
+                if packed is not None:
+                    shown.append((index, packed))
+        return view_of(commit, shown)
+
+    def _events(self, commit: Commit, wanted: Container[int] | None) -> Iterator[Event]:
+        """All wanted but control records, decoded one by one."""
         key = commit.key
-        try:
+        for index, record in enumerate(records_of(commit)):
+            if record.kind == CONTROL or (wanted is not None and index not in wanted):
+                continue
             manifest, stored = shown_as(record.kind, record.manifest, record.payload, record.meta)
-            event = Envelope(
-                self._stored.decode(manifest, stored), key.entity_type, record.entity_id,
-                record.seq_nr, key.slice, offset, commit.time_us, list(record.tags), manifest,
+            event = Envelope[Any](
+                None, key.entity_type, record.entity_id, record.seq_nr, key.slice,
+                commit.base_offset + index, commit.time_us, list(record.tags), manifest,
                 record.meta,
             )  # fmt: skip
-            payload = self._transform(event)
-            if payload is None:
-                return None
-            manifest, encoded = self._public.encode(payload)
-        except Exception as error:
-            raise TransformError(
-                self._stream_id, record.entity_id, key.slice, offset,
-                f"{type(error).__name__}: {error}",
-            ) from error  # fmt: skip
+            try:
+                event.payload = self._stored.decode(manifest, stored)
+            except Exception as error:
+                raise self._named(event, error) from error
+            yield index, record, event
+
+    def _answer(self, event: Envelope[Any]) -> Any:
+        """What the event's step returns: a payload, None, _AS_STORED, or something to await."""
+        step = self._steps.get(type(event.payload), self._rest)
+        if step is None:
+            raise UnmappedEventError(
+                self._stream_id, event.manifest, event.entity_id, event.slice, event.offset
+            )
+        if step.function is None:
+            return _AS_STORED if step.how is How.IDENTITY else None
+        return step.function(event.payload if step.how is How.PAYLOAD else event)
+
+    async def _awaited(self, event: Envelope[Any]) -> Any:
+        answer = self._answer(event)
+        if isawaitable(answer):
+            async with asyncio.timeout(TRANSFORM_S):
+                answer = await answer
+        return answer
+
+    def _packed(self, record: Record, event: Envelope[Any], answer: Any) -> bytes | None:
+        if answer is None:
+            return None
+        if answer is _AS_STORED:
+            manifest, encoded = shown_as(record.kind, record.manifest, record.payload, record.meta)
+        else:
+            manifest, encoded = self._public.encode(answer)
         # Command ids, replies and unshown change events stay at home.
         meta = {name: it for name, it in (record.meta or {}).items() if name != CHANGE_META}
         shown = record._replace(manifest=manifest, payload=encoded, meta=meta or None)
         return pack_record(shown._replace(command_id="", reply=None))
+
+    def _named(self, event: Envelope[Any], error: Exception) -> Exception:
+        if isinstance(error, UnmappedEventError):
+            return error
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        return TransformError(self._stream_id, event.entity_id, event.slice, event.offset, cause)

@@ -34,7 +34,8 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,
         stream_errors.PeerUnavailableError, stream_errors.ProtocolVersionError,
         stream_errors.SliceOutOfRangeError, stream_errors.TransformError,
-        stream_errors.UnknownStreamError, stream_errors.WrongFirstMessageError,
+        stream_errors.UnknownStreamError, stream_errors.UnmappedEventError,
+        stream_errors.WrongFirstMessageError,
     )
 }  # fmt: skip
 
