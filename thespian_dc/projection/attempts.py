@@ -1,0 +1,32 @@
+"""The contract of what tells, after a process died, which event it was handling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+
+class Attempt(NamedTuple):
+    """A slice as a new run finds it. unclean: its last run did not end, it vanished.
+
+    crashes: how often a process vanished for sure while it had the event at `offset`.
+    """
+
+    unclean: bool
+    offset: int
+    crashes: int
+
+
+class AttemptStore(Protocol):
+    """Marks of runs and tries, per (projection, slice). Each write is a transaction of its own."""
+
+    def began(self, projection: str, epochs: Mapping[int, int]) -> Mapping[int, Attempt]:
+        """Note that a run has these slices under these epochs, and return how the last one left
+        them. A slice that never had a run is not in the answer."""
+
+    def trying(self, projection: str, slice_: int, offset: int, tries: int) -> None:
+        """Durable before the event at `offset` is handed over, for the tries-th time."""
+
+    def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
+        """The run ended by itself; slices that another run has meanwhile are left alone. forget:
+        the tries too, since somebody stopped it on purpose."""

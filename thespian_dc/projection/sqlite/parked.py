@@ -1,0 +1,237 @@
+"""Parked events, what is wished of them, and the marks of tries, in a consumer's SQLite database.
+
+What a projection has parked in all stands in a row of its own: counting 10,000 rows at each would
+make parking slow where much is parked. Wishes come from any process, in short transactions of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from thespian_dc.model.handler_errors import ParkedFullError, UnknownParkedError
+from thespian_dc.projection.attempts import Attempt
+from thespian_dc.projection.parking import ParkedEntity, ParkedEvent, ParkedMost, ParkedWish
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+
+_SCHEMA = """
+create table if not exists thespian_dc_parked(
+    projection text not null, entity_id text not null, seq_nr integer not null,
+    slice integer not null, offset integer not null, time_us integer not null,
+    record blob not null, cause text not null, attempts integer not null,
+    parked_us integer not null, primary key (projection, entity_id, seq_nr)) without rowid;
+create table if not exists thespian_dc_parked_total(
+    projection text primary key, events integer not null, size_bytes integer not null)
+    without rowid;
+create table if not exists thespian_dc_parked_wishes(
+    projection text not null, entity_id text not null, slice integer not null,
+    seq_nr integer not null, what text not null, primary key (projection, entity_id))
+    without rowid;
+"""
+_ATTEMPTS = """
+create table if not exists thespian_dc_attempts(
+    projection text not null, slice integer not null, run integer not null,
+    offset integer not null, tries integer not null, primary key (projection, slice))
+    without rowid
+"""  # run: the epoch of the run that has the slice; 0 after one that ended by itself
+_EVENT = (
+    "slice, offset, entity_id, seq_nr, time_us, record, cause, attempts, parked_us "
+    "from thespian_dc_parked where projection = ? and entity_id = ?"
+)
+_TOTAL = (
+    "insert into thespian_dc_parked_total values (?, ?, ?) on conflict (projection) do update "
+    "set events = events + excluded.events, size_bytes = size_bytes + excluded.size_bytes "
+    "returning events, size_bytes"
+)
+_ENTITIES = """
+select p.entity_id, f.slice, f.seq_nr, f.cause, f.attempts, f.parked_us, p.events, p.size_bytes,
+       coalesce(w.what, '')
+from (select entity_id, min(seq_nr) as seq_nr, count(*) as events,
+             sum(length(record)) as size_bytes
+      from thespian_dc_parked where projection = ?1 and entity_id > ?2
+      group by entity_id order by entity_id limit ?3) p
+join thespian_dc_parked f
+     on f.projection = ?1 and f.entity_id = p.entity_id and f.seq_nr = p.seq_nr
+left join thespian_dc_parked_wishes w on w.projection = ?1 and w.entity_id = p.entity_id
+order by p.entity_id
+"""
+
+
+class SqliteParked:
+    """Implements projection.parking.ParkedStore over the database's one connection."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database, self._execute = database, database.execute
+        with database.named():
+            database.run_script(_SCHEMA)
+
+    # --- a run ---
+
+    def held(self, projection: str, slices: Sequence[int]) -> dict[str, int]:
+        """See ParkedStore."""
+        rows = self._select(
+            "select entity_id, slice, count(*) from thespian_dc_parked where projection = ? "
+            "group by entity_id",
+            projection,
+        )
+        mine = set(slices)
+        return {entity_id: count for entity_id, slice_, count in rows if slice_ in mine}
+
+    def park(self, projection: str, event: ParkedEvent, most: ParkedMost) -> None:
+        """See ParkedStore."""
+        size = len(event.record)
+        with self._in_transaction():
+            events, size_bytes = self._execute(_TOTAL, (projection, 1, size)).fetchone()
+            for what, found, limit in zip(
+                ("events", "bytes"), (events, size_bytes), most, strict=True
+            ):
+                if found > limit:
+                    self._execute(_TOTAL, (projection, -1, -size)).fetchone()
+                    where = (event.entity_id, event.seq_nr)
+                    raise ParkedFullError(projection, what, limit, *where)
+            self._execute(
+                "insert into thespian_dc_parked (projection, slice, offset, entity_id, seq_nr, "
+                "time_us, record, cause, attempts, parked_us) values (?,?,?,?,?,?,?,?,?,?)",
+                (projection, *event),
+            )
+
+    def first(self, projection: str, slice_: int, entity_id: str) -> ParkedEvent | None:
+        """See ParkedStore."""
+        found = self.events(projection, entity_id, limit=1)
+        return found[0] if found else None
+
+    def tried(self, projection: str, event: ParkedEvent) -> None:
+        """See ParkedStore."""
+        with self._in_transaction():
+            self._execute(
+                "update thespian_dc_parked set cause = ?, attempts = ? "
+                "where projection = ? and entity_id = ? and seq_nr = ?",
+                (event.cause, event.attempts, projection, event.entity_id, event.seq_nr),
+            )
+
+    def remove(self, projection: str, event: ParkedEvent) -> None:
+        """See ParkedStore."""
+        with self._in_transaction():
+            self._execute(
+                "delete from thespian_dc_parked "
+                "where projection = ? and entity_id = ? and seq_nr = ?",
+                (projection, event.entity_id, event.seq_nr),
+            )
+            self._execute(_TOTAL, (projection, -1, -len(event.record))).fetchone()
+
+    # --- any process ---
+
+    def entities(self, projection: str, after: str = "", limit: int = 100) -> list[ParkedEntity]:
+        """See ParkedStore."""
+        return [ParkedEntity(*row) for row in self._select(_ENTITIES, projection, after, limit)]
+
+    def events(
+        self, projection: str, entity_id: str, after_seq_nr: int = 0, limit: int = 100
+    ) -> list[ParkedEvent]:
+        """See ParkedStore."""
+        sql = f"select {_EVENT} and seq_nr > ? order by seq_nr limit ?"
+        rows = self._select(sql, projection, entity_id, after_seq_nr, limit)
+        return [ParkedEvent(*row) for row in rows]
+
+    def wish(self, projection: str, what: str, entity_id: str, seq_nr: int | None = None) -> None:
+        """See ParkedStore."""
+        with _alone(self._database):
+            first = self.first(projection, 0, entity_id)
+            if first is None or seq_nr not in (None, first.seq_nr):
+                found = f"its first one is {first.seq_nr}" if first else "nothing of it is parked"
+                raise UnknownParkedError(projection, entity_id, seq_nr or 0, found)
+            with self._database.named():
+                self._execute(
+                    "insert or replace into thespian_dc_parked_wishes values (?, ?, ?, ?, ?)",
+                    (projection, entity_id, first.slice, first.seq_nr, what),
+                )
+
+    def wishes(self, projection: str, slices: Sequence[int]) -> list[ParkedWish]:
+        """See ParkedStore."""
+        rows = self._select(
+            "select entity_id, slice, seq_nr, what from thespian_dc_parked_wishes "
+            "where projection = ?",
+            projection,
+        )
+        mine = set(slices)
+        return [wish for row in rows if (wish := ParkedWish(*row)).slice in mine]
+
+    def fulfilled(self, projection: str, wish: ParkedWish) -> None:
+        """See ParkedStore."""
+        with self._in_transaction():
+            self._execute(
+                "delete from thespian_dc_parked_wishes "
+                "where projection = ? and entity_id = ? and slice = ? and seq_nr = ? and what = ?",
+                (projection, *wish),
+            )
+
+    @contextmanager
+    def _in_transaction(self) -> Iterator[None]:
+        self._database.lock()
+        with self._database.named():
+            yield
+
+    def _select(self, sql: str, *parameters: Any) -> list[Any]:
+        with self._database.named():
+            rows: list[Any] = self._execute(sql, parameters).fetchall()
+            return rows
+
+
+class SqliteAttempts:
+    """Implements projection.attempts.AttemptStore."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database, self._execute = database, database.execute
+        with database.named():
+            self._execute(_ATTEMPTS)
+
+    def began(self, projection: str, epochs: Mapping[int, int]) -> Mapping[int, Attempt]:
+        """See AttemptStore."""
+        with _alone(self._database), self._database.named():
+            rows = self._execute(
+                "select slice, run, offset, tries from thespian_dc_attempts where projection = ?",
+                (projection,),
+            ).fetchall()
+            self._database.executemany(
+                "insert into thespian_dc_attempts values (?, ?, ?, 0, 0) "
+                "on conflict (projection, slice) do update set run = excluded.run",
+                [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
+            )
+        return {
+            slice_: Attempt(bool(run), offset, tries)
+            for slice_, run, offset, tries in rows
+            if slice_ in epochs
+        }
+
+    def trying(self, projection: str, slice_: int, offset: int, tries: int) -> None:
+        """See AttemptStore."""
+        with self._database.named():
+            self._execute(
+                "update thespian_dc_attempts set offset = ?, tries = ? "
+                "where projection = ? and slice = ?",
+                (offset, tries, projection, slice_),
+            )
+
+    def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
+        """See AttemptStore."""
+        tries = ", tries = 0" if forget else ""
+        with _alone(self._database), self._database.named():
+            self._database.executemany(
+                f"update thespian_dc_attempts set run = 0{tries} "
+                "where projection = ? and slice = ? and run = ?",
+                [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
+            )
+
+
+@contextmanager
+def _alone(database: SqliteDatabase) -> Iterator[None]:
+    """A transaction of its own, that nobody else writes in between."""
+    database.begin()
+    try:
+        yield
+        database.commit()
+    except BaseException:
+        database.rollback()
+        raise
