@@ -49,10 +49,12 @@ from thespian_dc.slices.allocation import Assigned
 log = logging.getLogger(__name__)
 
 ACK_WITHIN_US = 20_000
-GC_THRESHOLDS = (50_000, 20, 50)
-"""A command makes some 15 objects that live until its commit is durable, and hardly a cycle: with
-Python's defaults (700, 10, 10) looking for cycles among them took a quarter of this process's time,
-with these a twentieth. What a cycle keeps meanwhile is bounded: 50,000 small objects."""
+GC_THRESHOLDS = (400_000, 5, 20)
+"""A command makes some 13 objects that live until its commit is durable, and hardly a cycle: each
+look for cycles among the young walks all that are in flight. With Python's defaults (700, 10, 10)
+that took a quarter of this process's time, with 50,000 still 3 us a command. 400,000 is above what
+20,000 commands in flight hold; what cycles keep meanwhile is bounded by it: some 50 MiB of small
+objects."""
 FORWARD_TIMEOUT_S = 60.0
 SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0

@@ -41,6 +41,7 @@ class Residents:
     def remove(self, instance: Instance) -> None:
         """Out of memory. Whoever still holds the instance sees that it is GONE."""
         instance.phase = Phase.GONE
+        instance.actor = None  # it names the instance in turn: a cycle would keep both for long
         del instance.slice.type.entities[instance.entity_id]
         del self._order[instance]
 
