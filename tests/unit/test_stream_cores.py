@@ -22,7 +22,12 @@ from thespian_dc.model.stream_errors import (
 from thespian_dc.projection.api import CommitView, SourceBatch
 from thespian_dc.stream.batches import cost_of, events_of, read_batch, write_batch
 from thespian_dc.stream.consumer_core import WINDOW, ConsumerCore, Reconnect
-from thespian_dc.stream.producer_core import BATCH_EVENTS_MAX, ProducerCore, check_start
+from thespian_dc.stream.producer_core import (
+    BATCH_EVENTS_MAX,
+    HELD_US,
+    ProducerCore,
+    check_start,
+)
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import (
     PROTOCOL,
@@ -149,10 +154,10 @@ def test_batches_are_full_but_not_overfull() -> None:
     """Batching is the lever of throughput; what is too much for one batch begins the next."""
     core = ProducerCore(start(), 1, "peer", 0)
     there = commits(*[(300, 1000)] * 10)
-    batch = core.form(0, there, 3000)
+    batch = core.form(0, there, 3000, 0)
     assert batch is not None
     assert batch.next_offset == 900 <= BATCH_EVENTS_MAX
-    following = core.form(0, there[3:], 3000)
+    following = core.form(0, there[3:], 3000, 0)
     assert following is not None
     assert following.base_offset == 900
 
@@ -161,10 +166,10 @@ def test_one_commit_passes_with_nothing_outstanding_whatever_its_size() -> None:
     """A window smaller than one commit must not stop a stream for ever."""
     core = ProducerCore(start(Credit(10, 1)), 1, "peer", 0)
     large = commits((500, 9000), (500, 9000))
-    assert core.form(0, large, 1000) is not None
-    assert core.form(0, large[1:], 1000) is None
+    assert core.form(0, large, 1000, 0) is not None
+    assert core.form(0, large[1:], 1000, 0) is None
     core.on_message(Credit(9000, 500), 1)
-    second = core.form(0, large[1:], 1000)
+    second = core.form(0, large[1:], 1000, 0)
     assert second is not None
     assert second.base_offset == 500
 
@@ -172,11 +177,16 @@ def test_one_commit_passes_with_nothing_outstanding_whatever_its_size() -> None:
 def test_what_did_not_pass_costs_nothing() -> None:
     """Filtered-out traffic moves positions along without any credit."""
     core = ProducerCore(start(Credit(0, 0)), 2, "peer", 0)
-    assert core.form(0, commits((5, 10)), 5) is not None  # now something is outstanding
-    assert core.form(0, commits((5, 10), base=5), 10) is None
+    assert core.form(0, commits((5, 10)), 5, 0) is not None  # now something is outstanding
+    assert core.form(0, commits((5, 10), base=5), 10, 0) is None
     nothing = [CommitView(0, 9, b"w", 0, b"")]
-    passed = core.form(1, nothing, 9)
-    assert passed is not None
+    assert core.form(1, nothing, 9, 0) is None
+    assert core.offset(1) == 9
+    assert core.held_long(HELD_US - 1) is None
+    assert core.wakeup_us() == HELD_US
+    assert core.held_long(HELD_US) == 1
+    passed = core.let_go(1, 9)
+    assert (passed.base_offset, passed.next_offset) == (0, 9)
     assert cost_of(passed) == (0, 0)
 
 
@@ -187,7 +197,7 @@ def test_slices_take_turns() -> None:
     for _ in range(6):
         slice_ = core.turns()[0]
         order.append(slice_)
-        core.form(slice_, commits((1, 1), base=core.offsets[slice_]), 9)
+        core.form(slice_, commits((1, 1), base=core.offset(slice_)), 9, 0)
     assert order == [0, 1, 2, 0, 1, 2]
     core.on_nothing(0)
     assert core.turns() == [1, 2]
@@ -198,13 +208,13 @@ def test_slices_take_turns() -> None:
 def test_no_slice_takes_the_credit_another_waits_for() -> None:
     """A large commit would never get through beside a stream of small ones."""
     core = ProducerCore(start(Credit(1000, 100)), 2, "peer", 0)
-    assert core.form(1, commits((1, 600)), 1) is not None
+    assert core.form(1, commits((1, 600)), 1, 0) is not None
     large, small = commits((1, 900)), commits((1, 10), base=1)
-    assert core.form(0, large, 1) is None
-    assert core.form(1, small, 2) is None
+    assert core.form(0, large, 1, 0) is None
+    assert core.form(1, small, 2, 0) is None
     core.on_message(Credit(600, 1), 0)
-    assert core.form(0, large, 1) is not None
-    assert core.form(1, small, 2) is not None
+    assert core.form(0, large, 1, 0) is not None
+    assert core.form(1, small, 2, 0) is not None
 
 
 def test_beats_and_silence() -> None:
@@ -306,8 +316,8 @@ def test_joined_ends_deliver_everything_within_the_window(seed: int) -> None:
         turns = giver.turns()
         if turns and rng.random() < 0.7:
             slice_ = turns[0] if rng.random() < 0.8 else turns[-1]
-            rest = [c for c in logs[slice_] if c.end_offset > giver.offsets[slice_]]
-            batch = giver.form(slice_, rest, done[slice_]) if rest else giver.on_nothing(slice_)
+            rest = [c for c in logs[slice_] if c.end_offset > giver.offset(slice_)]
+            batch = giver.form(slice_, rest, done[slice_], 0) if rest else giver.on_nothing(slice_)
             if batch is not None:
                 assert taker.on_batch(batch, 0) is batch
                 unhandled.append(cost_of(batch))

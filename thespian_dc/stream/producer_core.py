@@ -1,10 +1,14 @@
 """A producer's end of one call: what to send next, how much, and when the consumer is gone. Pure.
 
-in: Start, Credit and Beat of the consumer, commits that are there, time    out: batches, beats, or
-an error Laws:
+in: Start, Credit, filters and Beat of the consumer, commits that are there, time    out: batches,
+answers to filters, beats, or an error
+
+Laws:
 - A slice's batches are contiguous: each begins where the one before ended.
 - Nothing is sent beyond the credit, but with nothing outstanding one commit may always be, and
-  commits of which nothing passed need none.
+  commits of which nothing passes need none. These are joined, and wait a little for one of which
+  something does.
+- A batch is evaluated under one filter; a new one counts from the batch that is formed next.
 - Slices take turns: one that has much does not hold up another; while one waits for credit, no
   other takes it away.
 """
@@ -14,19 +18,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
 from thespian_dc.model.position import START
 from thespian_dc.model.stream_errors import (
+    MalformedMessageError,
     PeerSilentError,
     ProtocolVersionError,
     SliceOutOfRangeError,
     WrongFirstMessageError,
 )
+from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import CommitView, SourceBatch
 from thespian_dc.stream.batches import events_of
-from thespian_dc.wire.conversion import PROTOCOL, Beat, Credit, FromConsumer, Start
+from thespian_dc.stream.selecting import FactsCache, Selector, append_empty
+from thespian_dc.wire.conversion import (
+    PROTOCOL,
+    Beat,
+    Credit,
+    FilterInForce,
+    FromConsumer,
+    Start,
+)
 
 BATCH_BYTES_MAX = 256 << 10
 BATCH_EVENTS_MAX = 1000
+HELD_US = 200_000
+HELD_EVENTS_MAX = 100_000
+"""How long, and of how many events, a position is held back where nothing passes."""
 HEARTBEAT_MS = (100, 2_000, 60_000)
 """Least, default (where a consumer names none) and greatest interval."""
 SILENT_INTERVALS = 3
@@ -42,37 +60,79 @@ def check_start(message: FromConsumer | None) -> Start:
     return message
 
 
+class _Turn:
+    """A slice of the call: what was sent of it, and what was looked through behind that."""
+
+    __slots__ = ("base", "held", "since_us")
+
+    def __init__(self, base: int) -> None:
+        self.base = base  # the next batch begins here
+        self.held: CommitView | None = None  # from there on nothing passes; not sent yet
+        self.since_us = 0  # when that began
+
+    @property
+    def offset(self) -> int:
+        return self.held.end_offset if self.held is not None else self.base
+
+
 class ProducerCore:
     """One call. slices: the entity type's count; raises SliceOutOfRangeError for positions beyond
-    it."""
+    it, and what a filter that cannot be evaluated raises. facts: shared by the stream's calls.
+    topic_prefix: of the tags that are topics."""
 
-    def __init__(self, start: Start, slices: int, peer: str, now_us: int) -> None:
+    def __init__(
+        self,
+        start: Start,
+        slices: int,
+        peer: str,
+        now_us: int,
+        facts: FactsCache | None = None,
+        topic_prefix: str = PREFIX,
+    ) -> None:
         for slice_ in start.positions:
             if slice_ >= slices:
                 raise SliceOutOfRangeError(start.stream_id, slice_, slices)
         wanted = start.positions or dict.fromkeys(range(slices), START)
-        self.offsets = {slice_: at.offset for slice_, at in wanted.items()}
-        """The next offset to send, by slice."""
+        self._slices = {slice_: _Turn(at.offset) for slice_, at in wanted.items()}
         least, default, greatest = HEARTBEAT_MS
         self.heartbeat_ms = min(max(start.heartbeat_ms or default, least), greatest)
         self._peer = peer
+        self._facts, self._topic_prefix = facts or FactsCache(), topic_prefix
+        self._selector = self._selector_of(start.filter)
+        self._answer_due = start.filter != UNFILTERED
         self._initial, self._granted, self._sent = start.credit, start.credit, Credit(0, 0)
         # Slices that may have something to send, in the order of their turns.
-        self._turns = deque(self.offsets)  # bounded by the slice count
+        self._turns = deque(self._slices)  # bounded by the slice count
         self._waiting: set[int] = set()
         self._first_in_line: int | None = None  # the slice that waits for credit
         self._heard_us = self._sent_us = now_us
 
+    def _selector_of(self, wanted: VersionedFilter) -> Selector:
+        return Selector(wanted, self._facts, self._topic_prefix)
+
     # --- what comes ---
 
     def on_message(self, message: FromConsumer, now_us: int) -> None:
-        """Credit or Beat; a second Start is WrongFirstMessageError."""
+        """Credit, Beat or a filter; a second Start is WrongFirstMessageError."""
         self._heard_us = now_us
         if isinstance(message, Credit):
             granted = self._granted
             self._granted = Credit(granted.bytes + message.bytes, granted.events + message.events)
+        elif isinstance(message, VersionedFilter):
+            self._change_filter(message)
         elif not isinstance(message, Beat):
             raise WrongFirstMessageError("a second Start")
+
+    def _change_filter(self, wanted: VersionedFilter) -> None:
+        if wanted.version < self._selector.version:
+            reason = f"version {wanted.version} came after {self._selector.version}"
+            raise MalformedMessageError("a Filter", reason)
+        self._selector = self._selector_of(wanted)
+        self._answer_due = True
+        for slice_, turn in self._slices.items():
+            if turn.held is not None:  # looked through under the old one, and not sent
+                turn.held = None
+                self.on_ready(slice_)
 
     def on_ready(self, slice_: int) -> None:
         """There may be something at the slice's offset now."""
@@ -80,11 +140,28 @@ class ProducerCore:
             self._waiting.discard(slice_)
             self._turns.append(slice_)
 
+    def look_again(self) -> None:
+        """What stands at the offsets may be seen otherwise now."""
+        for slice_ in list(self._waiting):
+            self.on_ready(slice_)
+
     # --- what goes ---
 
+    def take_answer(self) -> FilterInForce | None:
+        """What is to be sent before the next batch, where a filter came. Of several that came
+        meanwhile only the last was ever in force."""
+        if not self._answer_due:
+            return None
+        self._answer_due = False
+        starts = {slice_: turn.base for slice_, turn in self._slices.items()}
+        return FilterInForce(self._selector.version, starts)
+
+    def offset(self, slice_: int) -> int:
+        """Where to read on in the slice."""
+        return self._slices[slice_].offset
+
     def turns(self) -> list[int]:
-        """The slices to look at, in order: read at `offsets[slice]`, then `form` or
-        `on_nothing`."""
+        """The slices to look at, in order: read at `offset(slice)`, then `form` or `on_nothing`."""
         return list(self._turns)
 
     def on_nothing(self, slice_: int) -> None:
@@ -92,32 +169,78 @@ class ProducerCore:
         self._turns.remove(slice_)
         self._waiting.add(slice_)
 
-    def form(self, slice_: int, commits: Sequence[CommitView], head: int) -> SourceBatch | None:
-        """The next batch of the slice from what is there, or None until there is more credit."""
-        base = self.offsets[slice_]
-        taken: list[CommitView] = []
-        size = events = 0
+    def form(
+        self, slice_: int, commits: Sequence[CommitView], head: int, now_us: int
+    ) -> SourceBatch | None:
+        """The next batch of the slice from what is there.
+
+        None where nothing of it passes, which is held for the batch that follows (the offset has
+        moved on), or where more credit is needed.
+        """
+        turn = self._slices[slice_]
+        taken, size, events = [turn.held] if turn.held else [], 0, 0
         behind = self._first_in_line not in {None, slice_}
-        for commit in commits:
-            if behind and commit.body:
-                break
-            more = events_of(commit, base)
+        blocked = False
+        for stored in commits:
+            commit = self._selector.select(slice_, stored)
+            more = events_of(commit, turn.base)
+            if not more:
+                commit = commit._replace(body=b"", kept=()) if commit.body else commit
+                append_empty(taken, commit)
+                continue
+            alone = not events
             cost = Credit(size + len(commit.body), events + more)
             full = cost.bytes > BATCH_BYTES_MAX or cost.events > BATCH_EVENTS_MAX
-            if (taken and full) or not self._may_send(cost, alone=not taken):
+            blocked = behind or not self._may_send(cost, alone)
+            if blocked or (full and not alone):
                 break
             taken.append(commit)
             size, events = cost
-        if not taken:
-            self._first_in_line = self._first_in_line if behind else slice_
-            return None
         if not behind:
-            self._first_in_line = None
-        self._sent = Credit(self._sent.bytes + size, self._sent.events + events)
-        self.offsets[slice_] = end = taken[-1].end_offset
+            self._first_in_line = slice_ if blocked and not events else None
+        if not events:
+            return self._hold(slice_, taken, head, now_us)
+        return self._batch(slice_, taken, head, Credit(size, events))
+
+    def _hold(
+        self, slice_: int, taken: list[CommitView], head: int, now_us: int
+    ) -> SourceBatch | None:
+        """Nothing passes: a position is enough, and a few of them a second."""
+        turn = self._slices[slice_]
+        if not taken or taken[0] is turn.held:
+            return None
+        turn.since_us = now_us if turn.held is None else turn.since_us
+        turn.held = taken[0]
         self._turns.remove(slice_)
         self._turns.append(slice_)
-        return SourceBatch(slice_, base, end, max(head, end), taken)
+        if turn.offset - turn.base < HELD_EVENTS_MAX:
+            return None
+        return self._batch(slice_, taken, head, Credit(0, 0))
+
+    def held_long(self, now_us: int) -> int | None:
+        """A slice whose position is to be sent though nothing of it passes: call `let_go`."""
+        for slice_, turn in self._slices.items():
+            if turn.held is not None and now_us - turn.since_us >= HELD_US:
+                return slice_
+        return None
+
+    def let_go(self, slice_: int, head: int) -> SourceBatch:
+        """The batch of what is held of a slice."""
+        held = self._slices[slice_].held
+        assert held is not None
+        return self._batch(slice_, [held], head, Credit(0, 0))
+
+    def _batch(self, slice_: int, taken: list[CommitView], head: int, cost: Credit) -> SourceBatch:
+        turn, end = self._slices[slice_], taken[-1].end_offset
+        batch = SourceBatch(
+            slice_, turn.base, end, max(head, end), taken, self._selector.version
+        )  # fmt: skip
+        self._sent = Credit(self._sent.bytes + cost.bytes, self._sent.events + cost.events)
+        turn.base, turn.held = end, None
+        if slice_ in self._turns:
+            self._turns.remove(slice_)
+            self._turns.append(slice_)
+        return batch
 
     def _may_send(self, cost: Credit, alone: bool = True) -> bool:
         """Does this fit? alone: the commit is the first of its batch, which the law lets
@@ -150,6 +273,7 @@ class ProducerCore:
         return now_us - self._sent_us >= self.heartbeat_ms * 1000
 
     def wakeup_us(self) -> int:
-        """When to ask `beat_due` again."""
+        """When to ask `beat_due` and `held_long` again."""
         silent_us = self._heard_us + (SILENT_INTERVALS * self.heartbeat_ms + 1) * 1000
-        return min(self._sent_us + self.heartbeat_ms * 1000, silent_us)
+        held = (turn.since_us + HELD_US for turn in self._slices.values() if turn.held is not None)
+        return min(self._sent_us + self.heartbeat_ms * 1000, silent_us, *held)

@@ -5,38 +5,32 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc.aio
 
-from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import START
 from thespian_dc.model.stream_errors import UnknownStreamError, WrongFirstMessageError
+from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import write_batch
+from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_start
-from thespian_dc.stream.tail import Tail
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Start,
     Started,
     read_from_consumer,
     write_beat,
+    write_filter_in_force,
     write_started,
 )
 
 FIRST_MESSAGE_S = 10.0
 """How long a call may stay open without its Start."""
-
-
-class OpenStream(NamedTuple):
-    """A stream as the server serves it."""
-
-    stream_id: str
-    journal: Journal
-    tail: Tail
 
 
 class PullCall:
@@ -52,11 +46,11 @@ class PullCall:
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
         start = check_start(await self._first())
-        stream = self._streams.get(start.stream_id)
-        if stream is None:
-            raise UnknownStreamError(start.stream_id)
+        stream = stream_of(self._streams, start.stream_id)
         tail = stream.tail
-        self._core = ProducerCore(start, tail.slices, self._context.peer(), now_us())
+        self._core = ProducerCore(
+            start, tail.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
+        )
         loop = asyncio.get_running_loop()
         heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
         for slice_, head in heads.items():
@@ -67,16 +61,24 @@ class PullCall:
         )  # fmt: skip
         await self._context.write(write_started(started))
         reader = asyncio.create_task(self._read())
+        stream.calls.add(self)
         try:
-            await self._serve(tail)
+            stream.check()  # while the journal was asked it may have been closed
+            await self._serve(stream)
         finally:
-            tail.forget(self)
+            stream.calls.discard(self)
+            stream.tail.forget(self)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
     def end(self, error: Exception) -> None:
         """End the call with this error at its next turn."""
         self._error = error
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """The stream shows something else now."""
+        self._core.look_again()
         self._wake.set()
 
     # --- the tail's waiter ---
@@ -110,7 +112,7 @@ class PullCall:
 
     # --- writing ---
 
-    async def _serve(self, tail: Tail) -> None:
+    async def _serve(self, stream: OpenStream) -> None:
         core, write = self._core, self._context.write
         while True:
             if self._error is not None:  # first: the reader sets both
@@ -118,30 +120,45 @@ class PullCall:
             if self._ended:
                 return
             self._wake.clear()
-            sent = await self._send_one(tail)
+            answer = core.take_answer()
+            if answer is not None:
+                await write(write_filter_in_force(answer))
+                core.on_sent(now_us())
+            progress = await self._send_one(stream)
             now = now_us()
             if core.beat_due(now):
                 await write(write_beat(time.time_ns() // 1000))
                 core.on_sent(now)
-            if not sent:
+            if not progress:
                 await self._sleep((core.wakeup_us() - now) / 1e6)
 
-    async def _send_one(self, tail: Tail) -> bool:
-        """Send the next batch that is here; False when there is none, or no credit for it."""
-        core = self._core
+    async def _send_one(self, stream: OpenStream) -> bool:
+        """Send the next batch that is here, or look through what nothing passes of; False when
+        there is neither, or no credit for it."""
+        core, now = self._core, now_us()
+        slice_ = core.held_long(now)
+        if slice_ is not None:
+            await self._send(core.let_go(slice_, stream.tail.head(slice_)))
+            return True
         for slice_ in core.turns():
-            offset = core.offsets[slice_]
+            tail, offset = stream.tail, core.offset(slice_)
             commits = tail.take(slice_, offset, BATCH_BYTES_MAX)
             if not commits:
                 core.on_nothing(slice_)
                 tail.want(slice_, offset, self)
                 continue
-            batch = core.form(slice_, commits, tail.head(slice_))
+            batch = core.form(slice_, commits, tail.head(slice_), now)
             if batch is not None:
-                await self._context.write(write_batch(batch))
-                core.on_sent(now_us())
+                await self._send(batch)
+                return True
+            if core.offset(slice_) > offset:
+                await asyncio.sleep(0)  # others have their turn on the loop
                 return True
         return False
+
+    async def _send(self, batch: SourceBatch) -> None:
+        await self._context.write(write_batch(batch))
+        self._core.on_sent(now_us())
 
     async def _sleep(self, longest_s: float) -> None:
         try:
@@ -149,6 +166,15 @@ class PullCall:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def stream_of(streams: Mapping[str, OpenStream], stream_id: str) -> OpenStream:
+    """UnknownStreamError, or what keeps the stream from being shown."""
+    stream = streams.get(stream_id)
+    if stream is None:
+        raise UnknownStreamError(stream_id)
+    stream.check()
+    return stream
 
 
 def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:

@@ -21,11 +21,13 @@ from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
+from thespian_dc.model.topics import PREFIX
 from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.protocol import StartProducer
-from thespian_dc.stream.pull import OpenStream, PullCall
+from thespian_dc.stream.pull import PullCall
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.tls import server_credentials
 from thespian_dc.stream.transform import entity_type_of, view_for, whole_commit
@@ -140,7 +142,9 @@ class StreamServer:
             shared = (name, "" if view is whole_commit else stream.stream_id)
             if shared not in tails:
                 tails[shared] = Tail(journal, name, counts[name], self._pool, view)
-            self._streams[stream.stream_id] = OpenStream(stream.stream_id, journal, tails[shared])
+            self._streams[stream.stream_id] = OpenStream(
+                stream.stream_id, journal, tails[shared], PREFIX
+            )
         self._following = [asyncio.create_task(tail.follow()) for tail in tails.values()]
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
         pull: dict[str, Any] = {"Pull": grpc.stream_stream_rpc_method_handler(self._pull)}
