@@ -86,6 +86,13 @@ class StateNotChecked(MemoryJournal):
         return StateRow(*row[2:-1]) if row else None
 
 
+class StatesOfAllSlices(MemoryJournal):
+    def states(self, key: SliceKey, after: str = "", limit: int = 1000) -> list[StateRow]:
+        every = {name: at for at, name in self._storage.states if name > after}
+        rows = [self.read_state(every[name], name) for name in sorted(every)]
+        return [row for row in rows if row is not None][:limit]
+
+
 class SeenEpochIgnored(MemoryJournal):
     def claim(
         self, key: SliceKey, member_id: str, token: bytes, seen_epoch: int | None = None
@@ -157,6 +164,7 @@ CAUGHT = {
     TailNotRead: "test_an_entity_is_read_complete_wherever_the_index_mark_is",
     LateStateWins: "test_a_late_older_state_never_wins",
     StateNotChecked: "test_a_damaged_state_is_absent_and_named_by_verify",
+    StatesOfAllSlices: "test_states_are_listed_by_slice_each_once_in_pages",
     SeenEpochIgnored: "test_a_claim_on_an_outdated_view_returns_who_was_quicker",
     TrimForgetsTheWriteId: "test_trimming_removes_whole_commits_and_keeps_the_head",
     TrimPassesTheMark: "test_trimming_stops_at_the_index_mark",

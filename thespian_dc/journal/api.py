@@ -17,7 +17,7 @@ Laws every backend keeps:
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -257,6 +257,14 @@ class Journal(Protocol):
 
     def read_state(self, key: SliceKey, entity_id: str) -> StateRow | None:
         """The newest stored state; None where there is none or its checksum does not match."""
+
+    def read_states(self, key: SliceKey, entity_ids: Collection[str]) -> dict[str, StateRow]:
+        """`read_state` of several entities at once; those without a sound one are left out."""
+
+    def states(self, key: SliceKey, after: str = "", limit: int = 1000) -> list[StateRow]:
+        """Stored states of a slice, each entity once, in a stable order, from the one behind entity
+        `after` on ("" for the first); [] at the end. Those that do not match their checksum are
+        left out. May read the keys of other slices: for what is rare."""
 
     def delete_state(self, key: SliceKey, entity_id: str) -> None:
         """Forget a stored state (tools, tests); recovery replays."""

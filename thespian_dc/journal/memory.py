@@ -12,9 +12,9 @@ import os
 import threading
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import astuple
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from thespian_dc.journal.api import Appended, Found, Head, Outcome, Owner, StateRow
@@ -363,6 +363,16 @@ class MemoryJournal(CellRegistry):
         with self._open() as tables:
             row = tables.states.get((key, entity_id))
             return StateRow(*row[2:-1]) if row and _sound(row) else None
+
+    def read_states(self, key: SliceKey, entity_ids: Collection[str]) -> dict[str, StateRow]:
+        found = {entity_id: self.read_state(key, entity_id) for entity_id in entity_ids}
+        return {entity_id: row for entity_id, row in found.items() if row is not None}
+
+    def states(self, key: SliceKey, after: str = "", limit: int = 1000) -> list[StateRow]:
+        with self._open() as tables:
+            stated = sorted(name for at, name in tables.states if at == key and name > after)
+            rows = (self.read_state(key, entity_id) for entity_id in stated)
+            return list(islice((row for row in rows if row is not None), limit))
 
     def delete_state(self, key: SliceKey, entity_id: str) -> None:
         with self._open() as tables:

@@ -13,8 +13,8 @@ late lower mark never wins. A state's write time is its offset.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from cassandra.query import BatchStatement, BatchType
@@ -233,6 +233,26 @@ class Derived(LogReader):
         rows = self._rows("state", *key, entity_id)
         stored = unwrap("state", key, rows[0][0], entity_id) if rows else None
         return StateRow(entity_id, *stored) if stored else None
+
+    def read_states(self, key: SliceKey, entity_ids: Collection[str]) -> dict[str, StateRow]:
+        wanted = list(entity_ids)
+        stored = self._link.all(self._statements.bind("state", *key, name) for name in wanted)
+        found = {}
+        for entity_id, rows in zip(wanted, stored, strict=True):
+            cell = rows[0][0] if rows else None
+            if (value := unwrap("state", key, cell, entity_id)) is not None:
+                found[entity_id] = StateRow(entity_id, *value)
+        return found
+
+    def states(self, key: SliceKey, after: str = "", limit: int = 1000) -> list[StateRow]:
+        """In the order of the partitions' tokens: passes over the keys of all other slices."""
+        found: list[StateRow] = []
+        start = (*key, after) if after else None
+        names = (name for *at, name in self._partitions("stated", start) if (*at,) == key)
+        while len(found) < limit and (page := list(islice(names, limit - len(found)))):
+            rows = self.read_states(key, page)
+            found += [rows[entity_id] for entity_id in page if entity_id in rows]
+        return found
 
     def delete_state(self, key: SliceKey, entity_id: str) -> None:
         """Delete at the stored state's own write time, so that every later state is stored again.

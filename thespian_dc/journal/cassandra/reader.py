@@ -65,11 +65,14 @@ class Parts:
     def _rows(self, name: str, *values: Any) -> list[Any]:
         return self._link.rows(self._statements.bind(name, *values))
 
-    def _partitions(self, name: str) -> Iterator[tuple[Any, ...]]:
-        """The keys of all partitions of a table, in the order of their tokens."""
-        page = [tuple(row) for row in self._rows(name, _PAGE_ROWS)]
+    def _partitions(
+        self, name: str, after: tuple[Any, ...] | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The keys of all partitions of a table, in the order of their tokens, from behind the key
+        `after` on."""
+        page = [tuple(row) for row in self._rows(name, _PAGE_ROWS)] if after is None else [after]
         while page:
-            yield from page
+            yield from page if page != [after] else ()
             last = page[-1]
             # From the last token on, not behind it: two keys may share one.
             following = self._rows(f"{name}_on", *last, _PAGE_ROWS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -16,7 +16,12 @@ from thespian_dc.journal.sqlite.log import SqliteLog
 from thespian_dc.journal.sqlite.registry import SqliteRegistry
 from thespian_dc.journal.sqlite.schema import SCHEMA_VERSION, create_tables, found_version
 from thespian_dc.journal.sqlite.slice_row import load_slice
-from thespian_dc.journal.sqlite.states import read_state, write_states
+from thespian_dc.journal.sqlite.states import (
+    list_states,
+    read_state,
+    read_states,
+    write_states,
+)
 from thespian_dc.journal.sqlite.verify import verify_file
 from thespian_dc.model.errors import CorruptJournalError, JournalUrlError, SchemaError
 from thespian_dc.model.ids import SliceKey
@@ -52,6 +57,20 @@ class SqliteJournal(SqliteRegistry, SqliteLog):
         def work(connection: sqlite3.Connection) -> StateRow | None:
             row = load_slice(connection, key)
             return read_state(connection, row, entity_id) if row else None
+
+        return self._db.read(work)
+
+    def read_states(self, key: SliceKey, entity_ids: Collection[str]) -> dict[str, StateRow]:
+        def work(connection: sqlite3.Connection) -> dict[str, StateRow]:
+            row = load_slice(connection, key)
+            return read_states(connection, row, entity_ids) if row else {}
+
+        return self._db.read(work)
+
+    def states(self, key: SliceKey, after: str = "", limit: int = 1000) -> list[StateRow]:
+        def work(connection: sqlite3.Connection) -> list[StateRow]:
+            row = load_slice(connection, key)
+            return list_states(connection, row, after, limit) if row else []
 
         return self._db.read(work)
 

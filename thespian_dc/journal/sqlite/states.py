@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple
+from itertools import islice
+from typing import Any
 
 from thespian_dc.journal.api import StateRow
 from thespian_dc.journal.seal import seal
@@ -33,4 +35,26 @@ def read_state(connection: sqlite3.Connection, row: SliceRow, entity_id: str) ->
     found = connection.execute(
         f"{_SELECT} where slice = ? and entity_id = ?", (row.id, entity_id)
     ).fetchone()
-    return StateRow(*found[:-1]) if found and found[-1] == seal(*row.key, *found[:-1]) else None
+    return _sound(row, found) if found else None
+
+
+def read_states(
+    connection: sqlite3.Connection, row: SliceRow, entity_ids: Collection[str]
+) -> dict[str, StateRow]:
+    """The stored states of these entities, as far as there are sound ones."""
+    found = {entity_id: read_state(connection, row, entity_id) for entity_id in entity_ids}
+    return {entity_id: state for entity_id, state in found.items() if state is not None}
+
+
+def list_states(
+    connection: sqlite3.Connection, row: SliceRow, after: str, limit: int
+) -> list[StateRow]:
+    """Sound states of a slice in the order of their entities' ids, from behind `after` on."""
+    stored = connection.execute(
+        f"{_SELECT} where slice = ? and entity_id > ? order by entity_id", (row.id, after)
+    )
+    return list(islice((state for one in stored if (state := _sound(row, one))), limit))
+
+
+def _sound(row: SliceRow, stored: Any) -> StateRow | None:
+    return StateRow(*stored[:-1]) if stored[-1] == seal(*row.key, *stored[:-1]) else None

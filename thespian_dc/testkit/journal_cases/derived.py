@@ -11,6 +11,7 @@ from thespian_dc.model.errors import JournalDivergedError, JournalError, Trimmed
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import START, Position
 from thespian_dc.testkit.journal_cases.storage import (
+    SLICES,
     TYPE,
     JournalStorage,
     Suite,
@@ -133,6 +134,33 @@ class DerivedCases(Suite):
         assert journal.read_state(KEY, "a") is None
         journal.write_states(KEY, [])
 
+    def test_states_are_listed_by_slice_each_once_in_pages(self, journal: Journal) -> None:
+        """What a consumer far behind begins with; states of other slices and types are others'."""
+        journal.slices("other", SLICES)
+        rows = {f"e-{n}": StateRow(f"e-{n}", n + 1, 10 * n, b"%d" % n) for n in range(25)}
+        for key in (KEY, SliceKey(TYPE, 0), SliceKey("other", KEY.slice)):
+            Writer(journal, key).take_over().write("a")
+        assert journal.states(KEY) == []
+        journal.write_states(KEY, list(rows.values()))
+        journal.write_states(SliceKey(TYPE, 0), [StateRow("foreign", 1, 0, b"")])
+        journal.write_states(SliceKey("other", KEY.slice), [StateRow("e-3", 9, 90, b"other")])
+        seen: list[StateRow] = []
+        while page := journal.states(KEY, after=seen[-1].entity_id if seen else "", limit=7):
+            assert len(page) <= 7
+            seen += page
+        assert {row.entity_id: row for row in seen} == rows
+        assert len(seen) == len(rows)
+        assert journal.states(SliceKey(TYPE, 1)) == []
+
+    def test_states_of_many_entities_are_read_at_once(self, journal: Journal) -> None:
+        """Those without one are simply not there."""
+        Writer(journal, KEY).take_over().write("a")
+        rows = {name: StateRow(name, 2, 5, name.encode()) for name in ("a", "b", "c")}
+        journal.write_states(KEY, list(rows.values()))
+        assert journal.read_states(KEY, ["c", "nobody", "a"]) == {"a": rows["a"], "c": rows["c"]}
+        assert journal.read_states(KEY, []) == {}
+        assert journal.read_states(SliceKey(TYPE, 1), ["a"]) == {}
+
     def test_a_damaged_state_is_absent_and_named_by_verify(
         self, journal_factory: JournalStorage, journal: Journal
     ) -> None:
@@ -144,6 +172,8 @@ class DerivedCases(Suite):
         for seed in range(100):
             flip = journal_factory.flip(random.Random(seed), only_states=True)
             assert journal.read_state(KEY, "a") is None, flip.where
+            assert journal.read_states(KEY, ["a"]) == {}, flip.where
+            assert journal.states(KEY) == [], flip.where
             assert journal.verify(), flip.where
             flip.undo()
             assert journal.read_state(KEY, "a") == row
