@@ -18,6 +18,7 @@ from thespian_dc.model import settings as model
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.settings import Limits, Local, Projection, Remote, Settings, Stream, Tls
 from thespian_dc.model.settings_toml import settings_from, variables
+from thespian_dc.model.transformation import Transformation
 from thespian_dc.settings_file import resolve
 
 
@@ -33,6 +34,7 @@ def to_public(event: Any) -> Any:
     return event
 
 
+BY_TYPE = Transformation().identity(Cart)
 HERE = sys.modules[__name__]
 FULL = """
 service = "shop"
@@ -97,6 +99,10 @@ def test_toml_says_the_same_as_python() -> None:
         ),
         limits=Limits(stash_max=7, passivate_after_s=30.0),
     )  # fmt: skip
+
+
+def test_a_transformation_by_type_is_named_like_a_function() -> None:
+    assert read(FULL.replace("here:to_public", "here:BY_TYPE")).streams[0].transform is BY_TYPE
 
 
 def test_what_is_left_out_has_its_default() -> None:
