@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.api import EventSourcedActor as EventSourcedActor
     from thespian_dc.entity.api import ReplyAddress as ReplyAddress
     from thespian_dc.entity.api import ToEntity as ToEntity
+    from thespian_dc.model.criteria import Exclude as Exclude
+    from thespian_dc.model.criteria import Filter as Filter
+    from thespian_dc.model.criteria import Include as Include
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.settings import Limits as Limits
@@ -45,6 +48,9 @@ _WHERE = {
     "EntityRef": "entity.api",
     "Envelope": "model.envelope",
     "EventSourcedActor": "entity.api",
+    "Exclude": "model.criteria",
+    "Filter": "model.criteria",
+    "Include": "model.criteria",
     "Limits": "model.settings",
     "Local": "model.settings",
     "Node": "node",

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thespian_dc.model.criteria import Filter
 from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
@@ -41,17 +43,30 @@ class Stream:
     transform: a Transformation by type, or one function for all: (Envelope) -> public payload, or
     None to leave the event out. None: events pass as they are stored. Functions may be `async def`.
     events: the public payload types that `transform` returns (registered like an entity's).
+
+    filter: what is shown at all; what it withholds reaches no consumer in any way. A function of
+    the original Envelope that returns True for what may be seen; a topic expression; or criteria,
+    each event judged by itself. Criteria and expressions can be replaced while the stream is served
+    (docs/filters.md). topic_prefix: of the tags that are topics.
     """
 
     stream_id: str
     entity: type | str
     transform: Transformation | Callable[[Any], Any] | None = None
     events: Sequence[Any] = ()
+    filter: Filter | str | Callable[[Any], bool] | None = None
+    topic_prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
         for thing in importables(self.transform):
             check_importable("transform", thing)
+        if isinstance(self.filter, str):
+            check_topic(self.filter)
+        elif not isinstance(self.filter, Filter):
+            check_importable("filter", self.filter)
+        if not self.topic_prefix:
+            raise SettingsError("topic_prefix must not be empty: every tag would be a topic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,9 @@ class Projection:
     decoded (registered like an entity's). positions: sqlite:///path or cassandra://hosts/keyspace.
     delivery: "exactly-once" (effects in the position's transaction), "at-least-once" (position
     after the effects), "at-most-once" (position first). group: of grouped handlers. recovery: what
-    follows a raise. See docs/delivery.md.
+    follows a raise. See docs/delivery.md. workers: processes per node that share the slices;
+    changeable while running. hooks: a ProjectionHooks class, one object per worker. See
+    docs/management.md.
     """
 
     name: str
@@ -101,6 +118,8 @@ class Projection:
     restart_backoff_ms: tuple[int, int] = (200, 10_000)
     recovery: Recovery = field(default_factory=Recovery)
     group: Group = field(default_factory=Group)
+    workers: int = 1
+    hooks: type | None = None
 
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
@@ -118,6 +137,8 @@ class Projection:
             )
         if self.batch_events_max < 1:
             raise SettingsError(f"projection {self.name}: batch_events_max must be at least 1")
+        check_workers(self.name, self.workers)
+        check_importable("hooks", self.hooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +202,17 @@ class Settings:
             check_plaintext("listen", host, self.tls, self.plaintext_beyond_loopback)
         check_unique("stream_id", [s.stream_id for s in self.streams])
         check_unique("projection name", [p.name for p in self.projections])
+
+
+WORKERS_MAX = 64
+
+
+def check_workers(projection: str, workers: int) -> None:
+    """SettingsError for a number of workers that no node runs."""
+    if not 1 <= workers <= WORKERS_MAX:
+        raise SettingsError(
+            f"projection {projection}: workers must be 1..{WORKERS_MAX}, not {workers}"
+        )
 
 
 def check_unique(what: str, names: Sequence[str]) -> None:
