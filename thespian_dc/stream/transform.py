@@ -127,59 +127,13 @@ def body_of(packed: Sequence[bytes]) -> bytes:
     return b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed)) if packed else b""
 
 
-class Transforming:
-    """Decodes events, finds the step of each, and packs what it returned under the same ids and
-    tags."""
+class Originals:
+    """Decodes the events of commits, as they are stored."""
 
-    def __init__(
-        self,
-        stream_id: str,
-        transform: Function | Transformation,
-        stored: Registry,
-        public: Registry,
-    ) -> None:
-        self._stream_id, self._stored, self._public = stream_id, stored, public
-        self._steps: dict[type, Step] = {}
-        rest: Function | None
-        if isinstance(transform, Transformation):
-            self._steps, rest = {step.kind: step for step in transform.steps}, transform.rest
-        else:
-            rest = transform
-        self._rest = None if rest is None else Step(object, How.ENVELOPE, rest)
+    def __init__(self, stream_id: str, stored: Registry) -> None:
+        self._stream_id, self._stored = stream_id, stored
 
-    def view(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
-        """What passes; TransformError or UnmappedEventError names the event that does not."""
-        shown = []
-        for index, record, event in self._events(commit, wanted):
-            try:
-                packed = self._packed(record, event, self._answer(event))
-            except Exception as error:
-                raise self._named(event, error) from error
-            if packed is not None:
-                shown.append((index, packed))
-        return view_of(commit, shown)
-
-    async def view_async(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
-        """The same where functions are asynchronous."""
-        events = list(self._events(commit, wanted))
-        shown = []
-        for start in range(0, len(events), PARALLEL):
-            group = events[start : start + PARALLEL]
-            answers = await asyncio.gather(
-                *(self._awaited(event) for _, _, event in group), return_exceptions=True
-            )
-            for (index, record, event), answer in zip(group, answers, strict=True):
-                try:
-                    if isinstance(answer, BaseException):
-                        raise answer
-                    packed = self._packed(record, event, answer)
-                except Exception as error:
-                    raise self._named(event, error) from error
-                if packed is not None:
-                    shown.append((index, packed))
-        return view_of(commit, shown)
-
-    def _events(self, commit: Commit, wanted: Container[int] | None) -> Iterator[Event]:
+    def events(self, commit: Commit, wanted: Container[int] | None) -> Iterator[Event]:
         """All wanted but control records, decoded one by one."""
         key = commit.key
         for index, record in enumerate(records_of(commit)):
@@ -194,8 +148,68 @@ class Transforming:
             try:
                 event.payload = self._stored.decode(manifest, stored)
             except Exception as error:
-                raise self._named(event, error) from error
+                raise self.named(event, error) from error
             yield index, record, event
+
+    def named(self, event: Envelope[Any], error: Exception) -> Exception:
+        """The error that says which event it was."""
+        if isinstance(error, UnmappedEventError):
+            return error
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        return TransformError(self._stream_id, event.entity_id, event.slice, event.offset, cause)
+
+
+class Transforming(Originals):
+    """Finds the step of each event, and packs what it returned under the same ids and tags."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        transform: Function | Transformation,
+        stored: Registry,
+        public: Registry,
+    ) -> None:
+        super().__init__(stream_id, stored)
+        self._public = public
+        self._steps: dict[type, Step] = {}
+        rest: Function | None
+        if isinstance(transform, Transformation):
+            self._steps, rest = {step.kind: step for step in transform.steps}, transform.rest
+        else:
+            rest = transform
+        self._rest = None if rest is None else Step(object, How.ENVELOPE, rest)
+
+    def view(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
+        """What passes; TransformError or UnmappedEventError names the event that does not."""
+        shown = []
+        for index, record, event in self.events(commit, wanted):
+            try:
+                packed = self._packed(record, event, self._answer(event))
+            except Exception as error:
+                raise self.named(event, error) from error
+            if packed is not None:
+                shown.append((index, packed))
+        return view_of(commit, shown)
+
+    async def view_async(self, commit: Commit, wanted: Container[int] | None = None) -> CommitView:
+        """The same where functions are asynchronous."""
+        events = list(self.events(commit, wanted))
+        shown = []
+        for start in range(0, len(events), PARALLEL):
+            group = events[start : start + PARALLEL]
+            answers = await asyncio.gather(
+                *(self._awaited(event) for _, _, event in group), return_exceptions=True
+            )
+            for (index, record, event), answer in zip(group, answers, strict=True):
+                try:
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    packed = self._packed(record, event, answer)
+                except Exception as error:
+                    raise self.named(event, error) from error
+                if packed is not None:
+                    shown.append((index, packed))
+        return view_of(commit, shown)
 
     def _answer(self, event: Envelope[Any]) -> Any:
         """What the event's step returns: a payload, None, _AS_STORED, or something to await."""
@@ -226,9 +240,3 @@ class Transforming:
         meta = {name: it for name, it in (record.meta or {}).items() if name != CHANGE_META}
         shown = record._replace(manifest=manifest, payload=encoded, meta=meta or None)
         return pack_record(shown._replace(command_id="", reply=None))
-
-    def _named(self, event: Envelope[Any], error: Exception) -> Exception:
-        if isinstance(error, UnmappedEventError):
-            return error
-        cause = f"{type(error).__name__}: {error}".rstrip(": ")
-        return TransformError(self._stream_id, event.entity_id, event.slice, event.offset, cause)
