@@ -52,9 +52,7 @@ class PublicAdded:
     count: int
 
 
-UPSERT = (
-    "insert into popularity values (?, ?) on conflict (sku) do update set n = n + excluded.n"
-)
+UPSERT = "insert into popularity values (?, ?) on conflict (sku) do update set n = n + excluded.n"
 REGISTRY = Registry([Added, Unknown])
 
 
@@ -211,6 +209,14 @@ def rows(path: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return connection.execute(sql, parameters).fetchall()
     finally:
         connection.close()
+
+
+def execute(path: Path, sql: str, *parameters: Any) -> None:
+    """A statement of somebody else in the projection's database."""
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        connection.execute(sql, parameters)
+    connection.close()
 
 
 def counted(path: Path) -> dict[str, int]:

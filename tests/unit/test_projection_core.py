@@ -164,9 +164,23 @@ def test_jitter_takes_off_at_most_half(jitter: float) -> None:
     assert 50_000 <= action.at_us <= 100_000
 
 
-@pytest.mark.parametrize(
-    "error", [PositionConflictError("p", 0, 1, "2"), JournalDivergedError("p", 1, "x")]
-)
-def test_what_no_restart_mends_halts(error: Exception) -> None:
-    """Going on would handle what another handles, or another journal's events."""
+def test_what_no_restart_mends_halts() -> None:
+    """Going on would handle another journal's events."""
+    error = JournalDivergedError("p", 1, "x")
     assert running().on_failure(error, 0, 0.0) == Halt(error)
+
+
+def test_who_lost_a_slice_looks_again() -> None:
+    """Another worker may hold it now, or somebody changed the position."""
+    error = PositionConflictError("p", 0, 1, "2")
+    assert running().on_failure(error, 0, 0.0) == Restart(100_000, error)
+
+
+def test_only_the_slices_of_this_run_are_claimed() -> None:
+    """The others belong to other workers of the projection."""
+    core = ProjectionCore("p", (100, 400))
+    rows = {n: StoredPosition(1, Position(5, b"w")) for n in range(4)}
+    assert core.on_loaded(StoredPositions("j", rows), [1, 3, 5]) == Claim([1, 3], "j")
+    claimed = StoredPositions("j", {n: StoredPosition(2, rows[n].position) for n in (1, 3)})
+    assert [set(one.positions) for one in core.on_claimed(claimed)] == [{1, 3}]
+    assert core.on_started(SourceDescription("j", "cart", 8)) == [Claim([5], "j")]

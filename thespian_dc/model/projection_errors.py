@@ -134,3 +134,23 @@ class ControlChangedError(ProjectionError):
             f"projection {self.projection}: its wishes have version {self.found}, not "
             f"{self.expected}; look again, then decide"
         )
+
+
+@with_fields
+class RebuildUnsupportedError(ProjectionError):
+    """The handler does not say how what it wrote is taken away."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    projection: str
+
+    @property
+    def reason(self) -> str:
+        """For the one who wished it."""
+        return (
+            "the handler does not define rebuild(), which deletes what the projection wrote; "
+            "without it every effect would be there twice"
+        )
+
+    def __str__(self) -> str:
+        return f"projection {self.projection} cannot be rebuilt: {self.reason}"

@@ -4,7 +4,7 @@ store keeps."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from thespian_dc.model.criteria import VersionedFilter
@@ -194,6 +194,11 @@ class SqlProjectionHandler:
         """Called before the batch's transaction commits: handlers that gather effects in memory
         write them here."""
 
+    def rebuild(self, tx: Transaction) -> None:
+        """Delete all that this projection wrote: its positions go to zero in the same transaction.
+        Without it a rebuild is refused. Called on an object of its own, after `tables`."""
+        raise NotImplementedError
+
     def stop(self) -> None:
         """Called when the projection stops."""
 
@@ -209,6 +214,11 @@ class ProjectionHandler:
 
     def flush(self) -> None:
         """Called before the batch's position is stored."""
+
+    def rebuild(self) -> None:
+        """Delete all that this projection wrote, before its positions go to zero; may be called
+        again after a crash. Without it a rebuild is refused. Called on an object of its own."""
+        raise NotImplementedError
 
     def stop(self) -> None: ...
 
@@ -253,10 +263,14 @@ class PositionStore(Protocol):
 class ProjectionStatus:
     """What a projection is doing, as plain values that pickle.
 
-    phase: "starting" | "running" | "waiting" (before a restart) | "halted" (an error that no
-    restart mends) | "stopped". events: offsets passed since this process began. lag: events known
-    to be waiting, over all slices. positions: stored offset by slice. error: what keeps the source
-    from getting anything now, else of the last failed run, else "".
+    phase: "starting" | "running" | "paused" | "idle" (other workers serve all slices) | "waiting"
+    (before a restart) | "halted" (an error that no restart mends) | "stopped". events: offsets
+    passed since this process began. lag: events known to be waiting, over all slices served here.
+    positions: stored offset by slice served. error: what keeps the source from getting anything
+    now, else of the last failed run, else "". worker: its name among the workers of the projection.
+    busy_since_us: wall clock when the transaction at hand began, 0 between two. lag_s: by slice
+    served, the age of the last handled commit, 0.0 where nothing is known to wait. workers_wished:
+    per node, None where nobody changed what the settings say.
     """
 
     name: str
@@ -266,6 +280,10 @@ class ProjectionStatus:
     positions: Mapping[int, int]
     restarts: int
     error: str
+    worker: str = ""
+    busy_since_us: int = 0
+    lag_s: Mapping[int, float] = field(default_factory=dict)
+    workers_wished: int | None = None
 
 
 class RunningProjection(Protocol):
@@ -278,16 +296,17 @@ class RunningProjection(Protocol):
 
 
 def start_projection(
-    projection: Projection, make_source: Callable[[], Source]
+    projection: Projection, make_source: Callable[[], Source], worker: str = ""
 ) -> RunningProjection:
     """Run `projection` on a thread of this process until it is stopped, restarting it as its policy
-    says.
+    says. All that run it over the same database share its slices.
 
     make_source builds a source for each run: `local_source(...)`, or one that reads a stream.
+    worker: a name that its successor after a crash has too, and nobody else; "": a new one.
     """
     from thespian_dc.projection.runner import ProjectionRunner
 
-    runner = ProjectionRunner(projection, make_source)
+    runner = ProjectionRunner(projection, make_source, worker)
     runner.start()
     return runner
 

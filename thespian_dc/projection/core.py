@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from thespian_dc.model.errors import JournalDivergedError, PositionConflictError, SettingsError
+from thespian_dc.model.errors import JournalDivergedError, SettingsError
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.stream_errors import StreamGapError
 from thespian_dc.projection.api import SourceBatch, SourceDescription, StoredPositions
@@ -84,6 +84,7 @@ class ProjectionCore:
         self._projection, self._backoff_ms = projection, backoff_ms
         self._rows: dict[int, _Row] = {}
         self._journal_id = ""
+        self._slices: Sequence[int] | None = None
         # Where this run's source was told to begin; None: it was not yet told anything.
         self._begun: Mapping[int, Position] | None = None
         self._last_failure: object = None
@@ -91,13 +92,23 @@ class ProjectionCore:
 
     # --- starting a run ---
 
-    def on_loaded(self, stored: StoredPositions) -> Claim | StartSource:
-        """A run begins: claim what is stored, so that nobody moves it any more, or begin anew."""
+    def on_loaded(
+        self, stored: StoredPositions, slices: Sequence[int] | None = None
+    ) -> Claim | StartSource:
+        """A run begins: claim what is stored, so that nobody moves it any more, or begin anew.
+
+        slices: the ones this run is to serve; None: all there are."""
         self._rows, self._begun, self._journal_id = {}, None, stored.journal_id
-        if stored.slices:
-            return Claim(sorted(stored.slices), stored.journal_id)
+        self._slices = slices
+        mine = [one for one in sorted(stored.slices) if slices is None or one in slices]
+        if mine:
+            return Claim(mine, stored.journal_id)
         self._begun = {}
         return StartSource(stored.journal_id, {})
+
+    def on_idle(self) -> None:
+        """Other workers serve all slices: this one has no row."""
+        self._rows = {}
 
     def on_claimed(self, claimed: StoredPositions) -> list[StartSource]:
         """Rows are ours. Start the source unless it already runs from exactly these positions."""
@@ -120,7 +131,8 @@ class ProjectionCore:
         if beyond:
             reason = f"slice {beyond[0]} is stored, {source.entity_type} has {source.slices}"
             raise JournalDivergedError(f"projection {self._projection}", 0, reason)
-        missing = [slice_ for slice_ in range(source.slices) if slice_ not in self._rows]
+        wanted = range(source.slices) if self._slices is None else self._slices
+        missing = [slice_ for slice_ in wanted if slice_ not in self._rows]
         return [Claim(missing, source.journal_id)] if missing else []
 
     # --- batches ---
@@ -168,9 +180,10 @@ class ProjectionCore:
     def on_failure(self, error: Exception, now_us: int, jitter: float) -> Restart | Halt:
         """What to do after a run ended in `error`. 0 <= jitter < 1 spreads restarts.
 
-        The pause doubles while the same thing fails again; another failure starts it anew.
+        The pause doubles while the same thing fails again; another failure starts it anew. Who lost
+        a slice or whose position was changed begins again from what is stored then.
         """
-        if isinstance(error, PositionConflictError | JournalDivergedError | SettingsError):
+        if isinstance(error, JournalDivergedError | SettingsError):
             return Halt(error)
         failure = (type(error), getattr(error, "slice", None), getattr(error, "offset", None))
         self._attempts = self._attempts + 1 if failure == self._last_failure else 1

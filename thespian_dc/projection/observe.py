@@ -24,8 +24,8 @@ STUCK_US = 10_000_000
 class Activity:
     """What a worker says of itself. phase: as in ProjectionStatus. events: passed since it began.
 
-    positions, heads, lag_s: by slice served: stored offset, head as last known, and how old the
-    last handled commit was when it was handled (0.0 at the head). busy_since_us: of the
+    positions, heads, lag_s: by slice served: stored offset, head as last known, and the age of the
+    last handled commit (0.0 where nothing is known to wait). busy_since_us: of the
     transaction at hand, 0 between two. error: as in ProjectionStatus.
     """
 
@@ -214,9 +214,13 @@ class ProjectionHooks:
         it passed."""
 
 
-def hooked(hooks: ProjectionHooks, handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def hooked(
+    hooks: ProjectionHooks | None, handle: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
     """The handler's call with the hooks around it that a subclass defines; the call itself where it
     defines none."""
+    if hooks is None:
+        return handle
     kind = type(hooks)
     before = kind.before_event is not ProjectionHooks.before_event
     after = kind.after_event is not ProjectionHooks.after_event

@@ -30,13 +30,15 @@ from thespian_dc.projection.api import (
 from thespian_dc.projection.core import Claim, Drop, ProjectionCore, StartSource
 from thespian_dc.projection.delivery import Delivery
 from thespian_dc.projection.handling import BatchHandler, Gate, Raised
+from thespian_dc.projection.observe import ProjectionHooks, hooked
+from thespian_dc.shell.clock import now_us
 
 TRANSACTION_BATCHES_MAX = 20
 TRANSACTION_MS_MAX = 50
 WISHES_S = 0.025
 
 
-class Wish(enum.Enum):
+class Course(enum.Enum):
     """GO_ON: take what comes. RESTART: end this run cleanly and begin another at once, from what
     is stored then."""
 
@@ -49,7 +51,11 @@ class Wishes(Protocol):
     while no transaction is open, at least every WISHES_S; it may block as long as nothing is to be
     handled, and `Run.wake` may be called from any thread."""
 
-    def between(self, run: Run) -> Wish: ...
+    def between(self, run: Run) -> Course: ...
+
+    def share(self, slices: int) -> Sequence[int]:
+        """Which of the source's slices this run is to serve, where nobody knew how many there are
+        when it began."""
 
 
 class Verdict(enum.Enum):
@@ -89,8 +95,11 @@ class Recovery(Protocol):
 class NoWishes:
     """Nobody wants anything."""
 
-    def between(self, run: Run) -> Wish:
-        return Wish.GO_ON
+    def between(self, run: Run) -> Course:
+        return Course.GO_ON
+
+    def share(self, slices: int) -> Sequence[int]:
+        return range(slices)
 
 
 class FailAlways:
@@ -135,8 +144,9 @@ class Run:
         make_source: Callable[[], Source],
         stopping: threading.Event,
         slices: Sequence[int] | None = None,
+        hooks: ProjectionHooks | None = None,
     ) -> None:
-        self._stopping, self._slices = stopping, slices
+        self._stopping, self._slices, self._hooks = stopping, slices, hooks
         self._projection, self._core = projection, core
         self._positions, self._delivery, self._recovery, self._wishes = parts
         self._make_source = make_source
@@ -151,6 +161,10 @@ class Run:
         """Of each slice, as its last batch told it."""
         self.events = 0
         """Offsets passed in this run."""
+        self.times_us: dict[int, int] = {}
+        """Of each slice, when the last commit that was handled was written."""
+        self.busy_since_us = 0
+        """When the transaction at hand began; 0 between two."""
 
     @property
     def trouble(self) -> str:
@@ -168,13 +182,14 @@ class Run:
         try:
             self._begin()
             while not self._stopping.is_set():
-                if self._wishes.between(self) is Wish.RESTART:
+                if self._wishes.between(self) is Course.RESTART:
                     return
                 item = self._next()
                 if isinstance(item, SourceBatch):
                     self._transact(item)
                 elif isinstance(item, SourceDescription):
-                    self._on_source_started(item)
+                    if not self._on_source_started(item):
+                        return
                     on_started()
                 elif isinstance(item, Exception):
                     raise item
@@ -186,19 +201,28 @@ class Run:
     # --- starting ---
 
     def _begin(self) -> None:
-        action = self._core.on_loaded(self._positions.load(self._projection.name))
+        stored = self._positions.load(self._projection.name)
+        action = self._core.on_loaded(stored, self._slices)
         if isinstance(action, Claim):
             self._claim(action)
         else:
             self._start_source(action)
 
-    def _on_source_started(self, description: SourceDescription) -> None:
+    def _on_source_started(self, description: SourceDescription) -> bool:
+        """False where this run is to serve only a part of what it asked for."""
         self._handler = BatchHandler(
             self._projection.name, description.entity_type, self._registry,
-            self._delivery.handle, self._delivery.mark,
+            hooked(self._hooks, self._delivery.handle), self._delivery.mark,
         )  # fmt: skip
-        for claim in self._core.on_started(description):
+        claims = self._core.on_started(description)  # first: it may be another journal
+        if (
+            self._slices is None
+            and len(self._wishes.share(description.slices)) < description.slices
+        ):
+            return False
+        for claim in claims:
             self._claim(claim)
+        return True
 
     def _claim(self, action: Claim) -> None:
         claimed = self._positions.claim(self._projection.name, action.slices, action.journal_id)
@@ -224,6 +248,9 @@ class Run:
     def _transact(self, first: SourceBatch) -> None:
         """Handle `first` and what already waits behind it in one transaction."""
         done: list[SourceBatch] = []
+        self.busy_since_us = now_us()
+        if self._hooks is not None:
+            self._hooks.before_batch(first.slice, first.base_offset)
         self._delivery.begin()
         try:
             failed = self._fill(first, done)
@@ -239,12 +266,23 @@ class Run:
         for batch in done:
             self._source.handled(batch)
             self.heads[batch.slice] = batch.head
+            if batch.commits:
+                self.times_us[batch.slice] = batch.commits[-1].time_us
             self.events += batch.next_offset - batch.base_offset
+        self.busy_since_us = 0
+        if self._hooks is not None:
+            self._tell_positions(self._hooks, done)
         if failed is not None:
             raise failed
         if self._pause_s:
             self._stopping.wait(self._pause_s)
             self._pause_s = 0.0
+
+    def _tell_positions(self, hooks: ProjectionHooks, done: list[SourceBatch]) -> None:
+        positions = self._core.positions()
+        moved = {batch.slice: positions[batch.slice].offset for batch in done}
+        events = sum(batch.next_offset - batch.base_offset for batch in done)
+        hooks.positions(self._projection.name, moved, events)
 
     def _write(self) -> None:
         self._positions.move(self._projection.name, self._core.moves())

@@ -1,41 +1,58 @@
-"""The thread of one projection: builds the parts of a run, lets it serve (run.py), and begins
-another after a failure, when the core says so."""
+"""The thread of one projection: takes slices among its workers, builds the parts of a run, lets it
+serve (run.py), and begins another after a failure, when the core says so."""
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Projection
 from thespian_dc.projection.api import ProjectionStatus, Source
 from thespian_dc.projection.core import Halt, ProjectionCore
 from thespian_dc.projection.delivery import deliver
-from thespian_dc.projection.run import FailAlways, NoWishes, Parts, Run
+from thespian_dc.projection.observe import Activity, ProjectionHooks
+from thespian_dc.projection.run import Course, FailAlways, Parts, Run
+from thespian_dc.projection.sqlite.control import SqliteControl
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.positions import SqlitePositions
+from thespian_dc.projection.wishes import WorkerWishes
+from thespian_dc.projection.worker import Worker
+from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
+
+LEAVE_S = 2.0
+LOOK_S = 0.05
+WORKER_BUSY_S = 0.2
+"""What a worker's beat waits for the database; a handler that holds it for longer is waited for
+with the next beat."""
 
 
 class ProjectionRunner:
     """Runs one projection. `start`, `stop` and `status` may be called from any thread."""
 
     def __init__(
-        self,
-        projection: Projection,
-        make_source: Callable[[], Source],
-        slices: Sequence[int] | None = None,
+        self, projection: Projection, make_source: Callable[[], Source], worker: str = ""
     ) -> None:
-        self._projection, self._make_source, self._slices = projection, make_source, slices
+        self._projection, self._make_source = projection, make_source
         self._core = ProjectionCore(projection.name, projection.restart_backoff_ms)
         self._stopping = threading.Event()
         self._run: Run | None = None
-        self._phase, self._error, self._restarts = "starting", "", 0
-        self._events, self._heads = 0, dict[int, int]()  # of ended runs
+        self._phase, self._error, self._restarts, self._paused = "starting", "", 0, False
+        self._events = 0  # of ended runs
+        self._heads, self._times_us = dict[int, int](), dict[int, int]()
+        self._hooks: ProjectionHooks | None = None
+        self._worker = Worker(
+            projection.name, worker or f"{os.uname().nodename}-{uuid4().hex[:8]}",
+            lambda: SqliteControl(SqliteDatabase(projection.positions, WORKER_BUSY_S)),
+            self._activity, self._wake,
+        )  # fmt: skip
         self._thread = threading.Thread(
             target=self._main, name=f"projection {projection.name}", daemon=True
         )
@@ -47,75 +64,148 @@ class ProjectionRunner:
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End after the transaction at hand; False where a handler did not return in time."""
         self._stopping.set()
-        run = self._run
-        if run is not None:
-            run.wake()
+        self._wake()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def status(self) -> ProjectionStatus:
         """A moment's view, taken without holding anything up."""
-        positions = {slice_: at.offset for slice_, at in self._core.positions().items()}
-        run = self._run
-        heads = list((run.heads if run else self._heads).items())
-        lag = sum(max(0, head - positions.get(slice_, 0)) for slice_, head in heads)
-        events = self._events + (run.events if run else 0)
+        now = self._activity()
+        lag = sum(max(0, head - now.positions.get(slice_, 0)) for slice_, head in now.heads.items())
         return ProjectionStatus(
-            self._projection.name, self._phase, events, lag, positions, self._restarts,
-            (run.trouble if run else "") or self._error,
+            self._projection.name, now.phase, now.events, lag, now.positions, now.restarts,
+            now.error, self._worker.name, now.busy_since_us, now.lag_s,
+            self._worker.control.workers,
         )  # fmt: skip
+
+    def _activity(self) -> Activity:
+        run, now = self._run, now_us()
+        positions = {slice_: at.offset for slice_, at in self._core.positions().items()}
+        heads = {s: head for s, head in list(self._heads.items()) if s in positions}
+        times_us = self._times_us
+        lag_s = {
+            slice_: max(0, now - times_us[slice_]) / 1e6 if offset < heads.get(slice_, 0) else 0.0
+            for slice_, offset in positions.items()
+            if slice_ in times_us
+        }
+        return Activity(
+            "paused" if self._paused else self._phase,
+            self._events + (run.events if run else 0),
+            self._restarts,
+            (run.trouble if run else "") or self._error,
+            run.busy_since_us if run else 0,
+            positions,
+            heads,
+            lag_s,
+        )
+
+    def _wake(self) -> None:
+        run = self._run
+        if run is not None:
+            run.wake()
 
     # --- the thread ---
 
     def _main(self) -> None:
+        self._worker.start()
         while not self._stopping.is_set():
             try:
                 self._run_once()
             except Exception as error:  # noqa: BLE001 - a handler may raise anything
                 if not self._goes_on_after(error):
-                    return
-        self._phase = "stopped"
+                    break
+        if self._phase != "halted":
+            self._phase = "stopped"
+        self._worker.stop(LEAVE_S, halted=self._phase == "halted")
 
     def _goes_on_after(self, error: Exception) -> bool:
-        now_us = time.monotonic_ns() // 1000
-        action = self._core.on_failure(error, now_us, random.random())
+        now = time.monotonic_ns() // 1000
+        action = self._core.on_failure(error, now, random.random())
         self._error = f"{type(error).__name__}: {error}"
         facts = {"projection": self._projection.name, "error": self._error}
         if isinstance(action, Halt):
             self._phase = "halted"
             log.error("projection_halted", extra=facts)
+            self._tell_failed(error, None)
             return False
         self._restarts += 1
         self._phase = "waiting"
-        pause_s = (action.at_us - now_us) / 1e6
+        pause_s = (action.at_us - now) / 1e6
         named = isinstance(error, ThespianDcError)
         log.warning("projection_failed", extra={**facts, "retry_in_s": pause_s}, exc_info=not named)
-        self._stopping.wait(pause_s)
+        self._tell_failed(error, pause_s)
+        self._worker.report()
+        self._wait(pause_s)
         return True
+
+    def _wait(self, pause_s: float) -> None:
+        """Before a restart; cut short by a new wish, which may be what mends it."""
+        version, until = self._worker.control.version, time.monotonic() + pause_s
+        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            if self._worker.control.version != version or self._worker.must_restart():
+                return
+            self._stopping.wait(min(left, LOOK_S))
 
     def _run_once(self) -> None:
         self._phase = "starting"
+        slices = self._worker.take()
+        if slices is not None and not slices:
+            self._core.on_idle()
+            self._phase = "idle"
+            self._worker.acted(self._worker.control.version)
+            self._worker.wait_for_news(LOOK_S)
+            return
         database = SqliteDatabase(self._projection.positions)
         try:
-            run = self._run = Run(
-                self._projection, self._core, self._parts(database), self._make_source,
-                self._stopping, self._slices,
-            )  # fmt: skip
-            run.heads = self._heads
+            wishes = WorkerWishes(
+                self._projection, self._worker, database, self._stopping, self._on_paused
+            )
+            if wishes.before() is Course.GO_ON:
+                self._serve(database, wishes, sorted(slices) if slices else None)
+        finally:
+            database.close()
+
+    def _serve(
+        self, database: SqliteDatabase, wishes: WorkerWishes, slices: Sequence[int] | None
+    ) -> None:
+        if self._hooks is None and self._projection.hooks is not None:
+            self._hooks = self._projection.hooks()
+        run = self._run = Run(
+            self._projection, self._core, self._parts(database, wishes), self._make_source,
+            self._stopping, slices, self._hooks,
+        )  # fmt: skip
+        run.heads, run.times_us = self._heads, self._times_us
+        try:
             if not self._stopping.is_set():
                 run.serve(self._on_started)
         finally:
-            if self._run is not None:
-                self._events += self._run.events
+            self._events += run.events
             self._run = None
-            database.close()
+            self._tell_stopped()
 
-    def _parts(self, database: SqliteDatabase) -> Parts:
+    def _parts(self, database: SqliteDatabase, wishes: WorkerWishes) -> Parts:
         """All that is built anew for each run."""
         projection = self._projection
-        return Parts(
-            SqlitePositions(database), deliver(projection, database), FailAlways(), NoWishes()
-        )
+        return Parts(SqlitePositions(database), deliver(projection, database), FailAlways(), wishes)
 
     def _on_started(self) -> None:
         self._phase = "running"
+        if self._hooks is not None:
+            self._hooks.started(self._projection.name, sorted(self._core.positions()))
+
+    def _on_paused(self, paused: bool) -> None:
+        self._paused = paused
+
+    def _tell_failed(self, error: Exception, retry_in_s: float | None) -> None:
+        if self._hooks is not None:
+            try:
+                self._hooks.failed(self._projection.name, error, retry_in_s)
+            except Exception:
+                log.exception("hook_failed", extra={"projection": self._projection.name})
+
+    def _tell_stopped(self) -> None:
+        if self._hooks is not None and self._phase == "running":
+            try:
+                self._hooks.stopped(self._projection.name)
+            except Exception:
+                log.exception("hook_failed", extra={"projection": self._projection.name})

@@ -19,8 +19,9 @@ class ControlStore(Protocol):
     def projections(self) -> list[str]:
         """Names of all that ever ran or were wished something, sorted."""
 
-    def version(self, projection: str) -> int:
-        """Of its wishes; cheap enough for twenty times a second."""
+    def stirred(self, projection: str) -> int:
+        """Raised by each wish and whenever a worker comes or goes, holds or releases; cheap enough
+        for twenty times a second."""
 
     def control(self, projection: str) -> Control:
         """All that is wished, with the open wishes oldest first."""

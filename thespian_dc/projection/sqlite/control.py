@@ -31,7 +31,8 @@ WISHES_MAX = 100
 _SCHEMA = """
 create table if not exists thespian_dc_control(
     projection text primary key, version integer not null, paused integer not null,
-    workers integer, slices integer not null, wishes integer not null) without rowid;
+    workers integer, slices integer not null, wishes integer not null,
+    stirred integer not null) without rowid;
 create table if not exists thespian_dc_wishes(
     projection text not null, nr integer not null, kind text not null, slice integer not null,
     offset integer not null, expected integer, state text not null, said text not null,
@@ -74,10 +75,10 @@ class SqliteControl:
         )
         return [name for (name,) in self._select(sql)]
 
-    def version(self, projection: str) -> int:
+    def stirred(self, projection: str) -> int:
         """See ControlStore."""
         rows = self._select(
-            "select version from thespian_dc_control where projection = ?", projection
+            "select stirred from thespian_dc_control where projection = ?", projection
         )
         return int(rows[0][0]) if rows else 0
 
@@ -98,7 +99,7 @@ class SqliteControl:
         with self._transaction():
             self._ensure(projection)
             self._execute(
-                "update thespian_dc_control set slices = ?, version = version + 1 "
+                "update thespian_dc_control set slices = ?, stirred = stirred + 1 "
                 "where projection = ? and slices <> ?",
                 (slices, projection, slices),
             )
@@ -112,8 +113,8 @@ class SqliteControl:
                 raise WishesFullError(projection, WISHES_MAX)
             self._ensure(projection)
             self._execute(
-                "update thespian_dc_control set wishes = wishes + 1, version = version + 1 "
-                "where projection = ?",
+                "update thespian_dc_control set wishes = wishes + 1, version = version + 1, "
+                "stirred = stirred + 1 where projection = ?",
                 (projection,),
             )
             ((nr,),) = self._execute(
@@ -165,6 +166,10 @@ class SqliteControl:
     def beat(self, projection: str, row: WorkerRow) -> None:
         """See ControlStore."""
         with self._transaction():
+            known = "select 1 from thespian_dc_workers where projection = ? and worker = ?"
+            if not self._select(known, projection, row.worker):
+                self._ensure(projection)
+                self._stir(projection)
             self._execute(
                 "insert into thespian_dc_workers values (?, ?, 1, ?, ?, ?, ?, ?, ?) "
                 "on conflict (projection, worker) do update set beat = beat + 1, "
@@ -192,6 +197,7 @@ class SqliteControl:
                     "(projection, slice) do update set worker = excluded.worker where worker = ?",
                     (projection, slice_, worker, holder),
                 )
+            self._stir(projection)
 
     def release(self, projection: str, worker: str, slices: Sequence[int]) -> None:
         """See ControlStore."""
@@ -202,11 +208,13 @@ class SqliteControl:
                     "and worker = ?",
                     (projection, slice_, worker),
                 )
+            self._stir(projection)
 
     def leave(self, projection: str, worker: str, *, forget: bool) -> None:
         """See ControlStore."""
         gone = (projection, worker)
         with self._transaction():
+            self._stir(projection)
             self._execute("delete from thespian_dc_holds where projection = ? and worker = ?", gone)
             if forget:
                 self._execute(
@@ -228,15 +236,15 @@ class SqliteControl:
                 raise ControlChangedError(projection, expected, found)
             self._ensure(projection)
             self._execute(
-                f"update thespian_dc_control set {field} = ?, version = version + 1 "
-                "where projection = ?",
+                f"update thespian_dc_control set {field} = ?, version = version + 1, "
+                "stirred = stirred + 1 where projection = ?",
                 (value, projection),
             )
             return found + 1
 
     def _ensure(self, projection: str) -> None:
         self._execute(
-            "insert or ignore into thespian_dc_control values (?, 0, 0, null, 0, 0)",
+            "insert or ignore into thespian_dc_control values (?, 0, 0, null, 0, 0, 0)",
             (projection,),
         )
 
@@ -262,7 +270,14 @@ class SqliteControl:
             "update thespian_dc_control set version = version + 1 where projection = ?",
             (projection,),
         )
+        self._stir(projection)
         return self.wish_of(projection, nr)
+
+    def _stir(self, projection: str) -> None:
+        self._execute(
+            "update thespian_dc_control set stirred = stirred + 1 where projection = ?",
+            (projection,),
+        )
 
     def _select(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with self._database.named():

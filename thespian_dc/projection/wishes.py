@@ -1,0 +1,110 @@
+"""Between two transactions: do what people wish of the projection, pause, or begin another run.
+
+Performs what control.py decides, on the run's thread and over the run's database.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thespian_dc.model.projection_errors import RebuildUnsupportedError
+from thespian_dc.model.settings import Projection
+from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
+from thespian_dc.projection.control import REBUILD, Wish, mine
+from thespian_dc.projection.run import Course, Run
+from thespian_dc.projection.sqlite.control import SqliteControl
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.worker import Worker
+
+LOOK_S = 0.1
+
+
+class WorkerWishes:
+    """Implements run.Wishes for one run of a worker."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        worker: Worker,
+        database: SqliteDatabase,
+        stopping: threading.Event,
+        on_paused: Callable[[bool], None],
+    ) -> None:
+        self._projection, self._worker, self._database = projection, worker, database
+        self._stopping, self._on_paused = stopping, on_paused
+
+    def between(self, run: Run) -> Course:
+        """See run.Wishes: blocks while the projection is paused."""
+        if not self._worker.news:
+            return Course.GO_ON
+        course = self._look()
+        self._on_paused(False)
+        return course
+
+    def share(self, slices: int) -> Sequence[int]:
+        """See run.Wishes."""
+        return sorted(self._worker.take(slices) or ())
+
+    def before(self) -> Course:
+        """What is wished before a run begins, so that one that fails at once can be mended."""
+        return self._look(pauses=False)
+
+    def _look(self, pauses: bool = True) -> Course:
+        worker = self._worker
+        while not self._stopping.is_set():
+            if worker.must_restart():
+                return Course.RESTART
+            control = worker.control
+            wish = mine(control, worker.served)
+            if wish is not None:
+                self._perform(wish)
+                return Course.RESTART
+            if not pauses:
+                return Course.GO_ON
+            self._on_paused(control.paused)
+            worker.acted(control.version)
+            if not control.paused:
+                return Course.GO_ON
+            while not (worker.news or self._stopping.is_set()):
+                worker.wait_for_news(LOOK_S)
+        return Course.RESTART
+
+    def _perform(self, wish: Wish) -> None:
+        store, name = SqliteControl(self._database), self._projection.name
+        if wish.kind != REBUILD:
+            store.perform(name, wish.nr)
+            return
+        try:
+            store.perform(name, wish.nr, rebuilt(self._projection, self._database))
+        except RebuildUnsupportedError as error:
+            store.refuse(name, wish.nr, error.reason)
+        except Exception as error:
+            store.refuse(name, wish.nr, f"the handler's rebuild raised {type(error).__name__}: "
+                                        f"{error}")  # fmt: skip
+            raise
+
+
+def rebuilt(projection: Projection, database: SqliteDatabase) -> Callable[[], None]:
+    """The handler's part of a rebuild. In SQL it is done in the transaction that sets the positions
+    to zero; elsewhere before it, so that a crash between repeats it."""
+    handler: Any = projection.handler() if isinstance(projection.handler, type) else None
+    for base in (SqlProjectionHandler, ProjectionHandler):
+        if isinstance(handler, base) and type(handler).rebuild is not base.rebuild:
+            break
+    else:
+        raise RebuildUnsupportedError(projection.name)
+    if not isinstance(handler, SqlProjectionHandler):
+        handler.rebuild()
+        return _nothing
+
+    def rebuild() -> None:
+        database.run_script(handler.tables)
+        handler.rebuild(database.transaction)
+
+    return rebuild
+
+
+def _nothing() -> None:
+    """All was done before the transaction."""

@@ -1,0 +1,242 @@
+"""A worker's place among the workers of its projection: a thread with a connection of its own.
+
+Twice a second it beats, reads the others, holds and releases slices as WorkersCore says, and writes
+what its run does; every POLL_S it looks whether something new is wished. The run's thread asks what
+to serve (`take`), and is told that there is something to ask (`on_news`). A database that does not
+answer is tried again: nobody is taken for dead by it, and nothing is held or released.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from thespian_dc.model.stream_errors import PositionStoreError
+from thespian_dc.projection.control import Control
+from thespian_dc.projection.observe import Activity
+from thespian_dc.projection.store import ControlStore
+from thespian_dc.projection.workers import Plan, WorkerRow, WorkersCore
+from thespian_dc.shell.clock import now_us
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+BEAT_US = 500_000
+
+
+class Worker:
+    """Start with `start`, end with `stop`. activity, on_news: called on this thread."""
+
+    def __init__(
+        self,
+        projection: str,
+        worker: str,
+        open_store: Callable[[], ControlStore],
+        activity: Callable[[], Activity],
+        on_news: Callable[[], None],
+    ) -> None:
+        self._projection, self.name = projection, worker
+        self._open_store, self._activity, self._on_news = open_store, activity, on_news
+        self._core = WorkersCore(projection, worker)
+        self._changed = threading.Condition()
+        self._wake = threading.Event()
+        self._stopping = self._halted = False
+        self._beat_due_us = 0
+        self._stirred = -1
+        self._slices_known = 0
+        # Under `_changed`:
+        self._plan: Plan | None = None
+        self._failed: Exception | None = None
+        self._served: frozenset[int] = frozenset()
+        self._rounds = 0
+        self._seen = -1
+        self.control = Control()
+        """What is wished, as last read."""
+        self._thread = threading.Thread(target=self._main, name=f"worker {worker}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, within_s: float, halted: bool = False) -> None:
+        """Work no more, so that others need not wait for this one's death. halted: the row stays,
+        to say why."""
+        self._halted, self._stopping = halted, True
+        self._wake.set()
+        self._thread.join(within_s)
+
+    # --- for the run's thread ---
+
+    @property
+    def news(self) -> bool:
+        """Something is to be looked at between two transactions."""
+        plan = self._plan
+        return self.control.version != self._seen or (
+            plan is not None and plan.serve != self._served
+        )
+
+    @property
+    def served(self) -> frozenset[int]:
+        """What was taken."""
+        return self._served
+
+    def must_restart(self) -> bool:
+        """The run serves other slices than it should."""
+        with self._changed:
+            return self._plan is not None and self._plan.serve != self._served
+
+    def take(self, slices: int = 0) -> frozenset[int] | None:
+        """What to serve from now on; a run that served something else has ended. None: nobody knows
+        yet how many slices there are, begin without; then ask again with their number.
+
+        Waits until it is known; raises PositionStoreError where the database does not answer.
+        """
+        with self._changed:
+            self._served = frozenset()
+            self._slices_known = slices or self._slices_known
+            self._failed = None
+            after = self._rounds + 1
+            self._beat_due_us = 0
+            self._wake.set()
+            self._changed.wait_for(lambda: self._is_answered(after))
+            if self._failed is not None:
+                raise self._failed
+            if self._plan is None or self._stopping:
+                return frozenset()
+            if not self.control.slices:
+                return None
+            self._served = self._plan.serve
+            return self._served
+
+    def _is_answered(self, after: int) -> bool:
+        return self._stopping or self._failed is not None or self._rounds >= after
+
+    def acted(self, version: int) -> None:
+        """The run did what was wished up to this version; whoever waits for it sees it soon."""
+        self._seen = version
+        self.report()
+
+    def report(self) -> None:
+        """What the run does has changed: write it soon."""
+        self._beat_due_us = 0
+        self._wake.set()
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """Until `news`, or the time is over, or the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self.news, timeout_s)
+
+    # --- the thread ---
+
+    def _main(self) -> None:
+        store: ControlStore | None = None
+        while not self._stopping:
+            try:
+                store = store or self._open_store()
+                self._round(store)
+            except PositionStoreError as error:
+                log.warning("worker_database", extra={"worker": self.name, "error": str(error)})
+                self._tell(error)
+            except Exception as error:  # the edge of the thread
+                log.exception("worker_failed", extra={"worker": self.name})
+                self._tell(error)
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+        self._tell(None)
+        if store is not None:
+            self._leave(store)
+
+    def _round(self, store: ControlStore) -> None:
+        stirred = store.stirred(self._projection)
+        if stirred != self._stirred:
+            self._read_control(store)
+            self._stirred, self._beat_due_us = stirred, 0
+        if self._slices_known and self._slices_known != self.control.slices:
+            store.know(self._projection, self._slices_known)
+            self._read_control(store)
+        if now_us() >= self._beat_due_us:
+            self._beat_due_us = now_us() + BEAT_US
+            self._beat(store)
+
+    def _read_control(self, store: ControlStore) -> None:
+        self.control = store.control(self._projection)
+        self._tell(None)
+
+    def _beat(self, store: ControlStore) -> None:
+        with self._changed:
+            answered, served = self._rounds + 1, self._served
+        row = WorkerRow(
+            self.name, 0, machine(), os.getpid(), False, max(self._seen, 0), now_us(),
+            self._activity().to_json(),
+        )  # fmt: skip
+        store.beat(self._projection, row)
+        plan = self._read(store, served)
+        if plan.hold:
+            store.hold(self._projection, self.name, plan.hold)
+            plan = self._read(store, served)
+        if plan.release:
+            store.release(self._projection, self.name, sorted(plan.release))
+        for dead in plan.forget:
+            store.leave(self._projection, dead, forget=True)
+        with self._changed:
+            self._plan, self._rounds = plan, answered
+        self._tell(None)
+
+    def _read(self, store: ControlStore, served: frozenset[int]) -> Plan:
+        rows, holders = store.workers(self._projection)
+        gone = [row.worker for row in rows if row.machine == machine() and not lives(row.pid)]
+        return self._core.on_read(
+            rows, holders, self.control.slices, self.control.gathers, served, gone, now_us()
+        )
+
+    def _tell(self, failed: Exception | None) -> None:
+        with self._changed:
+            self._failed = failed
+            self._changed.notify_all()
+        if self.news or self._stopping:
+            self._on_news()
+
+    def _leave(self, store: ControlStore) -> None:
+        try:
+            if self._halted:
+                row = WorkerRow(
+                    self.name, 0, machine(), os.getpid(), True, max(self._seen, 0), now_us(),
+                    self._activity().to_json(),
+                )  # fmt: skip
+                store.beat(self._projection, row)
+            store.leave(self._projection, self.name, forget=not self._halted)
+        except PositionStoreError as error:
+            log.warning("worker_left_late", extra={"worker": self.name, "error": str(error)})
+        finally:
+            store.close()
+
+
+@cache
+def machine() -> str:
+    """Where a pid means the same process: this boot of this machine, this namespace of pids; ""
+    where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+            return f"{boot.read().strip()}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of this machine has this pid and has not ended."""
+    if not machine():
+        return True
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def seen_lives(rows: Sequence[WorkerRow]) -> dict[str, bool | None]:
+    """By worker, whether its process is there; None where that cannot be seen from here."""
+    here = machine()
+    return {row.worker: lives(row.pid) if here and row.machine == here else None for row in rows}
