@@ -17,7 +17,8 @@ from thespian_dc.projection.api import CommitView, SourceBatch
 from thespian_dc.stream import selecting
 from thespian_dc.stream.batches import cost_of, events_of, read_batch, write_batch
 from thespian_dc.stream.producer_core import HELD_EVENTS_MAX, HELD_US, ProducerCore
-from thespian_dc.stream.selecting import Facts, FactsCache, Selector, join_records
+from thespian_dc.stream.selecting import Facts, FactsCache, Selector
+from thespian_dc.stream.transform import body_of
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Batch,
@@ -43,7 +44,7 @@ def commit(first: int, *events: tuple[str, str]) -> CommitView:
         for entity_id, tag in events
     ]
     write_id = b"w%d" % first
-    return CommitView(first, first + len(events), write_id, first, join_records(packed))
+    return CommitView(first, first + len(events), write_id, first, body_of(packed))
 
 
 def log_of(tags: list[list[str]]) -> list[CommitView]:

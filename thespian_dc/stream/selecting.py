@@ -14,11 +14,12 @@ import msgpack
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.passing import Evaluator
 from thespian_dc.projection.api import CommitView
+from thespian_dc.stream.transform import body_of
 
 RECORDS_REMEMBERED_MAX = 20_000
 _HEADER_BYTES = 5
-_ARRAY32 = b"\xdd"
-_ID, _TAGS = 1, 5  # of a record's fields, in their order in model/record.py
+ID, TAGS = 1, 5
+"""Of a record's fields, in their order in model/record.py."""
 
 
 class Facts:
@@ -29,8 +30,8 @@ class Facts:
     def __init__(self, view: CommitView) -> None:
         fields = msgpack.unpackb(view.body, use_list=False) if view.body else ()
         self.view = view
-        self.ids = [record[_ID] for record in fields]
-        self.tags = [record[_TAGS] for record in fields]
+        self.ids = [record[ID] for record in fields]
+        self.tags = [record[TAGS] for record in fields]
         self._spans: list[slice] | None = None
 
     def cut(self, passing: Sequence[int]) -> CommitView:
@@ -43,7 +44,7 @@ class Facts:
         if self._spans is None:
             self._spans = spans_of(view.body, len(self.ids))
         kept = [view.kept[index] for index in passing] if view.kept else passing
-        body = join_records([view.body[self._spans[index]] for index in passing])
+        body = body_of([view.body[self._spans[index]] for index in passing])
         return view._replace(body=body, kept=tuple(kept))
 
 
@@ -100,11 +101,6 @@ def spans_of(body: bytes, records: int) -> list[slice]:
         spans.append(slice(start, end))
         start = end
     return spans
-
-
-def join_records(packed: Sequence[bytes]) -> bytes:
-    """The body that holds these records."""
-    return b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed))
 
 
 def append_empty(taken: list[CommitView], commit: CommitView) -> None:
