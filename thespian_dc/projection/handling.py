@@ -21,6 +21,12 @@ from thespian_dc.model.errors import (
     PositionConflictError,
     ThespianDcError,
 )
+from thespian_dc.model.handler_errors import (
+    GroupError,
+    HandlerCrashedError,
+    HandlingStoppedError,
+    ParkedFullError,
+)
 from thespian_dc.model.record import CONTROL, shown_as
 from thespian_dc.model.stream_errors import (
     HandlerError,
@@ -38,6 +44,16 @@ class Mark(Protocol):
     """What `handle` gets as its second argument; `fresh` is set before each event."""
 
     fresh: bool
+
+
+_NOT_OF_THE_EVENT = (
+    CorruptRecordError, PositionConflictError, PositionStoreError, GroupError, HandlerCrashedError,
+    HandlingStoppedError, ParkedFullError,
+)  # fmt: skip
+
+
+class TransactionFull(Exception):  # noqa: N818  not an error: the event was taken
+    """Raised by a delivery's `handle` behind the event that it took: the transaction ends here."""
 
 
 Gate = Callable[[int, int, int, Fields], bool]
@@ -109,11 +125,10 @@ class BatchHandler:
         entity_type, time_us = self._entity_type, commit.time_us
         decoding = True
         try:
-            records = records_in(commit, entity_type, slice_, from_offset)
-            if takes is not None:  # lazily: an event is asked about when those before are handled
-                records = (one for one in records if not takes(slice_, one[0], time_us, one[1]))
-            for offset, fields in records:
+            for offset, fields in records_in(commit, entity_type, slice_, from_offset):
                 tx.fresh = decoding = True
+                if takes is not None and takes(slice_, offset, time_us, fields):
+                    continue
                 kind, entity_id, seq_nr, manifest, payload, tags, _, _, meta = fields
                 if kind:
                     if kind == CONTROL:
@@ -127,6 +142,8 @@ class BatchHandler:
                 handle(event, tx)
                 if monotonic() > until_s:
                     return Stopped(offset + 1, None)
+        except TransactionFull:
+            return Stopped(offset + 1, None)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
             named = self._named(slice_, offset, fields, decoding, error)
             return Stopped(offset, Raised(slice_, offset, time_us, fields, named))
@@ -135,8 +152,7 @@ class BatchHandler:
     def _named(
         self, slice_: int, offset: int, fields: Fields, decoding: bool, error: Exception
     ) -> Exception:
-        # The last two are of the database, at the handler's first statement: not the event's.
-        if isinstance(error, CorruptRecordError | PositionConflictError | PositionStoreError):
+        if not_of_the_event(error):
             return error
         cause = f"{type(error).__name__}: {error}"
         named: ThespianDcError
@@ -147,6 +163,12 @@ class BatchHandler:
             named = kind(self._projection, slice_, offset, fields[1], fields[2], cause)
         named.__cause__ = error
         return named
+
+
+def not_of_the_event(error: Exception) -> bool:
+    """Whether an error that came out of a handler's call is named already and not the event's: of
+    the stored commit, the database at the handler's first statement, or the projection itself."""
+    return isinstance(error, _NOT_OF_THE_EVENT)
 
 
 def records_in(

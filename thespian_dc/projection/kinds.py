@@ -1,0 +1,229 @@
+"""One face for all kinds of handlers: what a delivery calls, and how the handler takes it.
+
+Each kind is a `Kind` of callables; the hot loop calls `handle` directly, without a layer between
+where the handler's own method has the right form.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thespian_dc.model.delivery_settings import Group, ToActor
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.handler_errors import GroupError
+from thespian_dc.model.settings import Projection
+from thespian_dc.model.stream_errors import FlushError
+from thespian_dc.projection.actors import ActorHandler, Courier
+from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
+from thespian_dc.projection.handlers import (
+    CassandraProjectionHandler,
+    CassandraUpsertHandler,
+    GroupedHandler,
+    GroupedSqlHandler,
+)
+from thespian_dc.projection.handling import TransactionFull, not_of_the_event
+
+EXACTLY, AT_LEAST, AT_MOST = "exactly-once", "at-least-once", "at-most-once"
+SQL, PARTITION, UPSERTS, NOTHING = "SQL", "partition", "upserts", "nothing"
+"""What a handler writes to, `Kind.sink`: a transaction, or nothing that we know of."""
+
+Handle = Callable[[Envelope[Any], Any], Any]
+
+
+@dataclass(slots=True)
+class Kind:
+    """A handler as a delivery drives it. All callables get the transaction (None where the sink
+    has none).
+
+    handle: one event. alone: the same, and everything it gathers is written before it returns.
+    flush: what was gathered is written. tables: DDL, before start. within_s: how long gathered
+    events may wait for others. abort: from any thread, ends a `handle` that waits.
+    """
+
+    what: str
+    deliveries: Sequence[str]
+    sink: str
+    handle: Handle
+    alone: Handle
+    start: Callable[[Any], Any]
+    flush: Callable[[Any], Any]
+    stop: Callable[[], Any]
+    tables: str = ""
+    within_s: float = 0.0
+    abort: Callable[[], None] = lambda: None
+
+
+def kind_of(projection: Projection, courier: Courier | None = None) -> Kind:
+    """Build the projection's handler. SettingsError where it cannot be one, or does not fit its
+    delivery. courier: how messages reach actors; None outside of an actor system."""
+    kind = _kind(projection, courier)
+    if projection.delivery not in kind.deliveries:
+        allowed = " or ".join(map(repr, kind.deliveries))
+        outside = "" if EXACTLY in kind.deliveries else " has effects outside its transaction and"
+        raise SettingsError(
+            f"projection {projection.name}: {kind.what}{outside} can be delivered {allowed}, not "
+            f"{projection.delivery!r}"
+        )
+    return kind
+
+
+def _kind(projection: Projection, courier: Courier | None) -> Kind:
+    name, given = projection.name, projection.handler
+    if isinstance(given, ToActor):
+        if courier is None:
+            raise SettingsError(
+                f"projection {name}: ToActor needs a node: run it by Settings.projections"
+            )
+        actor = ActorHandler(name, given, courier)
+        group = Group(given.events_max, 0)
+        return _grouped(name, "an actor", actor, group, abort=actor.abort)
+    if not isinstance(given, type):
+        return _function(name, given)
+    handler, what = given(), given.__qualname__
+    if isinstance(handler, SqlProjectionHandler):
+        return _sql(name, what, handler)
+    if isinstance(handler, GroupedSqlHandler):
+        return _grouped(name, what, handler, projection.group, with_tx=True)
+    if isinstance(handler, GroupedHandler):
+        return _grouped(name, what, handler, projection.group)
+    if isinstance(handler, ProjectionHandler):
+        return _plain(name, what, handler)
+    if isinstance(handler, CassandraProjectionHandler):
+        return _partition(name, what, handler)
+    if isinstance(handler, CassandraUpsertHandler):
+        return _upserts(what, handler)
+    raise SettingsError(
+        f"projection {name}: {what} must be a subclass of SqlProjectionHandler, ProjectionHandler, "
+        "GroupedSqlHandler, GroupedHandler, CassandraProjectionHandler or CassandraUpsertHandler, "
+        "or a function of (envelope) or (envelope, tx)"
+    )
+
+
+def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:
+    flush = _flushing(name, handler.flush)
+    alone = _alone(handler.handle, flush)
+    return Kind(
+        what, (EXACTLY,), SQL, handler.handle, alone, handler.start, flush, handler.stop,
+        handler.tables,
+    )  # fmt: skip
+
+
+def _plain(name: str, what: str, handler: ProjectionHandler) -> Kind:
+    take = handler.handle
+
+    def handle(event: Envelope[Any], _: Any) -> None:
+        take(event)
+
+    flush = _flushing(name, lambda _: handler.flush())
+    return Kind(
+        what, (AT_LEAST, AT_MOST), NOTHING, handle, _alone(handle, flush),
+        lambda _: handler.start(), flush, handler.stop,
+    )  # fmt: skip
+
+
+def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kind:
+    flush = _flushing(name, handler.flush)
+    return Kind(
+        what, (EXACTLY,), PARTITION, handler.handle, _alone(handler.handle, flush),
+        lambda _: handler.start(), flush, handler.stop,
+    )  # fmt: skip
+
+
+def _upserts(what: str, handler: CassandraUpsertHandler) -> Kind:
+    return Kind(
+        what, (AT_LEAST,), UPSERTS, handler.handle, handler.handle,
+        lambda _: handler.start(), _nothing, handler.stop,
+    )  # fmt: skip
+
+
+def _function(name: str, function: Callable[..., Any]) -> Kind:
+    what = function.__qualname__
+    taken = _arguments_of(function)
+    if taken == 2:
+        return Kind(what, (EXACTLY,), SQL, function, function, _nothing, _nothing, lambda: None)
+    if taken != 1:
+        raise SettingsError(
+            f"projection {name}: {what} must take (envelope) or (envelope, tx), not {taken} "
+            "arguments"
+        )
+
+    def handle(event: Envelope[Any], _: Any) -> None:
+        function(event)
+
+    return Kind(
+        what, (AT_LEAST, AT_MOST), NOTHING, handle, handle, _nothing, _nothing, lambda: None
+    )
+
+
+def _grouped(
+    name: str,
+    what: str,
+    handler: Any,
+    group: Group,
+    with_tx: bool = False,
+    abort: Callable[[], None] = lambda: None,
+) -> Kind:
+    gathered: list[Envelope[Any]] = []  # bounded by group.events
+    take: Callable[[Sequence[Envelope[Any]], Any], Any] = (
+        handler.handle if with_tx else lambda events, _: handler.handle(events)
+    )
+
+    def flush(tx: Any) -> None:
+        if gathered:
+            events, gathered[:] = list(gathered), []
+            try:
+                take(events, tx)
+            except Exception as error:
+                if not_of_the_event(error):
+                    raise
+                raise GroupError(name, len(events), f"{type(error).__name__}: {error}") from error
+
+    def handle(event: Envelope[Any], tx: Any) -> None:
+        gathered.append(event)
+        if len(gathered) >= group.events:
+            flush(tx)
+            raise TransactionFull
+
+    return Kind(
+        what, (EXACTLY,) if with_tx else (AT_LEAST,), SQL if with_tx else NOTHING, handle,
+        lambda event, tx: take([event], tx),
+        handler.start if with_tx else lambda _: handler.start(), flush, handler.stop,
+        getattr(handler, "tables", ""), group.within_ms / 1000, abort,
+    )  # fmt: skip
+
+
+def _flushing(name: str, flush: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The handler's flush; what it raises is named, unless it is not its own."""
+
+    def named(tx: Any) -> None:
+        try:
+            flush(tx)
+        except Exception as error:
+            if not_of_the_event(error):
+                raise
+            raise FlushError(name, f"{type(error).__name__}: {error}") from error
+
+    return named
+
+
+def _alone(handle: Handle, flush: Callable[[Any], None]) -> Handle:
+    def alone(event: Envelope[Any], tx: Any) -> None:
+        handle(event, tx)
+        flush(tx)
+
+    return alone
+
+
+def _nothing(_: Any) -> None:
+    """Of a kind that has nothing to start or to flush."""
+
+
+def _arguments_of(function: Callable[..., Any]) -> int:
+    """How many positional arguments it needs."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return sum(1 for one in parameters if one.kind in kinds and one.default is one.empty)
