@@ -1,18 +1,14 @@
-"""A state row's body: a state with the command ids that led to it. Pure; this is the stored
-format: a msgpack array [1, manifest, payload, [[command_id, seq_nr, reply], …]]."""
+"""From an entity's state to its state row, and back. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import msgpack
+from typing import NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Known
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.errors import CorruptPayloadError
-
-FORMAT = 1
+from thespian_dc.model.state_body import pack_state, unpack_state
 
 
 class Kept(NamedTuple):
@@ -31,17 +27,13 @@ class Kept(NamedTuple):
         """The row; offset: of the record with this seq_nr."""
         known = self.known or {}
         ids = [(id_, at, reply) for id_, (at, reply) in known.items() if at <= self.seq_nr]
-        body = msgpack.packb((FORMAT, *self.state, ids))
-        return StateRow(self.entity_id, self.seq_nr, offset, body)
+        return StateRow(self.entity_id, self.seq_nr, offset, pack_state(*self.state, ids))
 
 
 def unpack_row(row: StateRow) -> tuple[Encoded, Known]:
     """(encoded state, known ids) of a row; CorruptPayloadError where it is none."""
+    manifest, payload, known = unpack_state(row.entity_id, row.body)
     try:
-        fields: Any = msgpack.unpackb(row.body)
-        format_, manifest, payload, ids = fields
-        if format_ != FORMAT or type(manifest) is not str or type(payload) is not bytes:
-            raise ValueError(f"format {format_!r} is not known")
-        return Encoded(manifest, payload), {id_: (at, reply) for id_, at, reply in ids}
+        return Encoded(manifest, payload), {id_: (at, reply) for id_, at, reply in known}
     except Exception as error:
         raise CorruptPayloadError(f"state row of {row.entity_id}", str(error)) from error
