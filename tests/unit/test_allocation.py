@@ -179,15 +179,36 @@ def test_a_member_that_flaps_waits_longer_each_time() -> None:
     assert waits_ms[-1] <= 9_000
 
 
-def test_the_long_dead_are_forgotten_by_one_of_the_living() -> None:
-    """Rows of members that crashed must not pile up in the registry."""
-    cluster = Cluster("a", "b", "c")
+def test_the_dead_are_removed_by_who_sees_it_first() -> None:
+    """A member that starts after a death has not watched the dead: for two seconds it would count
+    it in, take slices that are well served, and leave some to the dead."""
+    cluster = Cluster("a", "b")
     cluster.run(3_000)
-    cluster.paused.add("a")
-    cluster.run(59_000)
-    assert "a" in cluster.rows
-    cluster.run(5_000)
-    assert set(cluster.rows) == {"b", "c"}
+    cluster.paused.add("b")
+    cluster.run(800)
+    cluster.join("c")
+    cluster.run(2_200)
+    assert set(cluster.rows) == {"a", "c"}
+    assert cluster.shares() == {"a": 8, "b": 8, "c": 8}
+    assert not cluster.assigned["a"] & cluster.assigned["c"]
+
+
+def test_a_successor_takes_over_at_once_what_its_predecessor_had_and_nothing_else() -> None:
+    """A host that was killed is back within a second: nobody has to find out that it died, and no
+    slice moves that is well served."""
+    cluster = Cluster("n:host:0.1", "n:host:1.1", "m:host:0.1")
+    cluster.run(3_000)
+    before = dict(cluster.assigned)
+    cluster.paused.add("n:host:0.1")
+    cluster.run(700)
+    cluster.join("n:host:0.2")
+    cluster.run(100)
+    assert cluster.assigned["n:host:0.2"] == before["n:host:0.1"]
+    for _ in range(30):
+        cluster.run(100)
+        for other in ("n:host:1.1", "m:host:0.1"):
+            assert cluster.assigned[other] == before[other]
+    assert set(cluster.rows) == {"n:host:0.2", "n:host:1.1", "m:host:0.1"}
 
 
 def test_a_member_that_was_forgotten_shows_itself_again() -> None:
@@ -199,6 +220,21 @@ def test_a_member_that_was_forgotten_shows_itself_again() -> None:
     cluster.paused.clear()
     cluster.run(5_000)
     assert cluster.shares() == {"a": 8, "b": 8}
+
+
+def test_a_member_that_was_forgotten_while_it_slept_waits_before_it_acquires() -> None:
+    """Its reading was on its way when it fell asleep, and answers without its row: all the same it
+    was still for long, and others serve its slices."""
+    cluster = Cluster("a", "b")
+    cluster.run(3_000)
+    cluster.paused.add("b")
+    cluster.run(5_000)
+    assert set(cluster.rows) == {"a"}
+    core = cluster.cores["b"]
+    assert core.on_members(list(cluster.rows.values()), cluster.now_us) == []
+    cluster.perform("b", core.on_tick(cluster.now_us))
+    assert "b" in cluster.rows
+    assert cluster.assigned["b"] == frozenset()
 
 
 def test_types_are_assigned_among_those_who_serve_them() -> None:

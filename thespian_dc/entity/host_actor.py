@@ -66,7 +66,8 @@ class HostActor(LeafActor):
     def begin(self, begin: Begin) -> None:
         settings = begin.settings
         self._limits = settings.limits
-        self.member_id = f"{begin.node_id}-{uuid4().hex[:12]}"
+        # `place.incarnation`: an actor's name is its process's alone (slices/allocation.py).
+        self.member_id = f"{begin.node_id}:{begin.name}.{uuid4().hex[:12]}"
         self._routes_seen: dict[str, TypeRoutes] = {}
         self._settling: dict[str, tuple[Any, int]] = {}
         self._elsewhere: dict[SliceKey, Route] = {}

@@ -64,7 +64,8 @@ class Owner(NamedTuple):
 class Member(NamedTuple):
     """A live host of entities, as it announced itself. `beat` grows with every announcement: a
     member whose beat stands still for long enough, by the observer's own clock, is taken for
-    dead."""
+    dead. member_id: `place.incarnation`, or an id without a dot; of one place one lives at a
+    time."""
 
     member_id: str
     address: str
@@ -206,10 +207,11 @@ class Journal(Protocol):
         """
 
     def read_entity(
-        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
-    ) -> list[Found]:
-        """The entity's records with seq_nr >= from_seq_nr below until_offset (default: the head),
-        in order.
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None,
+        until_seq_nr: int | None = None,
+    ) -> list[Found]:  # fmt: skip
+        """The entity's records with from_seq_nr <= seq_nr < until_seq_nr (default: all) below
+        until_offset (default: the head), in order.
 
         Goes mark, then index, then the log from that mark: complete by construction. Contiguity of
         seq_nr is checked: GapError. CorruptRecordError where one of its records is damaged.

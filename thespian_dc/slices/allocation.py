@@ -9,7 +9,10 @@ Laws:
 - Assigned says what to acquire, never what to drop: a slice is held until another takes it, so that
   a move has no gap in which nobody serves it.
 - Death is a beat that stands still, by the observer's own clock and over enough of its own reads;
-  no two clocks are compared, and an outage of the registry kills nobody.
+  no two clocks are compared, and an outage of the registry kills nobody. Who sees it first removes
+  the row, so that members who came later need not watch the dead for as long again.
+- A member's id is `place.incarnation`: of one place only one lives at a time, so a member knows
+  that its predecessors are dead, takes over their share at once, and moves nobody else's.
 - Who was still for long enough to be taken for dead waits before it acquires again, longer each
   time: others serve its slices meanwhile, and a member that flaps does not drag them to and fro.
 """
@@ -45,7 +48,7 @@ class Assigned(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """journal.forget(member_id): dead for long, or this member on its clean stop"""
+    """journal.forget(member_id): dead, or this member on its clean stop"""
 
     member_id: str
 
@@ -59,14 +62,14 @@ class Timing:
     still.
 
     observe: a member looks around for so long before it first acquires; doubled for each time it
-    was itself still for dead_after, up to observe_max, until it was steady for forget_after.
+    was itself still for dead_after, up to observe_max, until it was steady for steady_after.
     """
 
     beat_us: int = 500_000
     dead_after_us: int = 2_000_000
     observe_us: int = 500_000
     observe_us_max: int = 8_000_000
-    forget_after_us: int = 60_000_000
+    steady_after_us: int = 60_000_000
 
 
 DEFAULT_TIMING = Timing()
@@ -125,16 +128,17 @@ class AllocationCore:
         stalled = self._observe(rows, now_us)
         if self.me.member_id not in rows:
             return []  # not announced yet, or forgotten by others: the next beat shows it again
-        self._wait_to_acquire(stalled, now_us)
         dead = {m for m in rows if m != self.me.member_id and self._is_dead(m, now_us)}
+        self._wait_to_acquire(stalled, any(map(self._is_predecessor, rows)), now_us)
         live = [m for m in rows.values() if m.member_id not in dead and not m.leaving]
-        return [Assigned(self._assigned(live, now_us)), *self._forget(rows, dead, now_us)]
+        return [Assigned(self._assigned(live, now_us)), *map(Forget, sorted(dead))]
 
     def _observe(self, rows: Mapping[str, Member], now_us: int) -> bool:
         """Take note of all beats; True where our own stood still so long that others think us
         dead."""
         stalled = False
-        for member_id in self._seen.keys() - rows.keys():
+        # Our own stays: whoever was still for so long that others forgot it must notice that.
+        for member_id in self._seen.keys() - rows.keys() - {self.me.member_id}:
             del self._seen[member_id]
         for member_id, member in rows.items():
             seen = self._seen.get(member_id)
@@ -149,14 +153,20 @@ class AllocationCore:
     def _is_dead(self, member_id: str, now_us: int) -> bool:
         seen, timing = self._seen[member_id], self._timing
         still_reads = timing.dead_after_us // timing.beat_us - 1
-        return now_us - seen.since_us >= timing.dead_after_us and seen.still_reads >= still_reads
+        still = now_us - seen.since_us >= timing.dead_after_us and seen.still_reads >= still_reads
+        return still or self._is_predecessor(member_id)
 
-    def _wait_to_acquire(self, stalled: bool, now_us: int) -> None:
+    def _is_predecessor(self, member_id: str) -> bool:
+        place = place_of(member_id)
+        return place == place_of(self.me.member_id) != "" and member_id != self.me.member_id
+
+    def _wait_to_acquire(self, stalled: bool, succeeds: bool, now_us: int) -> None:
+        """succeeds: the row of a predecessor is still there; its share waits for us."""
         timing = self._timing
         if self._acquire_after_us is None:
-            self._acquire_after_us = now_us + timing.observe_us
+            self._acquire_after_us = now_us + (0 if succeeds else timing.observe_us)
         elif stalled:
-            steady = now_us - self._stalled_us >= timing.forget_after_us
+            steady = now_us - self._stalled_us >= timing.steady_after_us
             self._stalls = 1 if steady else self._stalls + 1
             self._stalled_us = now_us
             wait_us = min(timing.observe_us << min(self._stalls, 20), timing.observe_us_max)
@@ -178,20 +188,13 @@ class AllocationCore:
                 if member_id == self.me.member_id:
                     yield SliceKey(entity_type, slice_)
 
-    def _forget(self, rows: Mapping[str, Member], dead: set[str], now_us: int) -> list[Action]:
-        """Rows of the long dead; only the first of the living removes them."""
-        if self.me.member_id != min(rows.keys() - dead):
-            return []
-        long_ago_us = now_us - self._timing.forget_after_us
-        return [Forget(m) for m in sorted(dead) if self._seen[m].since_us <= long_ago_us]
-
 
 def assign(entity_type: str, slices: int, member_ids: Sequence[str]) -> list[str]:
     """The member of each slice, by bounded rendezvous: each slice, in order, goes to its
     best-scoring member of those with fewer than ceil(slices / members). Empty without members.
 
     Independent of the order of member_ids. A member that comes or goes moves its own share and few
-    others.
+    others; a successor in the same place gets what its predecessor had.
     """
     if not member_ids:
         return []
@@ -207,5 +210,11 @@ def assign(entity_type: str, slices: int, member_ids: Sequence[str]) -> list[str
     return owners
 
 
+def place_of(member_id: str) -> str:
+    """The part of an id that the next member in the same place has too; "" where it has none."""
+    return member_id.rpartition(".")[0]
+
+
 def _score(entity_type: str, slice_: int, member_id: str) -> bytes:
-    return blake2b(f"{entity_type}|{slice_}|{member_id}".encode(), digest_size=8).digest()
+    who = place_of(member_id) or member_id
+    return blake2b(f"{entity_type}|{slice_}|{who}".encode(), digest_size=8).digest()
