@@ -67,10 +67,11 @@ class MarkRaisedBlindly(MemoryJournal):
 
 class TailNotRead(MemoryJournal):
     def read_entity(
-        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
-    ) -> list[Any]:
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None,
+        until_seq_nr: int | None = None,
+    ) -> list[Any]:  # fmt: skip
         until = min(until_offset or 1 << 60, self.index_mark(key))
-        return super().read_entity(key, entity_id, from_seq_nr, until)
+        return super().read_entity(key, entity_id, from_seq_nr, until, until_seq_nr)
 
 
 class LateStateWins(MemoryJournal):

@@ -26,6 +26,7 @@ from thespian_dc.journal.reading import (
     damage_of,
     found_in,
     index_rows_of,
+    indexed_until,
     is_sound,
     position_in,
 )
@@ -250,18 +251,24 @@ class MemoryJournal(CellRegistry):
             raise GapError(f"slice log {key}: head", until_offset, expected)
 
     def read_entity(
-        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
-    ) -> list[Found]:
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None,
+        until_seq_nr: int | None = None,
+    ) -> list[Found]:  # fmt: skip
         with self._open():
             head, trimmed = self.find_head(key).head, self._trimmed(key).offset
             until = head if until_offset is None else min(until_offset, head)
             mark = self.index_mark(key)  # first the mark, then the index, then the log
-            bases = self._indexed(key, entity_id, from_seq_nr, min(mark, until))
+            rows = self._rows_of_entity(key, entity_id, from_seq_nr, min(mark, until))
+            bases = [
+                row.base_offset
+                for row in rows
+                if until_seq_nr is None or row.first_seq_nr < until_seq_nr
+            ]
             if bases and bases[0] < trimmed:
                 raise TrimmedError(f"{key.entity_type}|{entity_id}", bases[0], trimmed)
             indexed = (self._at(key, entity_id, base) for base in bases)
-            tail = self._all(key, mark, until)
-            found = found_in(chain(indexed, tail), entity_id, from_seq_nr, until)
+            tail = () if indexed_until(rows, until_seq_nr) else self._all(key, mark, until)
+            found = found_in(chain(indexed, tail), entity_id, from_seq_nr, until, until_seq_nr)
             check_contiguous(key, entity_id, found, from_seq_nr, trimmed)
             return found
 
@@ -269,13 +276,19 @@ class MemoryJournal(CellRegistry):
         self, key: SliceKey, entity_id: str, from_seq_nr: int, until_offset: int
     ) -> list[int]:
         """Base offsets, in order, of the commits that hold wanted records."""
+        rows = self._rows_of_entity(key, entity_id, from_seq_nr, until_offset)
+        return [row.base_offset for row in rows]
+
+    def _rows_of_entity(
+        self, key: SliceKey, entity_id: str, from_seq_nr: int, until_offset: int
+    ) -> list[IndexRow]:
         rows = self._storage.index.get((key, entity_id), {})
         found = [
             IndexRow(*_checked(key, row, base, entity_id, "its index row")[2:])
             for base, row in sorted(rows.items())
             if base < until_offset
         ]
-        return [row.base_offset for row in found if row.last_seq_nr >= from_seq_nr]
+        return [row for row in found if row.last_seq_nr >= from_seq_nr]
 
     def _at(self, key: SliceKey, entity_id: str, base_offset: int) -> Commit:
         commit = self._storage.commits.get(key, {}).get(base_offset)

@@ -34,15 +34,24 @@ def index_rows_of(commit: Commit) -> list[IndexRow]:
 
 
 def found_in(
-    commits: Iterable[Commit], entity_id: str, from_seq_nr: int, until_offset: int
-) -> list[Found]:
-    """The entity's records with seq_nr >= from_seq_nr below until_offset, as they come."""
+    commits: Iterable[Commit], entity_id: str, from_seq_nr: int, until_offset: int,
+    until_seq_nr: int | None = None,
+) -> list[Found]:  # fmt: skip
+    """The entity's records with from_seq_nr <= seq_nr < until_seq_nr below until_offset, as they
+    come."""
     return [
         Found(offset, commit.time_us, record)
         for commit in commits
         for offset, record in records_of_entity(commit, entity_id)
-        if record.seq_nr >= from_seq_nr and offset < until_offset
+        if record.seq_nr >= from_seq_nr
+        and (until_seq_nr is None or record.seq_nr < until_seq_nr)
+        and offset < until_offset
     ]
+
+
+def indexed_until(rows: Sequence[IndexRow], until_seq_nr: int | None) -> bool:
+    """Do these rows, in order, lead to all that is wanted, whatever the log says behind them?"""
+    return until_seq_nr is not None and bool(rows) and rows[-1].last_seq_nr >= until_seq_nr - 1
 
 
 def check_contiguous(

@@ -38,6 +38,7 @@ from thespian_dc.journal.reading import (
     damage_of,
     found_in,
     index_rows_of,
+    indexed_until,
 )
 from thespian_dc.model.errors import GapError, TrimmedError
 from thespian_dc.model.ids import SliceKey
@@ -141,25 +142,35 @@ class Derived(LogReader):
         return self._statements.bind("index_row", *key, *rest, cell, time)
 
     def read_entity(
-        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
-    ) -> list[Found]:
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None,
+        until_seq_nr: int | None = None,
+    ) -> list[Found]:  # fmt: skip
         mark = self.index_mark(key)  # first the mark, then the index, then the log from that mark
         until = _NO_LIMIT if until_offset is None else until_offset
+        rows = [
+            row
+            for row in self._indexed(key, entity_id, from_seq_nr, until_seq_nr)
+            if row.base_offset < min(mark, until)
+        ]
         bases = [
             row.base_offset
-            for row in self._indexed(key, entity_id, from_seq_nr)
-            if row.base_offset < min(mark, until)
+            for row in rows
+            if until_seq_nr is None or row.first_seq_nr < until_seq_nr
         ]
         trimmed = self._trimmed(key).offset
         if bases and bases[0] < trimmed:
             raise TrimmedError(f"{key.entity_type}|{entity_id}", bases[0], trimmed)
-        commits = chain(self._at(key, entity_id, bases), self._sweep(key, mark, until))
-        found = found_in(commits, entity_id, from_seq_nr, until)
+        tail = () if indexed_until(rows, until_seq_nr) else self._sweep(key, mark, until)
+        commits = chain(self._at(key, entity_id, bases), tail)
+        found = found_in(commits, entity_id, from_seq_nr, until, until_seq_nr)
         check_contiguous(key, entity_id, found, from_seq_nr, trimmed)
         return found
 
-    def _indexed(self, key: SliceKey, entity_id: str, from_seq_nr: int) -> list[IndexRow]:
-        """The index rows of commits with seq_nr >= from_seq_nr, in order, each once.
+    def _indexed(
+        self, key: SliceKey, entity_id: str, from_seq_nr: int, until_seq_nr: int | None = None
+    ) -> list[IndexRow]:
+        """The index rows of commits with seq_nr >= from_seq_nr, in order, each once; some of those
+        from until_seq_nr on may be missing.
 
         Runs that reach from_seq_nr start less than _RUN_MAX below it, but for one that is a single
         commit: no other row starts within that.
@@ -170,6 +181,8 @@ class Derived(LogReader):
         )
         for page in self._index_pages(key, entity_id, after):
             found.update(self._index_runs(key, entity_id, page))
+            if until_seq_nr is not None and page[-1][0] >= until_seq_nr:
+                break
         return sorted(
             (row for row in found if row.last_seq_nr >= from_seq_nr),
             key=lambda row: row.first_seq_nr,

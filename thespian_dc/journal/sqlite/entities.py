@@ -73,24 +73,31 @@ def _need_id(connection: sqlite3.Connection, name: tuple[int, str]) -> int:
 
 
 def indexed(
-    connection: sqlite3.Connection, row: SliceRow, entity_id: str, from_seq_nr: int
-) -> dict[int, list[int]]:
-    """{base_offset: seq_nrs} of the entity's records from from_seq_nr, in order."""
+    connection: sqlite3.Connection, row: SliceRow, entity_id: str, from_seq_nr: int,
+    until_seq_nr: int | None = None,
+) -> dict[int, list[int]]:  # fmt: skip
+    """{base_offset: seq_nrs} of the entity's records with from_seq_nr <= seq_nr < until_seq_nr, in
+    order."""
     found = connection.execute(
         "select id, last_seq_nr from entity where slice = ? and entity_id = ?", (row.id, entity_id)
     ).fetchone()
     if found is None or found[1] < from_seq_nr:
         _check_no_more(connection, row, entity_id, found)
         return {}
+    last = found[1] if until_seq_nr is None else min(found[1], until_seq_nr - 1)
+    if last < from_seq_nr:
+        return {}
     entries = connection.execute(
-        "select base_offset, seq_nr from entry where entity = ? and seq_nr >= ? order by seq_nr",
-        (found[0], from_seq_nr),
+        "select base_offset, seq_nr from entry where entity = ? and seq_nr between ? and ?"
+        " order by seq_nr",
+        (found[0], from_seq_nr, last),
     ).fetchall()
-    if not entries or entries[-1][1] != found[1]:
+    if not entries or entries[-1][1] != last:
         there = entries[-1][0] if entries else row.head
-        raise damage_of(
-            row.key, there, entity_id, f"the index does not end with its seq_nr {found[1]}"
-        )
+        if entries or last == found[1] or not row.trimmed_to:
+            reason = f"the index does not end with its seq_nr {last}"
+            raise damage_of(row.key, there, entity_id, reason)
+        raise TrimmedError(f"{row.entity_type}|{entity_id}", 0, row.trimmed_to)
     if entries[0][0] < row.trimmed_to:
         raise TrimmedError(f"{row.entity_type}|{entity_id}", entries[0][0], row.trimmed_to)
     return {

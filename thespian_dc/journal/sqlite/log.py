@@ -193,16 +193,18 @@ class SqliteLog:
         return self._db.read(work)
 
     def read_entity(
-        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None
-    ) -> list[Found]:
+        self, key: SliceKey, entity_id: str, from_seq_nr: int = 1, until_offset: int | None = None,
+        until_seq_nr: int | None = None,
+    ) -> list[Found]:  # fmt: skip
         def work(connection: sqlite3.Connection) -> list[Found]:
             row = load_slice(connection, key)
             if row is None:
                 return []
             until = row.head if until_offset is None else min(until_offset, row.head)
             found: list[Found] = []
-            for base, seq_nrs in indexed(connection, row, entity_id, from_seq_nr).items():
-                found += _records_at(connection, row, entity_id, base, seq_nrs)
+            wanted = (from_seq_nr, until_seq_nr)
+            for base, seq_nrs in indexed(connection, row, entity_id, *wanted).items():
+                found += _records_at(connection, row, entity_id, base, seq_nrs, until_seq_nr)
                 if base >= until:  # read one too many: what says it lies beyond must really do
                     break
             check_contiguous(key, entity_id, found, from_seq_nr, row.trimmed_to)
@@ -300,12 +302,13 @@ def _covering(connection: sqlite3.Connection, row: SliceRow, offset: int) -> Com
 
 
 def _records_at(
-    connection: sqlite3.Connection, row: SliceRow, entity_id: str, base: int, seq_nrs: list[int]
-) -> list[Found]:
+    connection: sqlite3.Connection, row: SliceRow, entity_id: str, base: int, seq_nrs: list[int],
+    until_seq_nr: int | None,
+) -> list[Found]:  # fmt: skip
     commit = _at(connection, row, base)
     if commit is None:
         raise damage_of(row.key, base, entity_id, "the index names a commit that is not there")
-    found = found_in([commit], entity_id, seq_nrs[0], commit.end_offset)
+    found = found_in([commit], entity_id, seq_nrs[0], commit.end_offset, until_seq_nr)
     if [one.record.seq_nr for one in found] != seq_nrs:
         raise damage_of(
             row.key, base, entity_id, f"the index says seq_nr {seq_nrs}, the log does not"

@@ -68,6 +68,26 @@ class DerivedCases(Suite):
             assert seq_nrs(journal, "a", 9) == []
             assert seq_nrs(journal, "nobody") == []
 
+    def test_an_entity_is_read_a_piece_at_a_time(self, journal: Journal) -> None:
+        """So that a long history is never held as a whole, whether it is indexed or not."""
+        writer = Writer(journal, KEY).take_over()
+        commits = [writer.write("a", "b", "a", "a") for _ in range(4)]
+        for mark in (0, 4, 8, 16):
+            journal.advance_index(KEY, mark)
+            for start in range(1, 14):
+                for end in range(start, 15):
+                    found = journal.read_entity(KEY, "a", start, None, end)
+                    seen = [one.record.seq_nr for one in found]
+                    assert seen == list(range(start, min(end, 13)))
+        below = journal.read_entity(KEY, "a", 2, commits[1].base_offset + 1, 9)
+        assert [one.record.seq_nr for one in below] == [2, 3, 4]
+        assert journal.read_entity(KEY, "nobody", 1, None, 9) == []
+        journal.trim(KEY, 8)
+        for start, end in ((1, 2), (1, 9), (4, 7), (6, 7)):
+            with pytest.raises(TrimmedError):
+                journal.read_entity(KEY, "a", start, None, end)
+        assert [f.record.seq_nr for f in journal.read_entity(KEY, "a", 7, None, 10)] == [7, 8, 9]
+
     def test_the_mark_is_never_raised_over_what_is_not_indexed(self, journal: Journal) -> None:
         """A new owner has only its own commits at hand; the ones before come from the log."""
         writer = Writer(journal, KEY).take_over()
