@@ -241,3 +241,28 @@ class SlowCount(CountItems):
     def handle(self, event: Envelope[Added], tx: Transaction) -> None:
         super().handle(event, tx)
         threading.Event().wait(0.1)  # the handler's work, not a wait of the test
+
+
+class RebuiltCount(CountItems):
+    """Knows how to take away what it wrote."""
+
+    def rebuild(self, tx: Transaction) -> None:
+        tx.execute("delete from popularity")
+        tx.execute("delete from seen")
+
+
+class PoisonedCount(RebuiltCount):
+    """Raises at every quantity of 13."""
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        if event.payload.quantity == 13:
+            raise ValueError("thirteen")
+        super().handle(event, tx)
+
+
+class HundredthSlow(RebuiltCount):
+    """A hundred events a second, outside of any lock."""
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        threading.Event().wait(0.01)  # the handler's work, not a wait of the test
+        super().handle(event, tx)

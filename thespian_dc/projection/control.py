@@ -15,15 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
-from thespian_dc.model.position import START, Position
+from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.projection.api import StoredPosition
 
 POSITION, SKIP, REBUILD = "position", "skip", "rebuild"
 """Kinds of wishes."""
 OPEN, DONE, REFUSED, WITHDRAWN = "open", "done", "refused", "withdrawn"
 """States of a wish."""
-UNKNOWN_COMMIT = b""
-"""The write_id of a position that somebody set by hand: no source compares it."""
 
 
 class Wish(NamedTuple):
@@ -93,5 +91,5 @@ def decide(wish: Wish, rows: Mapping[int, StoredPosition]) -> list[Change] | Ref
     if wish.expected is not None and stands != wish.expected:
         return Refusal(f"slice {wish.slice} stands at {stands}, not at {wish.expected}")
     if wish.kind == SKIP:
-        return [Change(wish.slice, Position(wish.offset + 1, UNKNOWN_COMMIT))]
-    return [Change(wish.slice, Position(wish.offset, UNKNOWN_COMMIT) if wish.offset else START)]
+        return [Change(wish.slice, Position(wish.offset + 1, NO_WRITE_ID))]
+    return [Change(wish.slice, Position(wish.offset, NO_WRITE_ID))]

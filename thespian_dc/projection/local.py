@@ -15,7 +15,7 @@ from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.position import START, Position
+from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.record import Commit, checksum_of, records_of
 from thespian_dc.projection.api import (
     CommitView,
@@ -132,7 +132,8 @@ class LocalSource:
 
     def _checked(self, journal: Journal, key: SliceKey, position: Position) -> int:
         found = self._retried(lambda: journal.position_before(key, position.offset))
-        if found is not None and position.offset and found.write_id != position.write_id:
+        named = position.write_id != NO_WRITE_ID  # set by hand it names no commit
+        if found is not None and named and found.write_id != position.write_id:
             raise JournalDivergedError(str(key), position.offset, "another commit stands there")
         return position.offset
 

@@ -66,6 +66,11 @@ class WorkerView:
     busy_s: float
     activity: Activity
 
+    @property
+    def lives(self) -> bool:
+        """It can act upon a wish, sooner or later."""
+        return self.health not in ("dead", "halted", "stopped")
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectionView:
@@ -92,7 +97,7 @@ class ProjectionView:
     @property
     def lives(self) -> bool:
         """A worker that could act upon a wish runs."""
-        return any(one.health not in ("dead", "halted", "stopped") for one in self.workers)
+        return any(one.lives for one in self.workers)
 
 
 def view_of_worker(

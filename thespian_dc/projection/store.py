@@ -55,6 +55,12 @@ class ControlStore(Protocol):
     def refuse(self, projection: str, nr: int, reason: str) -> Wish:
         """End an open wish with the reason."""
 
+    def offsets(self, projection: str) -> dict[int, int]:
+        """The stored position of each slice."""
+
+    def rebuild_to(self, projection: str) -> dict[int, int]:
+        """By slice, where it stood when the last rebuild began."""
+
     def beat(self, projection: str, row: WorkerRow) -> None:
         """Store the worker's row with the next beat (row.beat is not looked at)."""
 

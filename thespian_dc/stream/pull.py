@@ -13,7 +13,7 @@ import grpc.aio
 
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.position import START
+from thespian_dc.model.position import NO_WRITE_ID, START
 from thespian_dc.model.stream_errors import UnknownStreamError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import write_batch
@@ -191,7 +191,8 @@ def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
         heads[slice_] = head = journal.find_head(key).head
         if at.offset > head:
             raise JournalDivergedError(where, at.offset, f"its head is {head}")
-        if at.offset and journal.position_before(key, at.offset).write_id != at.write_id:
+        named = at.write_id != NO_WRITE_ID  # set by hand it names no commit
+        if named and journal.position_before(key, at.offset).write_id != at.write_id:
             raise JournalDivergedError(where, at.offset, "another commit stands before it")
     return heads
 

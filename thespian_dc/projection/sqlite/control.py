@@ -14,6 +14,7 @@ from thespian_dc.model.projection_errors import ControlChangedError, WishesFullE
 from thespian_dc.projection.control import (
     DONE,
     OPEN,
+    REBUILD,
     REFUSED,
     WITHDRAWN,
     Control,
@@ -41,6 +42,9 @@ create table if not exists thespian_dc_workers(
     projection text not null, worker text not null, beat integer not null, machine text not null,
     pid integer not null, leaving integer not null, seen integer not null,
     beat_us integer not null, facts text not null, primary key (projection, worker)) without rowid;
+create table if not exists thespian_dc_rebuilds(
+    projection text not null, slice integer not null, until integer not null,
+    primary key (projection, slice)) without rowid;
 create table if not exists thespian_dc_holds(
     projection text not null, slice integer not null, worker text not null,
     primary key (projection, slice)) without rowid;
@@ -48,6 +52,10 @@ create table if not exists thespian_dc_holds(
 _PUT = (
     "update thespian_dc_positions set epoch = epoch + 1, offset = ?, write_id = ? "
     "where projection = ? and slice = ?"
+)
+_REBUILD_TO = (
+    "insert or replace into thespian_dc_rebuilds "
+    "select projection, slice, offset from thespian_dc_positions where projection = ?"
 )
 _WISH = "nr, kind, slice, offset, expected, state, said from thespian_dc_wishes"
 _WORKER = "worker, beat, machine, pid, leaving, seen, beat_us, facts from thespian_dc_workers"
@@ -150,6 +158,8 @@ class SqliteControl:
             decided = decide(wish, self._positions.load(projection).slices)
             if isinstance(decided, Refusal):
                 return self._end(projection, nr, REFUSED, decided.reason)
+            if wish.kind == REBUILD:
+                self._execute(_REBUILD_TO, (projection,))
             for slice_, (offset, write_id) in decided:
                 self._execute(_PUT, (offset, write_id, projection, slice_))
             if also is not None:
@@ -160,6 +170,16 @@ class SqliteControl:
         """See ControlStore."""
         with self._transaction():
             return self._end(projection, nr, REFUSED, reason)
+
+    def offsets(self, projection: str) -> dict[int, int]:
+        """See ControlStore."""
+        sql = "select slice, offset from thespian_dc_positions where projection = ? order by slice"
+        return dict(self._select(sql, projection))
+
+    def rebuild_to(self, projection: str) -> dict[int, int]:
+        """See ControlStore."""
+        sql = "select slice, until from thespian_dc_rebuilds where projection = ? order by slice"
+        return dict(self._select(sql, projection))
 
     # --- who works on it ---
 

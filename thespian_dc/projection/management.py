@@ -1,0 +1,230 @@
+"""Look after projections from any process, through the consumer's database.
+
+    Projections("sqlite:///popularity.db").pause("popularity")
+
+Nothing of the projection's own code is needed here, nor a connection to its processes. What is
+wished is a row; a running worker does it between two transactions and writes what came of it. Where
+no worker runs, positions are changed here, under a higher epoch: a worker that starts meanwhile
+either comes after the change or cannot move what it read before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.projection_errors import (
+    NoPositionsError,
+    NotSeenError,
+    NoWorkerError,
+    UnknownProjectionError,
+    WishRefusedError,
+    WishWithdrawnError,
+)
+from thespian_dc.model.settings import check_workers
+from thespian_dc.projection.control import OPEN, POSITION, REBUILD, REFUSED, SKIP, WITHDRAWN, Wish
+from thespian_dc.projection.observe import ProjectionView, view_of, view_of_worker
+from thespian_dc.projection.sqlite.control import SqliteControl
+from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
+from thespian_dc.projection.worker import seen_lives
+from thespian_dc.shell.clock import now_us
+
+LOOK_S = 0.02
+TIMEOUT_S = 10.0
+
+
+class Projections:
+    """The projections of one consumer database. From any process and thread; holds nothing open.
+
+    url: as Projection.positions. Every method raises NoPositionsError where the database does not
+    exist, UnknownProjectionError for a name that never ran there, PositionStoreError where the
+    database does not answer. timeout_s: how long to wait for the workers, in seconds; 0.0 does not
+    wait for what stays (pause, resume, rescale).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        sqlite_path(url)
+
+    # --- looking ---
+
+    def names(self) -> list[str]:
+        """Of all that ever ran here, sorted."""
+        with self._opened() as store:
+            return store.projections()
+
+    def status(self, projection: str) -> ProjectionView:
+        """What it does and where it stands, as its workers last wrote it."""
+        with self._known(projection) as store:
+            return self._view(store, projection)
+
+    def positions(self, projection: str) -> Mapping[int, int]:
+        """The stored offset of each slice."""
+        return self.status(projection).positions
+
+    # --- what stays until it is wished otherwise ---
+
+    def pause(
+        self, projection: str, timeout_s: float = TIMEOUT_S, expected: int | None = None
+    ) -> ProjectionView:
+        """Handle nothing more, also after restarts, until `resume`. Returns once no worker has an
+        event in its hands; NotSeenError: it is stored, but not all have come to it.
+
+        expected: a version of the wishes (ProjectionView.version); ControlChangedError if another.
+        """
+        return self._stays(
+            projection, "pause", timeout_s, lambda s: s.pause(projection, True, expected)
+        )
+
+    def resume(
+        self, projection: str, timeout_s: float = TIMEOUT_S, expected: int | None = None
+    ) -> ProjectionView:
+        """Go on from the stored positions."""
+        return self._stays(
+            projection, "resume", timeout_s, lambda s: s.pause(projection, False, expected)
+        )
+
+    def rescale(
+        self, projection: str, workers: int | None, timeout_s: float = 0.0,
+        expected: int | None = None,
+    ) -> ProjectionView:  # fmt: skip
+        """Run so many workers in each node of the projection; None: as its settings say.
+
+        It is the nodes that start and end processes; they need a second or two. Slices move between
+        transactions.
+        """
+        if workers is not None:
+            check_workers(projection, workers)
+        return self._stays(
+            projection, "rescale", timeout_s, lambda s: s.rescale(projection, workers, expected)
+        )
+
+    # --- what is done once ---
+
+    def set_position(
+        self, projection: str, slice_: int, offset: int, expected: int | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:  # fmt: skip
+        """Let the slice go on at `offset`, back (events are handled again) or ahead (they never
+        are). expected: WishRefusedError unless it stands there now.
+
+        WishWithdrawnError: workers run, but none did it in time, and now none will.
+        """
+        if offset < 0:
+            raise SettingsError(f"an offset is 0 or more, not {offset}")
+        what = f"position {offset} for slice {slice_}"
+        self._once(projection, what, timeout_s, (POSITION, slice_, offset, expected))
+
+    def skip(self, projection: str, slice_: int, offset: int, timeout_s: float = TIMEOUT_S) -> None:
+        """Leave out the event at this offset, at which the slice must stand now."""
+        what = f"skipping the event at offset {offset} of slice {slice_}"
+        self._once(projection, what, timeout_s, (SKIP, slice_, offset, offset))
+
+    def rebuild(self, projection: str, timeout_s: float = TIMEOUT_S) -> ProjectionView:
+        """Delete what the projection wrote (its handler's `rebuild`) and handle all events again.
+
+        Returns when it has begun: `status` shows how far it is. All slices are gathered at one
+        worker for it. NoWorkerError where none runs, since only a worker has the handler.
+        """
+        self._once(projection, "a rebuild", timeout_s, (REBUILD, -1, 0, None))
+        return self.status(projection)
+
+    # --- inside ---
+
+    @contextmanager
+    def _opened(self) -> Iterator[SqliteControl]:
+        if not Path(sqlite_path(self._url)).exists():
+            raise NoPositionsError(self._url)
+        store = SqliteControl(SqliteDatabase(self._url))
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def _known(self, projection: str) -> Iterator[SqliteControl]:
+        with self._opened() as store:
+            names = store.projections()
+            if projection not in names:
+                raise UnknownProjectionError(projection, self._url, tuple(names))
+            yield store
+
+    def _view(self, store: SqliteControl, projection: str) -> ProjectionView:
+        control, (rows, holders) = store.control(projection), store.workers(projection)
+        alive, now = seen_lives(rows), now_us()
+        workers = [view_of_worker(row, holders, alive[row.worker], now) for row in rows]
+        return view_of(
+            projection, control, store.offsets(projection), workers, store.rebuild_to(projection)
+        )
+
+    def _stays(
+        self, projection: str, what: str, timeout_s: float, change: Callable[[SqliteControl], int]
+    ) -> ProjectionView:
+        until = time.monotonic() + timeout_s
+        with self._known(projection) as store:
+            version = change(store)
+            while True:
+                view = self._view(store, projection)
+                rows, _ = store.workers(projection)
+                behind = {row.worker for row in rows if row.seen < version}
+                behind &= {one.worker for one in view.workers if one.lives}
+                if not behind or timeout_s <= 0:
+                    return view
+                if time.monotonic() > until:
+                    raise NotSeenError(projection, what, timeout_s, tuple(sorted(behind)))
+                time.sleep(LOOK_S)
+
+    def _once(
+        self, projection: str, what: str, timeout_s: float,
+        wanted: tuple[str, int, int, int | None],
+    ) -> None:  # fmt: skip
+        until = time.monotonic() + timeout_s
+        with self._known(projection) as store:
+            offsets, slice_ = store.offsets(projection), wanted[1]
+            if slice_ >= 0 and slice_ not in offsets:
+                there = ", ".join(map(str, offsets)) or "none"
+                raise WishRefusedError(projection, what, f"there are positions of slices {there}")
+            _check_head(self._view(store, projection), what, slice_, wanted[2])
+            wish = store.wish(projection, *wanted)
+            while wish.state == OPEN:
+                view = self._view(store, projection)
+                if not view.lives:
+                    wish = self._without_worker(store, projection, what, wish)
+                elif time.monotonic() > until:
+                    wish = store.withdraw(projection, wish.nr)
+                else:
+                    time.sleep(LOOK_S)
+                    wish = store.wish_of(projection, wish.nr)
+            if wish.state == REFUSED:
+                raise WishRefusedError(projection, what, wish.said)
+            if wish.state == WITHDRAWN:
+                raise WishWithdrawnError(projection, what, timeout_s, _why(view))
+
+    def _without_worker(self, store: SqliteControl, projection: str, what: str, wish: Wish) -> Wish:
+        if wish.kind != REBUILD:
+            return store.perform(projection, wish.nr)
+        withdrawn = store.withdraw(projection, wish.nr)
+        if withdrawn.state == WITHDRAWN:
+            raise NoWorkerError(projection, what)
+        return withdrawn
+
+
+def _check_head(view: ProjectionView, what: str, slice_: int, offset: int) -> None:
+    """A position beyond the head would be taken for another journal's."""
+    for worker in view.workers:
+        head = worker.activity.heads.get(slice_)
+        if worker.lives and head is not None and offset > head:
+            raise WishRefusedError(view.projection, what, f"its head is {head}, as last known")
+
+
+def _why(view: ProjectionView) -> str:
+    said = [
+        f"{one.worker} (pid {one.pid}) is {one.health}"
+        + (f", at one transaction for {one.busy_s:.1f} s" if one.busy_s else "")
+        for one in view.workers
+        if one.lives
+    ]
+    return "; ".join(said)
