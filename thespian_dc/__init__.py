@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from thespian_dc.projection.api import ProjectionHandler as ProjectionHandler
     from thespian_dc.projection.api import SqlProjectionHandler as SqlProjectionHandler
     from thespian_dc.projection.api import Transaction as Transaction
+    from thespian_dc.projection.management import Projections as Projections
+    from thespian_dc.projection.observe import ProjectionHooks as ProjectionHooks
     from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
@@ -56,6 +58,8 @@ _WHERE = {
     "Node": "node",
     "Projection": "model.settings",
     "ProjectionHandler": "projection.api",
+    "ProjectionHooks": "projection.observe",
+    "Projections": "projection.management",
     "Registered": "codec.api",
     "Remote": "model.settings",
     "ReplyAddress": "entity.api",

@@ -46,6 +46,7 @@ from thespian_dc.stream.protocol import (
     PRODUCER_ACTOR,
     StartConsumer,
     StartProducer,
+    worker_leaves,
 )
 
 HOST_ACTOR = "thespian_dc.entity.host_actor.HostActor"
@@ -208,7 +209,10 @@ def plan(settings: Settings) -> StartNode:
         leaves.append(LeafSpec(f"{prefix}:producer", "producers", PRODUCER_ACTOR, producer))
     if settings.projections:
         consumer = StartConsumer(settings.service, settings.journal, tuple(settings.projections))
-        leaves.append(LeafSpec(f"{prefix}:consumer", "consumers", CONSUMER_ACTOR, consumer))
+        first = f"{prefix}:consumer"
+        leaves.append(LeafSpec(first, "consumers", CONSUMER_ACTOR, consumer))
+        workers = {one.name: one.workers for one in settings.projections}
+        leaves += worker_leaves(first, consumer, workers).values()
     node_id = f"{os.uname().nodename}-{uuid4().hex[:8]}"
     return StartNode(settings.service, node_id, settings, tuple(leaves))
 

@@ -30,6 +30,7 @@ from thespian_dc.shell.protocol import (
     StartLeaf,
     StartNode,
     Status,
+    StopLeaf,
     StopNode,
 )
 from thespian_dc.shell.typed_actor import TypedActor
@@ -40,6 +41,7 @@ TICK = timedelta(milliseconds=250)
 SILENT_US = 3_000_000  # a leaf that has not reported for so long is created again, by name
 BACKOFF_US = (200_000, 10_000_000)
 STEADY_US = 30_000_000  # after so long without a restart the pause starts small again
+RETIRE_DRAIN_S = 5.0
 STOP_GRACE_US = 6_000_000  # beyond the drain time, before a leaf counts as left behind
 
 
@@ -54,6 +56,7 @@ class _Leaf:
     pause_us: int = BACKOFF_US[0]
     create_at_us: int = 0  # 0: nothing to do
     gone: bool = False
+    retired: bool = False  # to be forgotten when it has ended
 
 
 class CoordinatorActor(TypedActor):
@@ -91,6 +94,8 @@ class CoordinatorActor(TypedActor):
             case StartLeaf(leaf):
                 self._add(leaf)
                 self.send(sender, self._status())
+            case StopLeaf(name):
+                self._retire(name)
             case ChildActorExited():
                 self._exited(message.childAddress)
             case StopNode(drain_s):
@@ -111,6 +116,16 @@ class CoordinatorActor(TypedActor):
         if spec.name not in self._leaves and not self._stopping_until_us:
             self._leaves[spec.name] = _Leaf(spec)
             self._create(self._leaves[spec.name])
+
+    def _retire(self, name: str) -> None:
+        leaf = self._leaves.get(name)
+        if leaf is None or leaf.retired:
+            return
+        leaf.retired = True
+        if leaf.gone or leaf.address is None:
+            del self._leaves[name]
+        else:
+            self.send(leaf.address, Drain(RETIRE_DRAIN_S))
 
     def _create(self, leaf: _Leaf) -> None:
         """Create the leaf, or find it by its name where it lives; it begins only once."""
@@ -134,12 +149,15 @@ class CoordinatorActor(TypedActor):
         self.send(sender, self._peers())
 
     def _exited(self, address: Any) -> None:
-        for leaf in self._leaves.values():
+        for leaf in list(self._leaves.values()):
             if leaf.address == address:
                 self._lost(leaf)
 
     def _lost(self, leaf: _Leaf) -> None:
         leaf.gone, leaf.report = True, None
+        if leaf.retired:
+            self._leaves.pop(leaf.spec.name, None)
+            return
         if self._stopping_until_us or leaf.create_at_us:
             return
         now = now_us()
@@ -158,7 +176,7 @@ class CoordinatorActor(TypedActor):
         if self._stopping_until_us:
             self._stopped_when_done(now)
         else:
-            for leaf in self._leaves.values():
+            for leaf in list(self._leaves.values()):
                 if leaf.create_at_us and now >= leaf.create_at_us:
                     self._create(leaf)
                 elif not leaf.create_at_us and now - leaf.heard_us > SILENT_US:

@@ -74,6 +74,15 @@ class StartLeaf(NodeMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class StopLeaf(NodeMessage):
+    """To the coordinator: drain this process and create it no more. Idempotent; no answer."""
+
+    shown = "name"
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Begin(NodeMessage):
     """From the coordinator to a leaf it created; a leaf that has begun answers with a Report."""
 

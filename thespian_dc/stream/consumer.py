@@ -22,18 +22,26 @@ MakeSource = Callable[[], Source]
 class RunningProjections:
     """Started with `start`, each on a thread of its own; end them with `stop`."""
 
-    def __init__(self, settings: StartConsumer) -> None:
-        self._settings = settings
+    def __init__(self, settings: StartConsumer, node_id: str = "") -> None:
+        """node_id: of a node whose workers keep their names when they are started again."""
+        self._settings, self._node_id = settings, node_id
         self._running: list[RunningProjection] = []
 
     def start(self) -> None:
         """Start all. What fails later shows in `status` and is tried again as the projection
         says."""
+        worker = f"{self._node_id}/{self._settings.worker}" if self._node_id else ""
         for projection in self._settings.projections:
-            self._running.append(start_projection(projection, self._source_of(projection)))
+            source = self._source_of(projection)
+            self._running.append(start_projection(projection, source, worker))
 
     def status(self) -> tuple[ProjectionStatus, ...]:
         return tuple(one.status() for one in self._running)
+
+    def workers(self) -> dict[str, int]:
+        """How many there are to be in this node, by projection."""
+        wished = {one.name: one.workers_wished for one in self.status()}
+        return {one.name: wished.get(one.name) or one.workers for one in self._settings.projections}
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End all at once, after their transactions; False where a handler did not return in

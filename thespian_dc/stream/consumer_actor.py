@@ -1,5 +1,9 @@
 """ConsumerActor: the leaf that runs a node's projections. gRPC and databases are opened in
-`begin`, here only."""
+`begin`, here only.
+
+Process 0 runs the first worker of every projection, and has the coordinator start and end the
+processes of the others, as many as settings or somebody's wish say.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.shell.leaf_actor import LeafActor
-from thespian_dc.shell.protocol import Begin
+from thespian_dc.shell.protocol import Begin, Peers, StartLeaf, StopLeaf
+from thespian_dc.stream.protocol import worker_leaves
 
 if TYPE_CHECKING:  # what it imports opens nothing, but this class is also only looked at
     from thespian_dc.stream.consumer import RunningProjections
@@ -23,8 +28,20 @@ class ConsumerActor(LeafActor):
     def begin(self, begin: Begin) -> None:
         from thespian_dc.stream.consumer import RunningProjections
 
-        self._running = RunningProjections(begin.settings)
+        self._running = RunningProjections(begin.settings, begin.node_id)
         self._running.start()
+
+    def on_peers(self, peers: Peers) -> None:
+        """Start and end processes until there are as many workers as there are to be."""
+        begun = self.begun
+        if self._running is None or begun is None or begun.settings.worker:
+            return
+        wanted = worker_leaves(begun.name, begun.settings, self._running.workers())
+        there = {name for name, _, _ in peers.leaves if name.startswith(f"{begun.name}:")}
+        for name in wanted.keys() - there:
+            self.send(self._coordinator, StartLeaf(wanted[name]))
+        for name in there - wanted.keys():
+            self.send(self._coordinator, StopLeaf(name))
 
     def facts(self) -> dict[str, Any]:
         """projections: a ProjectionStatus each, as a dict."""

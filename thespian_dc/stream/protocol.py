@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from thespian_dc.model.settings import Projection, Stream, Tls
-from thespian_dc.shell.protocol import NodeMessage
+from thespian_dc.shell.protocol import LeafSpec, NodeMessage
 
 PRODUCER_ACTOR = "thespian_dc.stream.producer_actor.ProducerActor"
 CONSUMER_ACTOR = "thespian_dc.stream.consumer_actor.ConsumerActor"
@@ -34,7 +35,8 @@ class StartProducer(NodeMessage):
 class StartConsumer(NodeMessage):
     """Settings of a ConsumerActor: the projections that one process runs.
 
-    journal: the node's own URL, for projections with a Local source that names none.
+    journal: the node's own URL, for projections with a Local source that names none. worker: from
+    0; process 0 runs the first worker of each projection, each further worker has a process.
     """
 
     shown = "service"
@@ -42,3 +44,18 @@ class StartConsumer(NodeMessage):
     service: str
     journal: str
     projections: tuple[Projection, ...]
+    worker: int = 0
+
+
+def worker_leaves(
+    first: str, settings: StartConsumer, workers: Mapping[str, int]
+) -> dict[str, LeafSpec]:
+    """The processes of all workers but the first of each projection, by name. first: the name of
+    the process that runs those. workers: how many there are to be, by projection."""
+    leaves = {}
+    for projection in settings.projections:
+        for worker in range(1, workers[projection.name]):
+            name = f"{first}:{projection.name}:{worker}"
+            begins = replace(settings, projections=(projection,), worker=worker)
+            leaves[name] = LeafSpec(name, "consumers", CONSUMER_ACTOR, begins)
+    return leaves
