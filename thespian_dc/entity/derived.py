@@ -50,17 +50,17 @@ class Derived:
 
     def on_owned(self, head: int, now_us: int) -> list[AdvanceIndex | WriteStates]:
         """Index what a former owner left un-indexed."""
-        self._recent.clear()
-        self._fresh.clear()
-        self._head, self._done = head, 0
+        self._head = head
         self.behind = self._indexed and head > 0
         if self.behind:
             self.due_us = now_us
         return self.on_time(now_us)
 
     def on_lost(self) -> None:
-        """What is durable may still be written; the new owner indexes the rest."""
-        self._recent.clear()
+        """Durable states may still be written; the new owner indexes the rest. Nothing of this
+        ownership says anything about the next one: others will have appended in between."""
+        self._recent, self._fresh, self._covered = [], set(), set()
+        self._head = self._done = 0
         self._indexing, self.behind = None, False
         if not self._rows:
             self.due_us = None
