@@ -79,6 +79,25 @@ class GroupError(ProjectionError):
 
 
 @with_fields
+class EventLostError(ProjectionError):
+    """A handler raised at an event that was passed before it was handed over: at most once."""
+
+    projection: str
+    slice: int
+    offset: int
+    entity_id: str
+    seq_nr: int
+    cause: str
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: the handler raised at {self.entity_id} seq_nr "
+            f"{self.seq_nr} (slice {self.slice} offset {self.offset}): {self.cause}; the event is "
+            "passed already and is not handed over again (delivery='at-most-once')"
+        )
+
+
+@with_fields
 class ActorSilentError(ProjectionError):
     """The actor that handles a projection's events did not answer in time."""
 

@@ -20,6 +20,9 @@ RETRY, SKIP = "retry", "skip"
 """What may be wished of a parked entity: hand its events over again, in order; leave out the first
 one, then the same with the others."""
 
+PAGE = 100
+"""Parked events that are read at once."""
+
 
 class ParkedEvent(NamedTuple):
     """One stored event. record: as in a commit's body. time_us: of its commit.
@@ -77,11 +80,14 @@ class ParkedStore(Protocol):
     def held(self, projection: str, slices: Sequence[int]) -> dict[str, int]:
         """How many events of each parked entity of these slices are stored."""
 
-    def park(self, projection: str, event: ParkedEvent, most: ParkedMost) -> None:
-        """Store it, last of its entity; ParkedFullError, with nothing stored, beyond `most`."""
+    def total(self, projection: str) -> ParkedMost:
+        """How much is parked of the projection, in all slices."""
 
-    def first(self, projection: str, slice_: int, entity_id: str) -> ParkedEvent | None:
-        """The entity's event with the lowest seq_nr."""
+    def park(self, projection: str, event: ParkedEvent, most: ParkedMost) -> None:
+        """Store it, in the order of its entity's seq_nr; one that is there stays as it is.
+
+        ParkedFullError beyond `most`: nothing of the transaction may be kept then.
+        """
 
     def tried(self, projection: str, event: ParkedEvent) -> None:
         """Store its cause and attempts anew."""
@@ -106,8 +112,9 @@ class ParkedStore(Protocol):
     def wishes(self, projection: str, slices: Sequence[int]) -> list[ParkedWish]:
         """What is wished for entities of these slices, not yet fulfilled."""
 
-    def fulfilled(self, projection: str, wish: ParkedWish) -> None:
-        """Forget this wish, unless another took its place."""
+    def fulfilled(self, projection: str, wish: ParkedWish, rest: bool) -> None:
+        """Forget this wish, unless another took its place; with `rest` it goes on as RETRY of
+        whatever is the first event now (seq_nr 0)."""
 
 
 class Parking:

@@ -5,7 +5,7 @@ transaction, until that has many events or is 50 ms old: far behind, one commit 
 at the tail each batch commits at once.
 
 Between two transactions the run asks its `Wishes` how to go on, at least every WISHES_S; where a
-handler raised, its `Recovery` says what becomes of the event.
+handler raised, its `Failures` say what becomes of the event.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from thespian_dc.codec.api import Registry
 from thespian_dc.model.criteria import UNFILTERED
+from thespian_dc.model.handler_errors import GroupError
 from thespian_dc.model.settings import Projection
 from thespian_dc.projection.api import (
     PositionStore,
@@ -29,8 +30,11 @@ from thespian_dc.projection.api import (
 )
 from thespian_dc.projection.core import Claim, Drop, ProjectionCore, StartSource
 from thespian_dc.projection.delivery import Delivery
-from thespian_dc.projection.handling import BatchHandler, Gate, Raised
+from thespian_dc.projection.failures import Failures
+from thespian_dc.projection.handling import BatchHandler
 from thespian_dc.projection.observe import ProjectionHooks, hooked
+from thespian_dc.projection.recovery import Retry
+from thespian_dc.projection.releasing import release
 from thespian_dc.shell.clock import now_us
 
 TRANSACTION_BATCHES_MAX = 20
@@ -58,40 +62,6 @@ class Wishes(Protocol):
         when it began."""
 
 
-class Verdict(enum.Enum):
-    """What becomes of an event whose handler raised. FAIL: the run ends with the error. PASSED: go
-    on behind it; it was skipped, or stored elsewhere in the open transaction. AGAIN: commit what
-    was done, wait as `Recovery.pause_s` says, and hand it over once more."""
-
-    FAIL = "fail"
-    PASSED = "passed"
-    AGAIN = "again"
-
-
-class Recovery(Protocol):
-    """What becomes of an event whose handler raised, and of those that wait behind it.
-
-    All but pause_s, committed and rolled_back are called inside the transaction; `write` before its
-    commit. An event that is taken over counts as handled: position and mark pass it.
-    """
-
-    takes: Gate | None
-    """Whether an event is taken over, not handled now (its entity is parked); None while nothing
-    is: then events cost nothing more. Asked after healing has let the event pass."""
-
-    pause_s: float
-    """Before an event is handed over again."""
-
-    def on_raised(self, raised: Raised) -> Verdict: ...
-
-    def holds(self, entity_id: str) -> bool:
-        """The entity waits: what it is owed is not looked up before it is released."""
-
-    def write(self) -> None: ...
-    def committed(self) -> None: ...
-    def rolled_back(self) -> None: ...
-
-
 class NoWishes:
     """Nobody wants anything."""
 
@@ -102,34 +72,12 @@ class NoWishes:
         return range(slices)
 
 
-class FailAlways:
-    """An event that raises ends the run; the next one tries it again."""
-
-    takes: Gate | None = None
-    pause_s = 0.0
-
-    def on_raised(self, raised: Raised) -> Verdict:
-        return Verdict.FAIL
-
-    def holds(self, entity_id: str) -> bool:
-        return False
-
-    def write(self) -> None:
-        """Nothing was gathered."""
-
-    def committed(self) -> None:
-        """Nothing was gathered."""
-
-    def rolled_back(self) -> None:
-        """Nothing was gathered."""
-
-
 class Parts(NamedTuple):
     """What a run is made of, all over one database; built anew for each run."""
 
     positions: PositionStore
     delivery: Delivery
-    recovery: Recovery
+    recovery: Failures
     wishes: Wishes
 
 
@@ -153,6 +101,7 @@ class Run:
         self._registry = Registry(projection.events)
         self._source: Source | None = None
         self._handler: BatchHandler | None = None
+        self._alone: BatchHandler | None = None  # for transactions of one event
         self._events_max = projection.batch_events_max * TRANSACTION_BATCHES_MAX
         self._inbox: SimpleQueue[Any] = SimpleQueue()  # bounded by the source's credit
         self._pause_s = 0.0
@@ -175,15 +124,21 @@ class Run:
     def wake(self) -> None:
         """Let the thread look around soon: it is to stop, or something is wished."""
         self._inbox.put(None)
+        if self._stopping.is_set():
+            self._delivery.abort()
 
     def serve(self, on_started: Callable[[], None]) -> None:
         """Handle until told to stop or to restart; whatever ends the run otherwise is raised."""
         self._delivery.start()
+        ended_by: BaseException | None = None
         try:
             self._begin()
             while not self._stopping.is_set():
-                if self._wishes.between(self) is Course.RESTART:
+                if self._wishes.between(self) is Course.RESTART or self._recovery.renews:
                     return
+                if (wish := self._recovery.due_wish()) is not None and self._alone is not None:
+                    release(wish, self._recovery, self._delivery, self._alone, self._check)
+                    continue
                 item = self._next()
                 if isinstance(item, SourceBatch):
                     self._transact(item)
@@ -193,10 +148,14 @@ class Run:
                     on_started()
                 elif isinstance(item, Exception):
                     raise item
+        except BaseException as error:
+            ended_by = error
+            raise
         finally:
             if self._source is not None:
                 self._source.stop()
             self._delivery.stop()
+            self._recovery.ended(ended_by)
 
     # --- starting ---
 
@@ -214,6 +173,10 @@ class Run:
             self._projection.name, description.entity_type, self._registry,
             hooked(self._hooks, self._delivery.handle), self._delivery.mark,
         )  # fmt: skip
+        self._alone = BatchHandler(
+            self._projection.name, description.entity_type, self._registry,
+            hooked(self._hooks, self._delivery.alone), self._delivery.mark,
+        )  # fmt: skip
         claims = self._core.on_started(description)  # first: it may be another journal
         if (
             self._slices is None
@@ -226,6 +189,9 @@ class Run:
 
     def _claim(self, action: Claim) -> None:
         claimed = self._positions.claim(self._projection.name, action.slices, action.journal_id)
+        self._recovery.claimed(
+            {slice_: (row.epoch, row.position.offset) for slice_, row in claimed.slices.items()}
+        )
         for start in self._core.on_claimed(claimed):
             self._start_source(start)
 
@@ -251,11 +217,13 @@ class Run:
         self.busy_since_us = now_us()
         if self._hooks is not None:
             self._hooks.before_batch(first.slice, first.base_offset)
-        self._delivery.begin()
+        alone = self._recovery.alone(first.slice, self._core.expects(first.slice)[1])
+        self._delivery.begin(alone=alone)
         try:
-            failed = self._fill(first, done)
+            failed = self._fill(first, done, alone)
             self._delivery.commit(self._write)
-        except BaseException:
+        except BaseException as error:
+            self._recovery.failed(error, self._core.moves())
             self._delivery.roll_back()
             self._core.on_rolled_back()
             self._recovery.rolled_back()
@@ -265,7 +233,6 @@ class Run:
         assert self._source is not None
         for batch in done:
             self._source.handled(batch)
-            self.heads[batch.slice] = batch.head
             if batch.commits:
                 self.times_us[batch.slice] = batch.commits[-1].time_us
             self.events += batch.next_offset - batch.base_offset
@@ -288,17 +255,21 @@ class Run:
         self._positions.move(self._projection.name, self._core.moves())
         self._recovery.write()
 
-    def _fill(self, first: SourceBatch, done: list[SourceBatch]) -> Exception | None:
-        """Handle until the time is over, nothing more waits, or an error that ends the run."""
-        deadline, events, batch = time.monotonic() + TRANSACTION_MS_MAX / 1000, 0, first
+    def _fill(self, first: SourceBatch, done: list[SourceBatch], alone: bool) -> Exception | None:
+        """Handle until the time is over, nothing more waits, or an error that ends the run. alone:
+        one event."""
+        handler = self._alone if alone else self._handler
+        assert handler is not None, "a source sends no batch before its description"
+        deadline, events, batch, full = self._deadline(alone), 0, first, False
         checked: set[int] = set()
         while True:
+            self.heads[batch.slice] = batch.head
             action = self._core.on_batch(batch)
             if not isinstance(action, Drop):
                 if batch.slice not in checked:
-                    self._delivery.check(batch.slice, *self._core.expects(batch.slice))
+                    self._check(batch.slice)
                     checked.add(batch.slice)
-                until, failed = self._handle(batch, action.from_offset, deadline)
+                until, full, failed = self._handle(handler, batch, action.from_offset, deadline)
                 self._core.on_handled(batch, until)
                 if failed is not None:
                     return failed
@@ -307,41 +278,56 @@ class Run:
                     return None
             done.append(batch)
             events += batch.next_offset - batch.base_offset
-            if events >= self._events_max or time.monotonic() >= deadline:
+            if full or events >= self._events_max or time.monotonic() >= deadline:
                 return None
-            following = self._next_batch()
+            following = self._next_batch(self._delivery.within_s and deadline)
             if following is None:
+                return None
+            if self._delivery.one_slice and following.slice != first.slice:
+                self._held = [following]
                 return None
             batch = following
 
+    def _deadline(self, alone: bool) -> float:
+        """Of a transaction that begins now: one event, or the usual time, or a group's."""
+        if alone or self._delivery.single:
+            return 0.0
+        return time.monotonic() + max(TRANSACTION_MS_MAX / 1000, self._delivery.within_s)
+
+    def _check(self, slice_: int) -> None:
+        self._delivery.check(slice_, *self._core.expects(slice_))
+
     def _handle(
-        self, batch: SourceBatch, from_offset: int, deadline: float
-    ) -> tuple[int, Exception | None]:
-        """Handle the batch as far as the time and the recovery policy let it: how far, and what
-        ends the run there."""
-        assert self._handler is not None, "a source sends no batch before its description"
+        self, handler: BatchHandler, batch: SourceBatch, from_offset: int, deadline: float
+    ) -> tuple[int, bool, Exception | None]:
+        """Handle the batch as far as the time and the recovery policy let it: how far, whether the
+        transaction ends there, and what ends the run there."""
         while from_offset < batch.next_offset:
-            stopped = self._handler.handle(batch, from_offset, deadline, self._recovery.takes)
+            stopped = handler.handle(batch, from_offset, deadline, self._recovery.takes)
             if stopped is None:
                 break
             if stopped.raised is None:
-                return stopped.offset, None
+                return stopped.offset, True, None
             self._delivery.undo_event()
+            if isinstance(stopped.raised.error, GroupError):  # what came before it is not handled
+                self._core.on_handled(batch, stopped.offset + 1)
+                raise stopped.raised.error
             verdict = self._recovery.on_raised(stopped.raised)
-            if verdict is Verdict.FAIL:
-                return stopped.offset, stopped.raised.error
-            if verdict is Verdict.AGAIN:
+            if isinstance(verdict, Exception):
+                return stopped.offset, True, verdict
+            if isinstance(verdict, Retry):
                 self._pause_s = self._recovery.pause_s
-                return stopped.offset, None
+                return stopped.offset, True, None
             from_offset = stopped.offset + 1
-        return batch.next_offset, None
+        return batch.next_offset, False, None
 
     # --- what waits ---
 
-    def _next_batch(self) -> SourceBatch | None:
-        """The next waiting item if it is a batch; anything else is held back until the commit."""
+    def _next_batch(self, until_s: float) -> SourceBatch | None:
+        """The next item if it is a batch and waits, or comes in time; anything else is held back
+        until the commit."""
         try:
-            item = self._inbox.get_nowait()
+            item = self._inbox.get(timeout=max(0.0, until_s - time.monotonic()))
         except Empty:
             return None
         if isinstance(item, SourceBatch):

@@ -13,14 +13,16 @@ from uuid import uuid4
 
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Projection
+from thespian_dc.projection.actors import Courier
 from thespian_dc.projection.api import ProjectionStatus, Source
 from thespian_dc.projection.core import Halt, ProjectionCore
+from thespian_dc.projection.databases import stores_of
 from thespian_dc.projection.delivery import deliver
+from thespian_dc.projection.failures import Care, Failures
 from thespian_dc.projection.observe import Activity, ProjectionHooks
-from thespian_dc.projection.run import Course, FailAlways, Parts, Run
+from thespian_dc.projection.run import Course, Parts, Run
 from thespian_dc.projection.sqlite.control import SqliteControl
 from thespian_dc.projection.sqlite.database import SqliteDatabase
-from thespian_dc.projection.sqlite.positions import SqlitePositions
 from thespian_dc.projection.wishes import WorkerWishes
 from thespian_dc.projection.worker import Worker
 from thespian_dc.shell.clock import now_us
@@ -38,7 +40,11 @@ class ProjectionRunner:
     """Runs one projection. `start`, `stop` and `status` may be called from any thread."""
 
     def __init__(
-        self, projection: Projection, make_source: Callable[[], Source], worker: str = ""
+        self,
+        projection: Projection,
+        make_source: Callable[[], Source],
+        worker: str = "",
+        courier: Courier | None = None,
     ) -> None:
         self._projection, self._make_source = projection, make_source
         self._core = ProjectionCore(projection.name, projection.restart_backoff_ms)
@@ -48,6 +54,8 @@ class ProjectionRunner:
         self._events = 0  # of ended runs
         self._heads, self._times_us = dict[int, int](), dict[int, int]()
         self._hooks: ProjectionHooks | None = None
+        self._courier, self._care = courier, Care()
+        self._failures: Failures | None = None
         self._worker = Worker(
             projection.name, worker or f"{os.uname().nodename}-{uuid4().hex[:8]}",
             lambda: SqliteControl(SqliteDatabase(projection.positions, WORKER_BUSY_S)),
@@ -185,8 +193,10 @@ class ProjectionRunner:
 
     def _parts(self, database: SqliteDatabase, wishes: WorkerWishes) -> Parts:
         """All that is built anew for each run."""
-        projection = self._projection
-        return Parts(SqlitePositions(database), deliver(projection, database), FailAlways(), wishes)
+        projection, stores = self._projection, stores_of(database)
+        failures = self._failures = Failures(projection, stores, self._care)
+        delivery = deliver(projection, stores, self._courier, failures.lost)
+        return Parts(stores.positions, delivery, failures, wishes)
 
     def _on_started(self) -> None:
         self._phase = "running"

@@ -95,7 +95,10 @@ class SqliteTransaction:
 
 
 class SqliteDatabase:
-    """One connection with at most one open transaction."""
+    """One connection with at most one open transaction. Implements projection.databases."""
+
+    sinks: Sequence[str] = ("SQL",)
+    one_slice = False
 
     def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
         self.url = url

@@ -13,7 +13,13 @@ from typing import Any
 
 from thespian_dc.model.handler_errors import ParkedFullError, UnknownParkedError
 from thespian_dc.projection.attempts import Attempt
-from thespian_dc.projection.parking import ParkedEntity, ParkedEvent, ParkedMost, ParkedWish
+from thespian_dc.projection.parking import (
+    RETRY,
+    ParkedEntity,
+    ParkedEvent,
+    ParkedMost,
+    ParkedWish,
+)
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 
 _SCHEMA = """
@@ -79,28 +85,28 @@ class SqliteParked:
         mine = set(slices)
         return {entity_id: count for entity_id, slice_, count in rows if slice_ in mine}
 
+    def total(self, projection: str) -> ParkedMost:
+        """See ParkedStore."""
+        sql = "select events, size_bytes from thespian_dc_parked_total where projection = ?"
+        rows = self._select(sql, projection)
+        return ParkedMost(*rows[0]) if rows else ParkedMost(0, 0)
+
     def park(self, projection: str, event: ParkedEvent, most: ParkedMost) -> None:
         """See ParkedStore."""
-        size = len(event.record)
         with self._in_transaction():
-            events, size_bytes = self._execute(_TOTAL, (projection, 1, size)).fetchone()
-            for what, found, limit in zip(
-                ("events", "bytes"), (events, size_bytes), most, strict=True
-            ):
-                if found > limit:
-                    self._execute(_TOTAL, (projection, -1, -size)).fetchone()
-                    where = (event.entity_id, event.seq_nr)
-                    raise ParkedFullError(projection, what, limit, *where)
-            self._execute(
+            stored = self._execute(
                 "insert into thespian_dc_parked (projection, slice, offset, entity_id, seq_nr, "
-                "time_us, record, cause, attempts, parked_us) values (?,?,?,?,?,?,?,?,?,?)",
+                "time_us, record, cause, attempts, parked_us) values (?,?,?,?,?,?,?,?,?,?) "
+                "on conflict (projection, entity_id, seq_nr) do nothing",
                 (projection, *event),
             )
-
-    def first(self, projection: str, slice_: int, entity_id: str) -> ParkedEvent | None:
-        """See ParkedStore."""
-        found = self.events(projection, entity_id, limit=1)
-        return found[0] if found else None
+            if not stored.rowcount:
+                return
+            total = self._execute(_TOTAL, (projection, 1, len(event.record))).fetchone()
+        for what, found, limit in zip(("events", "bytes"), total, most, strict=True):
+            if found > limit:
+                where = (event.entity_id, event.seq_nr)
+                raise ParkedFullError(projection, what, limit, *where)
 
     def tried(self, projection: str, event: ParkedEvent) -> None:
         """See ParkedStore."""
@@ -138,7 +144,7 @@ class SqliteParked:
     def wish(self, projection: str, what: str, entity_id: str, seq_nr: int | None = None) -> None:
         """See ParkedStore."""
         with _alone(self._database):
-            first = self.first(projection, 0, entity_id)
+            first = next(iter(self.events(projection, entity_id, limit=1)), None)
             if first is None or seq_nr not in (None, first.seq_nr):
                 found = f"its first one is {first.seq_nr}" if first else "nothing of it is parked"
                 raise UnknownParkedError(projection, entity_id, seq_nr or 0, found)
@@ -158,14 +164,13 @@ class SqliteParked:
         mine = set(slices)
         return [wish for row in rows if (wish := ParkedWish(*row)).slice in mine]
 
-    def fulfilled(self, projection: str, wish: ParkedWish) -> None:
+    def fulfilled(self, projection: str, wish: ParkedWish, rest: bool) -> None:
         """See ParkedStore."""
+        where = "where projection = ? and entity_id = ? and slice = ? and seq_nr = ? and what = ?"
+        change = f"update thespian_dc_parked_wishes set what = '{RETRY}', seq_nr = 0"
+        forget = "delete from thespian_dc_parked_wishes"
         with self._in_transaction():
-            self._execute(
-                "delete from thespian_dc_parked_wishes "
-                "where projection = ? and entity_id = ? and slice = ? and seq_nr = ? and what = ?",
-                (projection, *wish),
-            )
+            self._execute(f"{change if rest else forget} {where}", (projection, *wish))
 
     @contextmanager
     def _in_transaction(self) -> Iterator[None]:

@@ -1,0 +1,288 @@
+"""What a run does where a handler raises, or died: tries again, skips, parks; and what it does for
+entities that are parked.
+
+A shell: recovery.py decides, parking.py says who waits, this keeps both true with what the
+database holds. Used on the projection's thread; `skipped` and `waiting` from any.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.handler_errors import (
+    EventLostError,
+    GroupError,
+    HandlerCrashedError,
+    ParkedFullError,
+)
+from thespian_dc.model.record import CONTROL
+from thespian_dc.model.settings import Projection
+from thespian_dc.model.stream_errors import FlushError, PositionStoreError
+from thespian_dc.projection.core import Move
+from thespian_dc.projection.databases import Stores
+from thespian_dc.projection.handling import Fields, Gate, Raised
+from thespian_dc.projection.parking import (
+    PAGE,
+    ParkedEvent,
+    ParkedMost,
+    ParkedWish,
+    Parking,
+    record_of,
+)
+from thespian_dc.projection.recovery import Fail, Park, RecoveryCore, Retry, Skip, decide
+from thespian_dc.shell.clock import now_us
+
+log = logging.getLogger(__name__)
+
+WISHES_EVERY_S = 0.1
+TRANSACTIONS_EVENTS = 21
+"""Batches of events that a transaction has at most, so that many may have been under way when a
+process died."""
+
+
+class Care:
+    """Where events are handled one by one, in transactions of their own. Outlives runs, not the
+    process: a raise that no single event could be blamed for restarts the run."""
+
+    def __init__(self) -> None:
+        self.until: dict[int, int] = {}
+        """By slice: up to this offset."""
+
+
+class Failures:
+    """Implements run.Recovery for one run. lost: see delivery.deliver."""
+
+    def __init__(self, projection: Projection, stores: Stores, care: Care) -> None:
+        policy = projection.recovery
+        self._projection, self._policy = projection.name, policy
+        self._core, self._parking, self._care = RecoveryCore(policy), Parking(), care
+        self._parked, self._attempts = stores.parked, stores.attempts
+        self._most = ParkedMost(policy.parked_events_max, policy.parked_bytes_max)
+        self._window = projection.batch_events_max * TRANSACTIONS_EVENTS
+        self._epochs: dict[int, int] = {}
+        self._crashes: dict[int, tuple[int, int]] = {}  # by slice: (offset, crashes there)
+        self._crashed: dict[int, int] = {}  # by slice: tries are written down below this offset
+        self._killer: tuple[int, int, int] | None = None  # (slice, offset, crashes)
+        self._to_park: list[ParkedEvent] = []  # bounded by _most
+        self._total: ParkedMost | None = None  # of the projection, with _to_park
+        self._skips: list[Raised] = []  # of the open transaction
+        self._look_s = 0.0
+        self.pause_s = 0.0
+        self.renews = False
+        """The handler's memory holds what was not written: the run begins anew after this
+        transaction."""
+        self.skipped = 0
+        """Events that were left out since this process began."""
+
+    # --- the run begins and ends ---
+
+    def claimed(self, rows: Mapping[int, tuple[int, int]]) -> None:
+        """The run has these slices now: (epoch, stored offset) of each."""
+        epochs = {slice_: epoch for slice_, (epoch, _) in rows.items()}
+        self._epochs.update(epochs)
+        self._parking.load(self._parked.held(self._projection, list(rows)))
+        for slice_, attempt in self._attempts.began(self._projection, epochs).items():
+            if attempt.unclean:
+                self._crashes[slice_] = (attempt.offset, attempt.crashes)
+                self._crashed[slice_] = rows[slice_][1] + self._window
+        if self._crashed:
+            facts = {"projection": self._projection, "slices": sorted(self._crashed)}
+            log.warning("projection_ended_uncleanly", extra=facts)
+
+    def ended(self, error: BaseException | None) -> None:
+        """The run ended by itself."""
+        forget = not isinstance(error, HandlerCrashedError)
+        try:
+            self._attempts.ended(self._projection, self._epochs, forget=forget)
+        except PositionStoreError as lost:  # the next run takes more care than it would need to
+            facts = {"projection": self._projection, "error": str(lost)}
+            log.warning("end_not_noted", extra=facts)
+
+    # --- around a transaction ---
+
+    def alone(self, slice_: int, offset: int) -> bool:
+        """Whether the event at `offset` or behind it gets a transaction of its own. Called while
+        none is open; where a process died, the try is durable when this returns."""
+        crashed = offset < self._crashed.get(slice_, 0)
+        if not crashed:
+            self._crashed.pop(slice_, None)
+            self._crashes.pop(slice_, None)
+            if offset < self._care.until.get(slice_, 0):
+                return True
+            self._care.until.pop(slice_, None)
+            return False
+        at, crashes = self._crashes.get(slice_, (offset, 0))
+        if at != offset:
+            crashes = 0
+            self._crashes[slice_] = (offset, 0)
+        if self._core.may_call(crashes):
+            self._attempts.trying(self._projection, slice_, offset, crashes + 1)
+        else:
+            self._killer = (slice_, offset, crashes + 1)
+        return True
+
+    def failed(self, error: BaseException, moves: list[Move]) -> None:
+        """The transaction is about to be rolled back. Where no single event is to blame, its events
+        are handled one by one next time."""
+        if isinstance(error, FlushError | GroupError):
+            for move in moves:
+                self._care.until[move.slice] = move.position.offset
+
+    def write(self) -> None:
+        """In the transaction, before its commit."""
+        for event in self._to_park:
+            self._parked.park(self._projection, event, self._most)
+
+    def committed(self) -> None:
+        for raised in self._skips:
+            self._count_skip(raised)
+        self._parking.committed()
+        self._forget()
+
+    def rolled_back(self) -> None:
+        self._parking.rolled_back()
+        self.renews = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._skips.clear()
+        self._to_park.clear()
+        self._killer = self._total = None
+
+    # --- events ---
+
+    @property
+    def takes(self) -> Gate | None:
+        """See run.Recovery."""
+        return self._takes if self._parking.entities or self._killer else None
+
+    def holds(self, entity_id: str) -> bool:
+        """See run.Recovery."""
+        return entity_id in self._parking.entities
+
+    def on_raised(self, raised: Raised) -> Retry | Skip | Park | Exception:
+        """What becomes of the event: Retry (`pause_s` is set), Skip or Park (it is passed), or the
+        error that ends the run at it."""
+        error = raised.error
+        verdict = self._core.on_raise(raised.slice, raised.offset, error, now_us())
+        if isinstance(verdict, Retry):
+            self.pause_s = max(0, verdict.at_us - now_us()) / 1e6
+        elif isinstance(verdict, Skip):
+            self._skips.append(raised)
+        elif isinstance(verdict, Park):
+            try:
+                self._park(*raised[:4], cause_of(error), verdict.attempts)
+            except ParkedFullError as full:
+                return full
+        # What flush did not write is still in the handler's memory.
+        self.renews = self.renews or isinstance(error.__cause__, FlushError)
+        return error if isinstance(verdict, Fail) else verdict
+
+    def lost(self, error: EventLostError) -> bool:
+        """At most once: whether to go on behind an event that was passed and then failed."""
+        if self._policy.strategy != "skip":
+            return False
+        where = (error.slice, error.offset, 0, (0, error.entity_id, error.seq_nr))
+        self._count_skip(Raised(*where, error))
+        return True
+
+    def _takes(self, slice_: int, offset: int, time_us: int, fields: Fields) -> bool:
+        if fields[0] == CONTROL:
+            return False
+        if fields[1] in self._parking.entities:
+            self._park(slice_, offset, time_us, fields)
+            return True
+        killer = self._killer
+        if killer is None or killer[0] != slice_:
+            return False
+        self._killer = None
+        where = (slice_, offset, fields[1], fields[2])
+        raised = Raised(
+            slice_, offset, time_us, fields,
+            HandlerCrashedError(self._projection, *where, killer[2]),
+        )  # fmt: skip
+        verdict = decide(self._policy, raised.error, killer[2], 0)
+        if isinstance(verdict, Park):
+            self._park(*raised[:4], cause_of(raised.error), killer[2])
+        elif isinstance(verdict, Skip):
+            self._skips.append(raised)
+        else:
+            raise raised.error
+        return True
+
+    # --- parked entities ---
+
+    def due_wish(self) -> ParkedWish | None:
+        """What is wished of an entity that is parked here; looked for now and then."""
+        if not self._parking.entities or time.monotonic() < self._look_s:
+            return None
+        self._look_s = time.monotonic() + WISHES_EVERY_S
+        wishes = self._parked.wishes(self._projection, list(self._epochs))
+        return wishes[0] if wishes else None
+
+    def events_of(self, wish: ParkedWish) -> list[ParkedEvent]:
+        """The first of the entity's parked events; empty where the wish is for another state of
+        it."""
+        events = self._parked.events(self._projection, wish.entity_id, limit=PAGE)
+        return events if events and wish.seq_nr in (0, events[0].seq_nr) else []
+
+    def fulfil(
+        self, wish: ParkedWish, gone: list[ParkedEvent], failed: ParkedEvent | None, rest: bool
+    ) -> None:
+        """In the transaction: these events are handled or left out; `failed` was tried again and
+        raised. rest: there is more to hand over, soon."""
+        for event in gone:
+            self._parked.remove(self._projection, event)
+            self._parking.add(event.entity_id, -1)
+        if failed is not None:
+            self._parked.tried(self._projection, failed)
+        self._parked.fulfilled(self._projection, wish, rest)
+        if rest:
+            self._look_s = 0.0
+
+    def _park(
+        self, slice_: int, offset: int, time_us: int, fields: Fields, cause: str = "",
+        attempts: int = 0,
+    ) -> None:  # fmt: skip
+        _, entity_id, seq_nr, *_ = fields
+        record = record_of(fields)
+        self._check_room(entity_id, seq_nr, len(record))
+        where = (slice_, offset, entity_id, seq_nr, time_us)
+        self._to_park.append(ParkedEvent(*where, record, cause, attempts, now_us()))
+        self._parking.add(entity_id)
+        if cause:
+            facts = {"projection": self._projection, "entity": entity_id, "seq_nr": seq_nr}
+            log.error("entity_parked", extra={**facts, "cause": cause, "attempts": attempts})
+
+    def _check_room(self, entity_id: str, seq_nr: int, size_bytes: int) -> None:
+        """ParkedFullError where one more event would be too much. What other workers park while
+        this transaction is open is counted when it is written."""
+        if self._total is None:
+            self._total = self._parked.total(self._projection)
+        self._total = ParkedMost(self._total.events + 1, self._total.size_bytes + size_bytes)
+        for what, found, limit in zip(("events", "bytes"), self._total, self._most, strict=True):
+            if found > limit:
+                self._total = None
+                raise ParkedFullError(self._projection, what, limit, entity_id, seq_nr)
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """Parked events by entity."""
+        return dict(self._parking.entities)
+
+    def _count_skip(self, raised: Raised) -> None:
+        self.skipped += 1
+        _, entity_id, seq_nr, *_ = raised.fields
+        facts = {"projection": self._projection, "entity": entity_id, "seq_nr": seq_nr}
+        log.error("event_skipped", extra={**facts, "cause": cause_of(raised.error)})
+
+
+def cause_of(error: Exception) -> str:
+    """What stands in the list of parked events: the handler's own error, if there is one."""
+    shown = error.__cause__ or error
+    if isinstance(shown, FlushError) or not isinstance(error, ThespianDcError):
+        shown = error
+    return f"{type(shown).__name__}: {shown}"[:2000]
