@@ -2,9 +2,10 @@
 
 One thread appends: everything that waits when it comes round goes into one `journal.append`, so a
 journal that commits once per call (SQLite) makes the more per call the busier it is. One pool reads
-entities, another does the rest: a host that recovers thousands must not let its index fall behind,
-which would make each recovery read more. No decisions here; the cores recognise late and doubled
-results.
+entities, one takes slices over, one keeps index and states up: a host that recovers thousands must
+not let its index fall behind, which would make each recovery read more; and a slice that nobody
+serves must not wait behind the index rows of those that are served. No decisions here; the cores
+recognise late and doubled results.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
-from thespian_dc.entity.actions import JournalAction, Recover
+from thespian_dc.entity.actions import AdvanceIndex, Confirm, JournalAction, WriteStates
 from thespian_dc.entity.perform import perform
 from thespian_dc.journal.api import Appended, Journal, Outcome
 from thespian_dc.model.record import Commit
@@ -24,7 +25,7 @@ from thespian_dc.slices.actions import Failed, Operation
 
 log = logging.getLogger(__name__)
 
-READERS, OTHERS = 4, 2
+READERS, TAKERS, KEEPERS = 4, 4, 2
 
 
 class JournalThreads:
@@ -33,14 +34,17 @@ class JournalThreads:
     def __init__(self, journal: Journal, put: Callable[[Any], None]) -> None:
         self._journal, self._put = journal, put
         self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
-        # bounded by what the core has in flight: recoveries_max; a claim per slice, derived rows
+        # bounded by what the core has in flight: recoveries_max; an operation and rows per slice
         self._recoveries: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
-        self._others: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._take_overs: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._keeping: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
         self._threads = [Thread(target=self._append_all, name="journal-append", daemon=True)]
-        for queue, name, count in (
+        self._pools = (
             (self._recoveries, "journal-recover", READERS),
-            (self._others, "journal", OTHERS),
-        ):
+            (self._take_overs, "journal-take", TAKERS),
+            (self._keeping, "journal-keep", KEEPERS),
+        )
+        for queue, name, count in self._pools:
             self._threads += [
                 Thread(target=self._perform_all, args=(queue,), name=f"{name}-{n}", daemon=True)
                 for n in range(count)
@@ -53,12 +57,20 @@ class JournalThreads:
         self._appends.put(commits)
 
     def perform(self, action: JournalAction | Operation) -> None:
-        (self._recoveries if isinstance(action, Recover) else self._others).put(action)
+        self._queue_of(action).put(action)
+
+    def _queue_of(self, action: JournalAction | Operation) -> SimpleQueue[Any]:
+        # An index without commits at hand is what a former owner left undone.
+        if isinstance(action, WriteStates) or (isinstance(action, AdvanceIndex) and action.recent):
+            return self._keeping
+        if isinstance(action, Operation | Confirm | AdvanceIndex):
+            return self._take_overs
+        return self._recoveries
 
     def stop(self, within_s: float) -> None:
         """Finish what is queued and end the threads; the journal may be closed afterwards."""
         self._appends.put(None)
-        for queue, count in ((self._recoveries, READERS), (self._others, OTHERS)):
+        for queue, _, count in self._pools:
             for _ in range(count):
                 queue.put(None)
         until = monotonic() + within_s
