@@ -300,6 +300,41 @@ class UnmappedEventError(StreamError):
         )
 
 
+# --- history ---
+
+
+@with_fields
+class HistoryRefusedError(StreamError):
+    """A consumer wants a history that the stream cannot give."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    stream_id: str
+    history: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stream {self.stream_id} gives no history {self.history}: {self.reason}"
+
+
+@with_fields
+class HistoryMovedError(StreamError):
+    """States moved on faster than a consumer came to them. It begins again from where it is."""
+
+    retryable = True
+    grpc_status = "ABORTED"
+
+    where: str
+    head: int
+    held: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: while its history below {self.head} was read the states of {self.held} "
+            "entities moved above it; the next call reads on from the position reached"
+        )
+
+
 # --- filters ---
 
 
@@ -331,3 +366,34 @@ class FilterTooLargeError(StreamError):
             f"a filter has {self.found} {self.what}, the limit is {self.limit}; "
             "use a tag, a topic or a regex for many entities at once"
         )
+
+
+@with_fields
+class FilterChangedError(StreamError):
+    """Somebody else changed the filter meanwhile; nothing was changed now."""
+
+    grpc_status = "ABORTED"
+
+    what: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"the filter of {self.what} is version {self.found}, not {self.expected}: somebody "
+            "changed it meanwhile; look at it and decide again"
+        )
+
+
+@with_fields
+class StreamClosedError(StreamError):
+    """A stream shows nothing at present, because what it may show cannot be decided."""
+
+    retryable = True
+    grpc_status = "UNAVAILABLE"
+
+    stream_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stream {self.stream_id} shows nothing at present: {self.reason}"

@@ -1,26 +1,57 @@
-"""A stream as its server serves it: what all its calls share. Lives on the stream loop."""
+"""The streams of a server: what all calls of one share, and what each shows. Lives on the stream
+loop.
+
+What a stream shows changes where another filter is set for it in the journal. Its tail is replaced
+then: nothing that was judged by the former filter is shown any more. A filter that cannot be
+evaluated closes the stream: it shows nothing, to anybody, until that is mended.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.settings import Stream
+from thespian_dc.model.stream_errors import StreamClosedError, UnknownStreamError
+from thespian_dc.stream.filter_registry import (
+    StoredFilters,
+    StreamFilter,
+    announce_streams,
+    stored_filters,
+)
+from thespian_dc.stream.producer_filter import ProducerFilter, withholding
 from thespian_dc.stream.selecting import FactsCache
 from thespian_dc.stream.tail import Tail
+from thespian_dc.stream.transform import AsyncView, View, entity_type_of, view_for, whole_commit
 
 if TYPE_CHECKING:
     from thespian_dc.stream.pull import PullCall
 
+log = logging.getLogger(__name__)
+
+FILTERS_POLL_S = 0.5
+"""How often a producer looks whether another filter was set for one of its streams."""
+
 
 class OpenStream:
-    """tail: replaced where the stream shows something else from now on. topic_prefix: of the tags
-    that are topics."""
+    """One stream. Everything that shows events goes through `tail`, or `view` and `shown`."""
 
-    def __init__(self, stream_id: str, journal: Journal, tail: Tail, topic_prefix: str) -> None:
-        self.stream_id, self.journal, self.topic_prefix = stream_id, journal, topic_prefix
-        self.tail = tail
+    def __init__(self, setting: Stream, journal: Journal, slices: int) -> None:
+        self.setting, self.journal, self.slices = setting, journal, slices
+        self.stream_id, self.topic_prefix = setting.stream_id, setting.topic_prefix
+        self.entity_type = entity_type_of(setting)
+        self.unfiltered: View | AsyncView = view_for(setting)
         self.facts = FactsCache()
         self.calls: set[PullCall] = set()  # bounded by the server's CALLS_MAX
+        self.filter_set: StreamFilter | None = None
+        self.shown: ProducerFilter
+        self.view: View | AsyncView
+        self.tail: Tail
         self.error: Exception | None = None
         """Why nothing may be shown at present: every call and question ends with it."""
 
@@ -31,7 +62,9 @@ class OpenStream:
 
     def show_through(self, tail: Tail) -> None:
         """From now on nothing is shown but what this tail has."""
-        before, self.tail, self.error = self.tail, tail, None
+        before, self.tail, self.error = getattr(self, "tail", tail), tail, None
+        if before is tail:
+            return
         for slice_ in range(tail.slices):
             tail.know_head(slice_, before.head(slice_))
         for call in self.calls:
@@ -43,3 +76,109 @@ class OpenStream:
         self.error = error
         for call in list(self.calls):
             call.end(error)
+
+
+class OpenStreams:
+    """All streams of a server over one journal. `open` first, in a thread; the rest on the loop."""
+
+    def __init__(self, journal: Journal, pool: ThreadPoolExecutor) -> None:
+        self._journal, self._pool = journal, pool
+        self._streams: dict[str, OpenStream] = {}
+        self._stored = StoredFilters(0, {})
+        # By what is shown: streams that show the same bytes share one cache.
+        self._tails: dict[tuple[str, str], tuple[Tail, asyncio.Task[None]]] = {}
+        self._following: asyncio.Task[None] | None = None
+
+    def open(self, settings: Sequence[Stream], slices: int) -> None:
+        """Record entity types that the journal does not know yet with this slice count, make the
+        streams known there, and read which filters are set. Blocks."""
+        counts = self._journal.slice_counts()
+        for setting in settings:
+            name = entity_type_of(setting)
+            if name not in counts:
+                counts[name] = self._journal.slices(name, slices)
+            stream = OpenStream(setting, self._journal, counts[name])
+            ProducerFilter(setting)  # a wrong setting is an error at the start
+            self._streams[setting.stream_id] = stream
+        self._stored = announce_streams(self._journal, self._streams)
+
+    def start(self) -> None:
+        """Begin to read the logs and to look for changed filters."""
+        for stream in self._streams.values():
+            self._take_over(stream)
+        self._following = asyncio.create_task(self._follow_filters())
+
+    async def stop(self) -> None:
+        """End all that `start` began."""
+        tasks = [task for _, task in self._tails.values()]
+        tasks += [self._following] if self._following is not None else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def by_id(self) -> Mapping[str, OpenStream]:
+        return self._streams
+
+    @property
+    def tails(self) -> list[Tail]:
+        """All that are read now."""
+        return [tail for tail, _ in self._tails.values()]
+
+    def find(self, stream_id: str) -> OpenStream:
+        """UnknownStreamError, or what keeps the stream from being shown."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise UnknownStreamError(stream_id)
+        stream.check()
+        return stream
+
+    # --- filters that are set while we serve ---
+
+    async def _follow_filters(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(FILTERS_POLL_S)
+            try:
+                stored = await loop.run_in_executor(self._pool, stored_filters, self._journal)
+            except Exception as error:  # noqa: BLE001 - what is in force stays; asked again
+                log.warning("stream_filters_unread", extra={"error": f"{error}"})
+                continue
+            if stored.version == self._stored.version:
+                continue
+            self._stored = stored
+            for stream in self._streams.values():
+                self._take_over(stream)
+            self._drop_unused()
+
+    def _take_over(self, stream: OpenStream) -> None:
+        """Show the stream through the filter that is set, where that is another one."""
+        facts = {"stream_id": stream.stream_id}
+        try:
+            wanted = self._stored.filter_of(stream.stream_id)
+            if wanted == stream.filter_set and stream.error is None:
+                return
+            stream.shown = ProducerFilter(stream.setting, wanted.filter)
+            stream.view = withholding(stream.unfiltered, stream.shown)
+            stream.show_through(self._tail_of(stream))
+            stream.filter_set = wanted
+            log.info("stream_filter", extra={**facts, "version": wanted.version})
+        except ThespianDcError as error:
+            log.error("stream_closed", extra={**facts, "error": f"{type(error).__name__}: {error}"})
+            stream.close(StreamClosedError(stream.stream_id, f"its filter in the journal: {error}"))
+
+    def _tail_of(self, stream: OpenStream) -> Tail:
+        """The tail that shows what the stream's view shows; made where there is none."""
+        shown = "" if stream.view is whole_commit else f"{stream.stream_id} {id(stream.view)}"
+        key = (stream.entity_type, shown)
+        if key not in self._tails:
+            tail = Tail(self._journal, stream.entity_type, stream.slices, self._pool, stream.view)
+            self._tails[key] = tail, asyncio.create_task(tail.follow())
+        return self._tails[key][0]
+
+    def _drop_unused(self) -> None:
+        used = {id(stream.tail) for stream in self._streams.values() if stream.error is None}
+        for key, (tail, task) in list(self._tails.items()):
+            if id(tail) not in used:
+                task.cancel()
+                del self._tails[key]

@@ -21,16 +21,15 @@ from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
-from thespian_dc.model.topics import PREFIX
 from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
-from thespian_dc.stream.open_stream import OpenStream
+from thespian_dc.stream.open_stream import OpenStreams
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.pull import PullCall
+from thespian_dc.stream.questions import Questions
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.tls import server_credentials
-from thespian_dc.stream.transform import entity_type_of, view_for, whole_commit
 from thespian_dc.wire.status import status_of
 
 log = logging.getLogger(__name__)
@@ -64,14 +63,13 @@ class StreamServer:
         self._loop: LoopThread | None = None
         self._journal: Journal | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="journal reader")
-        self._streams: dict[str, OpenStream] = {}
+        self._streams: OpenStreams | None = None
         self._calls: set[PullCall] = set()  # bounded by CALLS_MAX
         self._server: grpc.aio.Server | None = None
         self._bell: Bell | None = None
         self.hints = 0
         """Rings of hosts so far."""
         self._health = Health([SERVICE])
-        self._following: list[asyncio.Task[None]] = []
 
     def start(self) -> int:
         """Open the journal and listen; returns the port. ListenError, SettingsError,
@@ -79,7 +77,9 @@ class StreamServer:
         self._loop = acquire_loop()
         try:
             self._journal = journal = open_journal(self._settings.journal)
-            return self._loop.run(self._start(journal, self._slice_counts(journal)))
+            self._streams = OpenStreams(journal, self._pool)
+            self._streams.open(self._settings.streams, self._settings.slices)
+            return self._loop.run(self._start(self._streams))
         except BaseException:
             self.stop()
             raise
@@ -123,32 +123,19 @@ class StreamServer:
         """Open calls."""
         return len(self._calls)
 
-    def _slice_counts(self, journal: Journal) -> dict[str, int]:
-        counts = journal.slice_counts()
-        for name in {entity_type_of(stream) for stream in self._settings.streams} - set(counts):
-            counts[name] = journal.slices(name, self._settings.slices)
-        return counts
-
     def _tails(self) -> list[Tail]:
-        return list({id(stream.tail): stream.tail for stream in self._streams.values()}.values())
+        return self._streams.tails if self._streams is not None else []
 
     # --- on the loop ---
 
-    async def _start(self, journal: Journal, counts: dict[str, int]) -> int:
-        tails: dict[tuple[str, str], Tail] = {}
-        for stream in self._settings.streams:
-            name, view = entity_type_of(stream), view_for(stream)
-            # Streams without a transform show the same bytes: one cache serves them all.
-            shared = (name, "" if view is whole_commit else stream.stream_id)
-            if shared not in tails:
-                tails[shared] = Tail(journal, name, counts[name], self._pool, view)
-            self._streams[stream.stream_id] = OpenStream(
-                stream.stream_id, journal, tails[shared], PREFIX
-            )
-        self._following = [asyncio.create_task(tail.follow()) for tail in tails.values()]
+    async def _start(self, streams: OpenStreams) -> int:
+        streams.start()
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
-        pull: dict[str, Any] = {"Pull": grpc.stream_stream_rpc_method_handler(self._pull)}
-        events = grpc.method_handlers_generic_handler(SERVICE, pull)
+        methods: dict[str, Any] = {
+            "Pull": grpc.stream_stream_rpc_method_handler(self._pull),
+            **Questions(streams, self._pool).handlers(),
+        }
+        events = grpc.method_handlers_generic_handler(SERVICE, methods)
         server.add_generic_rpc_handlers((events, self._health.handlers()))
         port = self._listen(server)
         await server.start()
@@ -178,9 +165,8 @@ class StreamServer:
             for call in list(self._calls):
                 call.end(PeerUnavailableError(self._settings.service, "the producer stops"))
             await self._server.stop(grace_s)
-        for task in self._following:
-            task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
+        if self._streams is not None:
+            await self._streams.stop()
 
     def _on_bell(self, bell: Bell) -> None:
         for hint in bell.hints():
@@ -197,6 +183,7 @@ class StreamServer:
                     tail.push_head(key.slice, head)
 
     async def _pull(self, _requests: Any, context: Any) -> None:
+        assert self._streams is not None
         call = PullCall(self._streams, self._pool, context)
         self._calls.add(call)
         try:

@@ -30,10 +30,13 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
     kind.__name__: kind
     for kind in (
         errors.CorruptRecordError, errors.GapError, errors.JournalDivergedError,
-        errors.JournalUnavailableError, errors.TrimmedError,
+        errors.JournalUnavailableError, errors.MissingExtraError, errors.TrimmedError,
+        stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
+        stream_errors.HistoryMovedError, stream_errors.HistoryRefusedError,
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,
         stream_errors.PeerUnavailableError, stream_errors.ProtocolVersionError,
-        stream_errors.SliceOutOfRangeError, stream_errors.TransformError,
+        stream_errors.SliceOutOfRangeError, stream_errors.StreamClosedError,
+        stream_errors.TransformError,
         stream_errors.UnknownStreamError, stream_errors.UnmappedEventError,
         stream_errors.WrongFirstMessageError,
     )
