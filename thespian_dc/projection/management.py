@@ -187,7 +187,8 @@ class Projections:
             if slice_ >= 0 and slice_ not in offsets:
                 there = ", ".join(map(str, offsets)) or "none"
                 raise WishRefusedError(projection, what, f"there are positions of slices {there}")
-            _check_head(self._view(store, projection), what, slice_, wanted[2])
+            if slice_ >= 0:
+                _check_head(self._view(store, projection), what, wanted)
             wish = store.wish(projection, *wanted)
             while wish.state == OPEN:
                 view = self._view(store, projection)
@@ -212,12 +213,20 @@ class Projections:
         return withdrawn
 
 
-def _check_head(view: ProjectionView, what: str, slice_: int, offset: int) -> None:
+def _check_head(
+    view: ProjectionView, what: str, wanted: tuple[str, int, int, int | None]
+) -> None:
     """A position beyond the head would be taken for another journal's."""
+    kind, slice_, offset, expected = wanted
+    stands = view.positions[slice_]
+    to = offset + 1 if kind == SKIP else offset
+    if expected not in (None, stands):
+        return  # refused with better words
     for worker in view.workers:
         head = worker.activity.heads.get(slice_)
-        if worker.lives and head is not None and offset > head:
-            raise WishRefusedError(view.projection, what, f"its head is {head}, as last known")
+        if worker.lives and head is not None and to > head:
+            reason = f"nothing is known to be there, the slice's head is {head}"
+            raise WishRefusedError(view.projection, what, reason)
 
 
 def _why(view: ProjectionView) -> str:
