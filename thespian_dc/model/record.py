@@ -25,6 +25,9 @@ from thespian_dc.model.ids import SliceKey
 EVENT, STATE, CONTROL = 0, 1, 2
 CHANGE_META = "event"
 """In the meta of a STATE record: [manifest, payload] of its change event."""
+SNAPSHOT_META = "snapshot"
+"""True in the meta of a record that a stream made of an entity's stored state: it stands for all
+records of the entity up to its seq_nr."""
 VALUE_MANIFEST = "$value"
 """Of a durable state that is a plain value: its payload is `Registry.encode_value`'s."""
 DELETED_MANIFEST = "$deleted"

@@ -15,6 +15,7 @@ from typing import Any
 from thespian_dc.model.criteria import Filter
 from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.history import History
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
@@ -48,6 +49,9 @@ class Stream:
     the original Envelope that returns True for what may be seen; a topic expression; or criteria,
     each event judged by itself. Criteria and expressions can be replaced while the stream is served
     (docs/filters.md). topic_prefix: of the tags that are topics.
+
+    from_snapshot: (Envelope of an entity's stored state) -> public payload that stands for all its
+    events so far, or None; for consumers with History.FROM_SNAPSHOTS, which are refused without it.
     """
 
     stream_id: str
@@ -56,11 +60,18 @@ class Stream:
     events: Sequence[Any] = ()
     filter: Filter | str | Callable[[Any], bool] | None = None
     topic_prefix: str = PREFIX
+    from_snapshot: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
         for thing in importables(self.transform):
             check_importable("transform", thing)
+        check_importable("from_snapshot", self.from_snapshot)
+        if self.from_snapshot is not None and isinstance(self.entity, str):
+            raise SettingsError(
+                f"stream {self.stream_id}: from_snapshot needs the entity class, not its type's "
+                "name, to decode the stored states"
+            )
         if isinstance(self.filter, str):
             check_topic(self.filter)
         elif not isinstance(self.filter, Filter):
@@ -72,12 +83,14 @@ class Stream:
 @dataclass(frozen=True, slots=True)
 class Remote:
     """A stream of another service: its public id and `host:port`. tls: None is refused beyond
-    loopback unless plaintext_beyond_loopback says so in so many words."""
+    loopback unless plaintext_beyond_loopback says so in so many words. history: what is wanted of
+    what was written before."""
 
     stream_id: str
     target: str
     tls: Tls | None = None
     plaintext_beyond_loopback: bool = False
+    history: History = History.FULL
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
@@ -153,9 +166,8 @@ class Limits:
     """Commands accepted and not yet answered, per host; more is HostBusyError to the asker,
     retryable."""
     known_commands: int = 512
-    """Command ids remembered per entity, also in its snapshots. A client has at most 400 commands
-    of one entity under way, so that all it must send again are still known; several clients that
-    keep one entity that busy need more."""
+    """Command ids remembered per entity, also in its snapshots. For what clients send again by
+    themselves the log is asked beyond these; what callers send again is recognised by these."""
     passivate_after_s: float = 120.0
     """An entity nobody addressed for so long leaves memory."""
     resident_max: int = 200_000

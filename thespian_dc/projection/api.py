@@ -1,6 +1,8 @@
 """The contracts of the projection room: what a source yields, what a handler is, what a position
 store keeps."""
 
+# ruff: noqa: PLC0414  for type checkers, a name imported under itself is one of the module
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +13,12 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
+from thespian_dc.projection.history import Chosen as Chosen
+from thespian_dc.projection.history import Judge as Judge
+from thespian_dc.projection.history import Placed as Placed
+from thespian_dc.projection.history import Restored as Restored
+from thespian_dc.projection.history import SliceHistory as SliceHistory
+from thespian_dc.projection.history import state_for_lookup as state_for_lookup
 
 if TYPE_CHECKING:
     from thespian_dc.projection.core import Move
@@ -270,7 +278,8 @@ class ProjectionStatus:
     now, else of the last failed run, else "". worker: its name among the workers of the projection.
     busy_since_us: wall clock when the transaction at hand began, 0 between two. lag_s: by slice
     served, the age of the last handled commit, 0.0 where nothing is known to wait. workers_wished:
-    per node, None where nobody changed what the settings say.
+    per node, None where nobody changed what the settings say. skipped: events left out since this
+    process began. parked: events that wait, of slices served here.
     """
 
     name: str
@@ -284,6 +293,8 @@ class ProjectionStatus:
     busy_since_us: int = 0
     lag_s: Mapping[int, float] = field(default_factory=dict)
     workers_wished: int | None = None
+    skipped: int = 0
+    parked: int = 0
 
 
 class RunningProjection(Protocol):

@@ -145,6 +145,11 @@ class ProducerCore:
         for slice_ in list(self._waiting):
             self.on_ready(slice_)
 
+    @property
+    def selector(self) -> Selector:
+        """Of the filter in force."""
+        return self._selector
+
     # --- what goes ---
 
     def take_answer(self) -> FilterInForce | None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
 import grpc.aio
 
-from thespian_dc.model.errors import JournalDivergedError
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalDivergedError, TrimmedError
+from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.position import NO_WRITE_ID, START
-from thespian_dc.model.stream_errors import UnknownStreamError, WrongFirstMessageError
+from thespian_dc.model.position import NO_WRITE_ID, START, Position
+from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import write_batch
-from thespian_dc.stream.open_stream import OpenStream
+from thespian_dc.stream.history import CallHistory, check_history
+from thespian_dc.stream.open_stream import OpenStream, OpenStreams
 from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_start
 from thespian_dc.wire.conversion import (
     PROTOCOL,
@@ -36,23 +38,27 @@ FIRST_MESSAGE_S = 10.0
 class PullCall:
     """One call. A Waiter of the stream's tail."""
 
-    def __init__(self, streams: dict[str, OpenStream], pool: Executor, context: Any) -> None:
+    def __init__(self, streams: OpenStreams, pool: Executor, context: Any) -> None:
         self._streams, self._pool, self._context = streams, pool, context
         self._wake = asyncio.Event()
         self._error: Exception | None = None
         self._ended = False
         self._core: ProducerCore
+        self._history: CallHistory | None = None
 
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
         start = check_start(await self._first())
-        stream = stream_of(self._streams, start.stream_id)
+        stream = self._streams.find(start.stream_id)
         tail = stream.tail
         self._core = ProducerCore(
             start, tail.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
         )
+        check_history(stream.setting, start.history)
         loop = asyncio.get_running_loop()
         heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
+        if start.history is not History.FULL:
+            self._history = CallHistory(stream, self._core, heads, self._pool)
         for slice_, head in heads.items():
             tail.know_head(slice_, head)
         started = Started(
@@ -68,6 +74,8 @@ class PullCall:
         finally:
             stream.calls.discard(self)
             stream.tail.forget(self)
+            if self._history is not None:
+                self._history.close()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
@@ -78,6 +86,9 @@ class PullCall:
 
     def look_again(self) -> None:
         """The stream shows something else now."""
+        if self._history is not None and self._history.active:
+            reason = "what it shows changed while its history was read"
+            self.end(PeerUnavailableError("the stream", reason))
         self._core.look_again()
         self._wake.set()
 
@@ -142,10 +153,13 @@ class PullCall:
             return True
         for slice_ in core.turns():
             tail, offset = stream.tail, core.offset(slice_)
-            commits = tail.take(slice_, offset, BATCH_BYTES_MAX)
+            history = self._history
+            if history is not None and not history.covers(slice_, offset):
+                history = None
+            commits = (history or tail).take(slice_, offset, BATCH_BYTES_MAX)
             if not commits:
                 core.on_nothing(slice_)
-                tail.want(slice_, offset, self)
+                (history or tail).want(slice_, offset, self)
                 continue
             batch = core.form(slice_, commits, tail.head(slice_), now)
             if batch is not None:
@@ -168,15 +182,6 @@ class PullCall:
             return
 
 
-def stream_of(streams: Mapping[str, OpenStream], stream_id: str) -> OpenStream:
-    """UnknownStreamError, or what keeps the stream from being shown."""
-    stream = streams.get(stream_id)
-    if stream is None:
-        raise UnknownStreamError(stream_id)
-    stream.check()
-    return stream
-
-
 def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
     """Compare every position with the journal and return the heads; JournalDivergedError.
     Blocks."""
@@ -192,9 +197,20 @@ def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
         if at.offset > head:
             raise JournalDivergedError(where, at.offset, f"its head is {head}")
         named = at.write_id != NO_WRITE_ID  # set by hand it names no commit
-        if named and journal.position_before(key, at.offset).write_id != at.write_id:
+        if named and not is_before(journal, key, at, start.history):
             raise JournalDivergedError(where, at.offset, "another commit stands before it")
     return heads
+
+
+def is_before(journal: Journal, key: SliceKey, at: Position, history: History) -> bool:
+    """Does the commit that a position names stand before it? Of trimmed ones nobody can tell: that
+    is enough for who goes on with states, and TrimmedError for all others."""
+    try:
+        return journal.position_before(key, at.offset).write_id == at.write_id
+    except TrimmedError:
+        if history is History.FULL:
+            raise
+        return True
 
 
 def now_us() -> int:

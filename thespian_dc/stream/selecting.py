@@ -80,6 +80,8 @@ class Selector:
         self.version = wanted.version
         self._evaluator = Evaluator(wanted.filter, topic_prefix)
         self._facts = facts
+        self.lets_all_pass = self._evaluator.lets_all_pass
+        self.passes = self._evaluator.passes
 
     def select(self, slice_: int, view: CommitView) -> CommitView:
         """What passes of a commit."""

@@ -86,7 +86,7 @@ class Tail:
         bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.entity_type, self.slices = entity_type, slices
-        self._journal, self._pool, self._view, self._bytes_max = journal, pool, view, bytes_max
+        self._journal, self._pool, self.view, self._bytes_max = journal, pool, view, bytes_max
         self._is_async = iscoroutinefunction(view)
         self._showing: set[asyncio.Task[None]] = set()  # bounded by the reads under way
         self._logs = [_Slice() for _ in range(slices)]
@@ -149,7 +149,7 @@ class Tail:
         if slice_ >= self.slices:
             return
         log_ = self._logs[slice_]
-        goes_on = commit.base_offset == log_.end and self._view is whole_commit
+        goes_on = commit.base_offset == log_.end and self.view is whole_commit
         if goes_on and checksum_of(commit) == commit.checksum:
             self._put(slice_, whole_commit(commit))
         self.push_head(slice_, commit.end_offset)
@@ -220,7 +220,7 @@ class Tail:
                 if self._is_async:
                     commits.append(commit)
                 else:
-                    views.append(cast("View", self._view)(commit))
+                    views.append(cast("View", self.view)(commit))
         except Exception as error:  # noqa: BLE001 - the consumer that asked is told
             return _Read(slice_, offset, views, error, commits)
         return _Read(slice_, offset, views, None, commits)
@@ -242,7 +242,7 @@ class Tail:
 
     async def _show(self, read: _Read) -> None:
         """What the transform makes of them, one after another."""
-        view, error = cast("AsyncView", self._view), read.error
+        view, error = cast("AsyncView", self.view), read.error
         try:
             for commit in read.commits:
                 read.views.append(await view(commit))
