@@ -14,9 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from thespian_dc.model.errors import JournalDivergedError, SettingsError
+from thespian_dc.model.handler_errors import HandlerCrashedError, ParkedFullError
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.stream_errors import StreamGapError
 from thespian_dc.projection.api import SourceBatch, SourceDescription, StoredPositions
+
+_FOR_GOOD = (JournalDivergedError, SettingsError, ParkedFullError, HandlerCrashedError)
+"""Errors that no restart mends."""
 
 
 class Claim(NamedTuple):
@@ -183,7 +187,7 @@ class ProjectionCore:
         The pause doubles while the same thing fails again; another failure starts it anew. Who lost
         a slice or whose position was changed begins again from what is stored then.
         """
-        if isinstance(error, JournalDivergedError | SettingsError):
+        if isinstance(error, _FOR_GOOD):
             return Halt(error)
         failure = (type(error), getattr(error, "slice", None), getattr(error, "offset", None))
         self._attempts = self._attempts + 1 if failure == self._last_failure else 1

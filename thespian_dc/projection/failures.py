@@ -2,7 +2,7 @@
 entities that are parked.
 
 A shell: recovery.py decides, parking.py says who waits, this keeps both true with what the
-database holds. Used on the projection's thread; `skipped` and `waiting` from any.
+database holds. Used on the projection's thread; `waiting` from any.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.handler_errors import (
     EventLostError,
@@ -44,12 +45,14 @@ process died."""
 
 
 class Care:
-    """Where events are handled one by one, in transactions of their own. Outlives runs, not the
-    process: a raise that no single event could be blamed for restarts the run."""
+    """What outlives runs, but not the process. until: by slice, events below this offset are
+    handled one by one, since a raise there could not be blamed on one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Recovery) -> None:
+        self.core = RecoveryCore(policy)
         self.until: dict[int, int] = {}
-        """By slice: up to this offset."""
+        self.skipped = 0
+        """Events that were left out since this process began."""
 
 
 class Failures:
@@ -58,7 +61,7 @@ class Failures:
     def __init__(self, projection: Projection, stores: Stores, care: Care) -> None:
         policy = projection.recovery
         self._projection, self._policy = projection.name, policy
-        self._core, self._parking, self._care = RecoveryCore(policy), Parking(), care
+        self._core, self._parking, self._care = care.core, Parking(), care
         self._parked, self._attempts = stores.parked, stores.attempts
         self._most = ParkedMost(policy.parked_events_max, policy.parked_bytes_max)
         self._window = projection.batch_events_max * TRANSACTIONS_EVENTS
@@ -74,8 +77,6 @@ class Failures:
         self.renews = False
         """The handler's memory holds what was not written: the run begins anew after this
         transaction."""
-        self.skipped = 0
-        """Events that were left out since this process began."""
 
     # --- the run begins and ends ---
 
@@ -243,6 +244,10 @@ class Failures:
         if rest:
             self._look_s = 0.0
 
+    def left_out(self) -> None:
+        """A parked event was skipped."""
+        self._care.skipped += 1
+
     def _park(
         self, slice_: int, offset: int, time_us: int, fields: Fields, cause: str = "",
         attempts: int = 0,
@@ -269,12 +274,12 @@ class Failures:
                 raise ParkedFullError(self._projection, what, limit, entity_id, seq_nr)
 
     @property
-    def waiting(self) -> Mapping[str, int]:
-        """Parked events by entity."""
-        return dict(self._parking.entities)
+    def waiting(self) -> int:
+        """Parked events of this run's slices."""
+        return sum(list(self._parking.entities.values()))
 
     def _count_skip(self, raised: Raised) -> None:
-        self.skipped += 1
+        self._care.skipped += 1
         _, entity_id, seq_nr, *_ = raised.fields
         facts = {"projection": self._projection, "entity": entity_id, "seq_nr": seq_nr}
         log.error("event_skipped", extra={**facts, "cause": cause_of(raised.error)})

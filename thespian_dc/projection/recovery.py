@@ -46,7 +46,7 @@ Verdict = Retry | Skip | Park | Fail
 
 
 class RecoveryCore:
-    """One run of a projection. Counts the tries of one event per slice: slices go on in order."""
+    """Counts the tries of one event per slice: slices go on in order. Outlives runs."""
 
     def __init__(self, policy: Recovery) -> None:
         self._policy = policy

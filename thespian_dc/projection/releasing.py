@@ -56,4 +56,4 @@ def release(
         raise
     failures.committed()
     if wish.what == SKIP and gone:
-        failures.skipped += 1
+        failures.left_out()

@@ -54,7 +54,7 @@ class ProjectionRunner:
         self._events = 0  # of ended runs
         self._heads, self._times_us = dict[int, int](), dict[int, int]()
         self._hooks: ProjectionHooks | None = None
-        self._courier, self._care = courier, Care()
+        self._courier, self._care = courier, Care(projection.recovery)
         self._failures: Failures | None = None
         self._worker = Worker(
             projection.name, worker or f"{os.uname().nodename}-{uuid4().hex[:8]}",
@@ -83,7 +83,8 @@ class ProjectionRunner:
         return ProjectionStatus(
             self._projection.name, now.phase, now.events, lag, now.positions, now.restarts,
             now.error, self._worker.name, now.busy_since_us, now.lag_s,
-            self._worker.control.workers,
+            self._worker.control.workers, self._care.skipped,
+            self._failures.waiting if self._failures else 0,
         )  # fmt: skip
 
     def _activity(self) -> Activity:
