@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from thespian_dc.model.criteria import VersionedFilter
-from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
+from thespian_dc.projection.actors import Courier as Courier
 from thespian_dc.projection.entity_reading import EntityReading as EntityReading
+from thespian_dc.projection.handlers import CassandraProjectionHandler as CassandraProjectionHandler
+from thespian_dc.projection.handlers import CassandraUpsertHandler as CassandraUpsertHandler
+from thespian_dc.projection.handlers import GroupedHandler as GroupedHandler
+from thespian_dc.projection.handlers import GroupedSqlHandler as GroupedSqlHandler
+from thespian_dc.projection.handlers import Partition as Partition
+from thespian_dc.projection.handlers import ProjectionHandler as ProjectionHandler
+from thespian_dc.projection.handlers import SqlProjectionHandler as SqlProjectionHandler
+from thespian_dc.projection.handlers import Transaction as Transaction
+from thespian_dc.projection.handlers import Upserts as Upserts
 from thespian_dc.projection.history import Chosen as Chosen
 from thespian_dc.projection.history import Judge as Judge
 from thespian_dc.projection.history import Placed as Placed
@@ -117,65 +126,6 @@ class Source(Protocol):
         """Stop and release; no callback is called after this returns. Idempotent."""
 
 
-class Transaction(Protocol):
-    """The handler's side of the sink's transaction: no commit, no rollback, those belong to the
-    projection."""
-
-    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any: ...
-
-    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> Any: ...
-
-
-class SqlProjectionHandler:
-    """Base of exactly-once handlers: effects and position move in one transaction.
-
-    Built in the consumer process without arguments; no I/O in `__init__`. One event at a time, in
-    seq_nr order per entity. A raise from `handle` rolls back to the savepoint before that event:
-    earlier events of the batch stay handled.
-    """
-
-    tables: str = ""
-    """DDL run before the first event, each statement `create … if not exists`."""
-
-    def start(self, tx: Transaction) -> None:
-        """Called in a transaction before the first event of each run (also after a restart)."""
-
-    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
-        raise NotImplementedError
-
-    def flush(self, tx: Transaction) -> None:
-        """Called before the batch's transaction commits: handlers that gather effects in memory
-        write them here."""
-
-    def rebuild(self, tx: Transaction) -> None:
-        """Delete all that this projection wrote: its positions go to zero in the same transaction.
-        Without it a rebuild is refused. Called on an object of its own, after `tables`."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Called when the projection stops."""
-
-
-class ProjectionHandler:
-    """Base of at-least-once handlers: the position is stored after the batch was handled; make
-    effects idempotent."""
-
-    def start(self) -> None: ...
-
-    def handle(self, event: Envelope[Any]) -> None:
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Called before the batch's position is stored."""
-
-    def rebuild(self) -> None:
-        """Delete all that this projection wrote, before its positions go to zero; may be called
-        again after a crash. Without it a rebuild is refused. Called on an object of its own."""
-        raise NotImplementedError
-
-    def stop(self) -> None: ...
-
-
 class StoredPosition(NamedTuple):
     """A projection's row for one slice. epoch: the consumer that may move it."""
 
@@ -252,17 +202,21 @@ class RunningProjection(Protocol):
 
 
 def start_projection(
-    projection: Projection, make_source: Callable[[], Source], worker: str = ""
+    projection: Projection,
+    make_source: Callable[[], Source],
+    worker: str = "",
+    courier: Courier | None = None,
 ) -> RunningProjection:
     """Run `projection` on a thread of this process until it is stopped, restarting it as its policy
     says. All that run it over the same database share its slices.
 
     make_source builds a source for each run: `local_source(...)`, or one that reads a stream.
     worker: a name that its successor after a crash has too, and nobody else; "": a new one.
+    courier: brings events to actors, for a handler ToActor.
     """
     from thespian_dc.projection.runner import ProjectionRunner
 
-    runner = ProjectionRunner(projection, make_source, worker)
+    runner = ProjectionRunner(projection, make_source, worker, courier)
     runner.start()
     return runner
 

@@ -1,4 +1,4 @@
-"""Bases of the further kinds of handlers. Those of SQL and of plain handlers stand in api.py."""
+"""Bases of handlers, by what they write to, and their side of its transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,65 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.projection.api import Transaction
+
+
+class Transaction(Protocol):
+    """The handler's side of the sink's transaction: no commit, no rollback, those belong to the
+    projection."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any: ...
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> Any: ...
+
+
+class SqlProjectionHandler:
+    """Base of exactly-once handlers: effects and position move in one transaction.
+
+    Built in the consumer process without arguments; no I/O in `__init__`. One event at a time, in
+    seq_nr order per entity. A raise from `handle` rolls back to the savepoint before that event:
+    earlier events of the batch stay handled.
+    """
+
+    tables: str = ""
+    """DDL run before the first event, each statement `create … if not exists`."""
+
+    def start(self, tx: Transaction) -> None:
+        """Called in a transaction before the first event of each run (also after a restart)."""
+
+    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
+        raise NotImplementedError
+
+    def flush(self, tx: Transaction) -> None:
+        """Called before the batch's transaction commits: handlers that gather effects in memory
+        write them here."""
+
+    def rebuild(self, tx: Transaction) -> None:
+        """Delete all that this projection wrote: its positions go to zero in the same transaction.
+        Without it a rebuild is refused. Called on an object of its own, after `tables`."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Called when the projection stops."""
+
+
+class ProjectionHandler:
+    """Base of at-least-once handlers: the position is stored after the batch was handled; make
+    effects idempotent."""
+
+    def start(self) -> None: ...
+
+    def handle(self, event: Envelope[Any]) -> None:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Called before the batch's position is stored."""
+
+    def rebuild(self) -> None:
+        """Delete all that this projection wrote, before its positions go to zero; may be called
+        again after a crash. Without it a rebuild is refused. Called on an object of its own."""
+        raise NotImplementedError
+
+    def stop(self) -> None: ...
 
 
 class GroupedSqlHandler:

@@ -18,12 +18,13 @@ from thespian_dc.model.handler_errors import GroupError
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError
 from thespian_dc.projection.actors import ActorHandler, Courier
-from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
 from thespian_dc.projection.handlers import (
     CassandraProjectionHandler,
     CassandraUpsertHandler,
     GroupedHandler,
     GroupedSqlHandler,
+    ProjectionHandler,
+    SqlProjectionHandler,
 )
 from thespian_dc.projection.handling import TransactionFull, not_of_the_event
 

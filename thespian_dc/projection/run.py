@@ -326,10 +326,14 @@ class Run:
     def _next_batch(self, until_s: float) -> SourceBatch | None:
         """The next item if it is a batch and waits, or comes in time; anything else is held back
         until the commit."""
-        try:
-            item = self._inbox.get(timeout=max(0.0, until_s - time.monotonic()))
-        except Empty:
-            return None
+        item = None
+        while item is None:
+            try:
+                item = self._inbox.get(timeout=max(0.0, until_s - time.monotonic()))
+            except Empty:
+                return None
+            if self._stopping.is_set():
+                return None
         if isinstance(item, SourceBatch):
             return item
         self._held = [item]
