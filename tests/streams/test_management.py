@@ -99,6 +99,18 @@ def test_pause_holds_and_resume_goes_on(
     eventually(lambda: counted(read_model) == {"apple": 40})
 
 
+def test_pause_reaches_one_whose_handler_holds_the_database(
+    writer: Writer, run: Any, manage: Projections, read_model: Path
+) -> None:
+    """It locks the database but for moments between two events; whoever waits looks often."""
+    add(writer, 100)
+    run(SlowCount)
+    eventually(lambda: counted(read_model))
+    view = manage.pause(NAME, timeout_s=5)
+    assert 0 < sum(view.positions.values()) < 100
+    assert view.workers[0].health == "paused"
+
+
 def test_pause_outlives_the_process(
     writer: Writer, run: Any, manage: Projections, read_model: Path
 ) -> None:

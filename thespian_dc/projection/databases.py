@@ -10,6 +10,7 @@ from thespian_dc.projection.api import PositionStore
 from thespian_dc.projection.attempts import AttemptStore
 from thespian_dc.projection.handling import Mark
 from thespian_dc.projection.parking import ParkedStore
+from thespian_dc.projection.store import ControlStore
 
 
 class DatabaseTransaction(Mark, Protocol):
@@ -62,6 +63,8 @@ class Stores:
     positions: PositionStore
     parked: ParkedStore
     attempts: AttemptStore
+    control: ControlStore | None = None
+    """None: nobody can wish anything of projections here, and one worker serves them."""
 
 
 def open_stores(url: str) -> Stores:
@@ -75,13 +78,30 @@ def open_stores(url: str) -> Stores:
     return stores_of(SqliteDatabase(url))
 
 
+def open_control(url: str, busy_timeout_s: float) -> Callable[[], ControlStore] | None:
+    """How a worker opens, in its own thread, what is wished and who works; None where the database
+    has no rows for it. busy_timeout_s: how long it waits for one that others hold locked."""
+    if not url.startswith("sqlite:"):
+        return None
+
+    def opened() -> ControlStore:
+        from thespian_dc.projection.sqlite.control import SqliteControl
+        from thespian_dc.projection.sqlite.database import SqliteDatabase
+
+        return SqliteControl(SqliteDatabase(url, busy_timeout_s))
+
+    return opened
+
+
 def stores_of(database: Database) -> Stores:
     """Over a SQLite database that is open."""
+    from thespian_dc.projection.sqlite.control import SqliteControl
     from thespian_dc.projection.sqlite.database import SqliteDatabase
     from thespian_dc.projection.sqlite.parked import SqliteAttempts, SqliteParked
     from thespian_dc.projection.sqlite.positions import SqlitePositions
 
     assert isinstance(database, SqliteDatabase)
     return Stores(
-        database, SqlitePositions(database), SqliteParked(database), SqliteAttempts(database)
-    )
+        database, SqlitePositions(database), SqliteParked(database), SqliteAttempts(database),
+        SqliteControl(database),
+    )  # fmt: skip

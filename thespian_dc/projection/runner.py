@@ -16,24 +16,21 @@ from thespian_dc.model.settings import Projection
 from thespian_dc.projection.actors import Courier
 from thespian_dc.projection.api import ProjectionStatus, Source
 from thespian_dc.projection.core import Halt, ProjectionCore
-from thespian_dc.projection.databases import stores_of
+from thespian_dc.projection.databases import Stores, open_control, open_stores
 from thespian_dc.projection.delivery import deliver
 from thespian_dc.projection.failures import Care, Failures
 from thespian_dc.projection.observe import Activity, ProjectionHooks
 from thespian_dc.projection.run import Course, Parts, Run
-from thespian_dc.projection.sqlite.control import SqliteControl
-from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.wishes import WorkerWishes
-from thespian_dc.projection.worker import Worker
+from thespian_dc.projection.worker import Alone, Worker
 from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
 
 LEAVE_S = 2.0
 LOOK_S = 0.05
-WORKER_BUSY_S = 0.2
-"""What a worker's beat waits for the database; a handler that holds it for longer is waited for
-with the next beat."""
+WORKER_BUSY_S = 0.05
+"""What a worker's beat waits for the database, before it asks the run to store it."""
 
 
 class ProjectionRunner:
@@ -56,10 +53,10 @@ class ProjectionRunner:
         self._hooks: ProjectionHooks | None = None
         self._courier, self._care = courier, Care(projection.recovery)
         self._failures: Failures | None = None
-        self._worker = Worker(
-            projection.name, worker or f"{os.uname().nodename}-{uuid4().hex[:8]}",
-            lambda: SqliteControl(SqliteDatabase(projection.positions, WORKER_BUSY_S)),
-            self._activity, self._wake,
+        name = worker or f"{os.uname().nodename}-{uuid4().hex[:8]}"
+        open_rows = open_control(projection.positions, WORKER_BUSY_S)
+        self._worker: Worker | Alone = Alone(name) if open_rows is None else Worker(
+            projection.name, name, open_rows, self._activity, self._wake
         )  # fmt: skip
         self._thread = threading.Thread(
             target=self._main, name=f"projection {projection.name}", daemon=True
@@ -164,23 +161,22 @@ class ProjectionRunner:
             self._worker.acted(self._worker.control.version)
             self._worker.wait_for_news(LOOK_S)
             return
-        database = SqliteDatabase(self._projection.positions)
+        stores = open_stores(self._projection.positions)
         try:
             wishes = WorkerWishes(
-                self._projection, self._worker, database, self._stopping, self._on_paused
+                self._projection, self._worker, stores, self._stopping, self._on_paused
             )
-            if wishes.before() is Course.GO_ON:
-                self._serve(database, wishes, sorted(slices) if slices else None)
+            # Before the handler starts: what makes a run fail at once can be mended by a wish.
+            if wishes.look() is Course.GO_ON:
+                self._serve(stores, wishes, sorted(slices) if slices else None)
         finally:
-            database.close()
+            stores.database.close()
 
-    def _serve(
-        self, database: SqliteDatabase, wishes: WorkerWishes, slices: Sequence[int] | None
-    ) -> None:
+    def _serve(self, stores: Stores, wishes: WorkerWishes, slices: Sequence[int] | None) -> None:
         if self._hooks is None and self._projection.hooks is not None:
             self._hooks = self._projection.hooks()
         run = self._run = Run(
-            self._projection, self._core, self._parts(database, wishes), self._make_source,
+            self._projection, self._core, self._parts(stores, wishes), self._make_source,
             self._stopping, slices, self._hooks,
         )  # fmt: skip
         run.heads, run.times_us = self._heads, self._times_us
@@ -192,9 +188,9 @@ class ProjectionRunner:
             self._run = None
             self._tell_stopped()
 
-    def _parts(self, database: SqliteDatabase, wishes: WorkerWishes) -> Parts:
+    def _parts(self, stores: Stores, wishes: WorkerWishes) -> Parts:
         """All that is built anew for each run."""
-        projection, stores = self._projection, stores_of(database)
+        projection = self._projection
         failures = self._failures = Failures(projection, stores, self._care)
         delivery = deliver(projection, stores, self._courier, failures.lost)
         return Parts(stores.positions, delivery, failures, wishes)

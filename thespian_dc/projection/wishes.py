@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from thespian_dc.model.projection_errors import RebuildUnsupportedError
 from thespian_dc.model.settings import Projection
-from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler
+from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler, Transaction
 from thespian_dc.projection.control import REBUILD, Wish, mine
+from thespian_dc.projection.databases import Database, Stores
 from thespian_dc.projection.run import Course, Run
-from thespian_dc.projection.sqlite.control import SqliteControl
-from thespian_dc.projection.sqlite.database import SqliteDatabase
-from thespian_dc.projection.worker import Worker
+from thespian_dc.projection.worker import Alone, Worker
 
 LOOK_S = 0.1
 
@@ -27,31 +26,31 @@ class WorkerWishes:
     def __init__(
         self,
         projection: Projection,
-        worker: Worker,
-        database: SqliteDatabase,
+        worker: Worker | Alone,
+        stores: Stores,
         stopping: threading.Event,
         on_paused: Callable[[bool], None],
     ) -> None:
-        self._projection, self._worker, self._database = projection, worker, database
+        self._projection, self._worker, self._stores = projection, worker, stores
         self._stopping, self._on_paused = stopping, on_paused
 
     def between(self, run: Run) -> Course:
         """See run.Wishes: blocks while the projection is paused."""
-        if not self._worker.news:
-            return Course.GO_ON
-        course = self._look()
-        self._on_paused(False)
-        return course
+        self._worker.beat_by_run(self._stores.control)
+        return self.look() if self._worker.news else Course.GO_ON
 
     def share(self, slices: int) -> Sequence[int]:
         """See run.Wishes."""
         return sorted(self._worker.take(slices) or ())
 
-    def before(self) -> Course:
-        """What is wished before a run begins, so that one that fails at once can be mended."""
-        return self._look(pauses=False)
+    def look(self) -> Course:
+        """Do what is wished; blocks while the projection is paused."""
+        try:
+            return self._look()
+        finally:
+            self._on_paused(False)
 
-    def _look(self, pauses: bool = True) -> Course:
+    def _look(self) -> Course:
         worker = self._worker
         while not self._stopping.is_set():
             if worker.must_restart():
@@ -61,8 +60,6 @@ class WorkerWishes:
             if wish is not None:
                 self._perform(wish)
                 return Course.RESTART
-            if not pauses:
-                return Course.GO_ON
             self._on_paused(control.paused)
             worker.acted(control.version)
             if not control.paused:
@@ -72,12 +69,13 @@ class WorkerWishes:
         return Course.RESTART
 
     def _perform(self, wish: Wish) -> None:
-        store, name = SqliteControl(self._database), self._projection.name
+        store, name = self._stores.control, self._projection.name
+        assert store is not None, "where nothing can be wished nothing is"
         if wish.kind != REBUILD:
             store.perform(name, wish.nr)
             return
         try:
-            store.perform(name, wish.nr, rebuilt(self._projection, self._database))
+            store.perform(name, wish.nr, rebuilt(self._projection, self._stores.database))
         except RebuildUnsupportedError as error:
             store.refuse(name, wish.nr, error.reason)
         except Exception as error:
@@ -86,7 +84,7 @@ class WorkerWishes:
             raise
 
 
-def rebuilt(projection: Projection, database: SqliteDatabase) -> Callable[[], None]:
+def rebuilt(projection: Projection, database: Database) -> Callable[[], None]:
     """The handler's part of a rebuild. In SQL it is done in the transaction that sets the positions
     to zero; elsewhere before it, so that a crash between repeats it."""
     handler: Any = projection.handler() if isinstance(projection.handler, type) else None
@@ -101,7 +99,7 @@ def rebuilt(projection: Projection, database: SqliteDatabase) -> Callable[[], No
 
     def rebuild() -> None:
         database.run_script(handler.tables)
-        handler.rebuild(database.transaction)
+        handler.rebuild(cast("Transaction", database.transaction))
 
     return rebuild
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 BEAT_US = 500_000
+ROW_BY_RUN_S = 0.3
 
 
 class Worker:
@@ -43,6 +44,7 @@ class Worker:
         self._core = WorkersCore(projection, worker)
         self._changed = threading.Condition()
         self._wake = threading.Event()
+        self._row_wanted, self._row_stored = threading.Event(), threading.Event()
         self._stopping = self._halted = False
         self._beat_due_us = 0
         self._stirred = -1
@@ -157,8 +159,13 @@ class Worker:
             store.know(self._projection, self._slices_known)
             self._read_control(store)
         if now_us() >= self._beat_due_us:
-            self._beat_due_us = now_us() + BEAT_US
-            self._beat(store)
+            due_us = self._beat_due_us = now_us() + BEAT_US
+            try:
+                self._beat(store)
+            except PositionStoreError:
+                if self._beat_due_us == due_us:  # with the next look, rather
+                    self._beat_due_us = 0
+                raise
 
     def _read_control(self, store: ControlStore) -> None:
         self.control = store.control(self._projection)
@@ -167,11 +174,7 @@ class Worker:
     def _beat(self, store: ControlStore) -> None:
         with self._changed:
             answered, served = self._rounds + 1, self._served
-        row = WorkerRow(
-            self.name, 0, machine(), os.getpid(), False, max(self._seen, 0), now_us(),
-            self._activity().to_json(),
-        )  # fmt: skip
-        store.beat(self._projection, row)
+        self._store_row(store)
         plan = self._read(store, served)
         if plan.hold:
             store.hold(self._projection, self.name, plan.hold)
@@ -183,6 +186,32 @@ class Worker:
         with self._changed:
             self._plan, self._rounds = plan, answered
         self._tell(None)
+
+    def _store_row(self, store: ControlStore) -> None:
+        """Or have the run do it between two transactions: against one that locks the database for
+        most of the time this thread would have to be lucky."""
+        try:
+            store.beat(self._projection, self._row())
+        except PositionStoreError:
+            self._row_stored.clear()
+            self._row_wanted.set()
+            if not self._row_stored.wait(ROW_BY_RUN_S):
+                self._row_wanted.clear()
+                raise
+
+    def beat_by_run(self, store: ControlStore | None) -> None:
+        """Between two transactions, on the run's thread and connection: store the row, if it is
+        due."""
+        if store is not None and self._row_wanted.is_set():
+            self._row_wanted.clear()
+            store.beat(self._projection, self._row())
+            self._row_stored.set()
+
+    def _row(self, leaving: bool = False) -> WorkerRow:
+        return WorkerRow(
+            self.name, 0, machine(), os.getpid(), leaving, max(self._seen, 0), now_us(),
+            self._activity().to_json(),
+        )  # fmt: skip
 
     def _read(self, store: ControlStore, served: frozenset[int]) -> Plan:
         rows, holders = store.workers(self._projection)
@@ -201,16 +230,45 @@ class Worker:
     def _leave(self, store: ControlStore) -> None:
         try:
             if self._halted:
-                row = WorkerRow(
-                    self.name, 0, machine(), os.getpid(), True, max(self._seen, 0), now_us(),
-                    self._activity().to_json(),
-                )  # fmt: skip
-                store.beat(self._projection, row)
+                store.beat(self._projection, self._row(leaving=True))
             store.leave(self._projection, self.name, forget=not self._halted)
         except PositionStoreError as error:
             log.warning("worker_left_late", extra={"worker": self.name, "error": str(error)})
         finally:
             store.close()
+
+
+class Alone:
+    """Where the database has no rows for workers: one serves all slices, and nothing is wished."""
+
+    def __init__(self, worker: str) -> None:
+        self.name, self.control, self.news = worker, Control(), False
+        self.served: frozenset[int] = frozenset()
+
+    def start(self) -> None:
+        """Nobody is told."""
+
+    def stop(self, within_s: float, halted: bool = False) -> None:
+        """Nobody is told."""
+
+    def must_restart(self) -> bool:
+        return False
+
+    def take(self, slices: int = 0) -> frozenset[int] | None:
+        """See Worker."""
+        return frozenset(range(slices)) if slices else None
+
+    def beat_by_run(self, store: ControlStore | None) -> None:
+        """Nobody reads it."""
+
+    def acted(self, version: int) -> None:
+        """Nobody waits for it."""
+
+    def report(self) -> None:
+        """Nobody reads it."""
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """There will be none."""
 
 
 @cache
