@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from thespian_dc.entity.pacing import ENTITY_COMMANDS_MAX
-from thespian_dc.entity.protocol import Route, Status, TypeRoutes
+from thespian_dc.entity.protocol import SENT_BEFORE, Route, Status, TypeRoutes
 from thespian_dc.entity.router_core import (
     BACKOFF_US,
     FRAME_BYTES_MAX,
@@ -23,7 +22,6 @@ from thespian_dc.entity.router_core import (
 )
 from thespian_dc.model.errors import AskTimeoutError, ClientBusyError, UnknownEntityTypeError
 from thespian_dc.model.ids import slice_of
-from thespian_dc.model.settings import Limits
 
 OK, NOT_OWNER = int(Status.OK), int(Status.NOT_OWNER)
 A, B = "10.0.0.1:1", "10.0.0.2:2"
@@ -232,34 +230,54 @@ def test_more_than_the_bound_is_refused_by_name() -> None:
     assert core.under_way() == 3
 
 
-def test_no_more_of_an_entity_is_under_way_than_it_remembers() -> None:
-    """Its host dies, and all of it is sent again: what was persisted must still be known by its id,
-    or it is persisted twice. Found by killing hosts under a long queue."""
-    core = routed()
-    sent = frames(core.submit([command("a", n) for n in range(1, 5 * ENTITY_COMMANDS_MAX)], 5, 0))
-    sent += frames(core.submit([command("b")], 5, 0))
-    unanswered = [c for frame in sent for c in frame.commands if c.entity_id == "a"]
-    assert len(unanswered) == ENTITY_COMMANDS_MAX < Limits().known_commands
-    (second,) = frames(core.on_sent(A, sent[0].frame_nr, True, 1))
-    core.on_sent(A, second.frame_nr, True, 2)
-    (third,) = frames(core.on_reply([sent[0].frame_nr], answers(sent[0])[:1], A, 3))
-    assert [c.ticket for c in second.commands] == ["b"]
-    assert [c.ticket for c in third.commands] == [ENTITY_COMMANDS_MAX + 1]
+def marks(frame: SendFrame) -> list[tuple[Any, int | None, int]]:
+    return [(c.ticket, c.epoch, c.since) for c in frame.commands]
 
 
-def test_what_waits_for_its_entity_can_time_out_and_is_passed_over() -> None:
-    """It never went anywhere; the error says why, and the next one goes in its place."""
+def test_a_command_says_for_whom_it_was_sent_first_and_from_where_on_it_may_be_persisted() -> None:
+    """A host that is this owner knows that nobody can have had it before."""
+    core = RouterCore(window=2)
+    core.on_routes([{"cart": TypeRoutes(1, ((A, 3),), (70,))}], 0)
+    core.on_routes([{"cart": TypeRoutes(1, ((A, 3),), (60,))}], 0)  # an older view
+    (frame,) = frames(core.submit([command("a")], 5, 0))
+    assert marks(frame) == [("a", 3, 70)]
+
+
+def test_a_command_that_is_sent_again_says_so_and_no_more_about_its_owner() -> None:
+    """To a host that may be the same, or another: either may have it from the first time. The
+    offset stays that of the first time."""
     core = routed()
-    most = ENTITY_COMMANDS_MAX
-    (sent,) = frames(core.submit([command("a", n) for n in range(1, most + 1)], 50, 0))
-    core.submit([command("a", most + 1)], 5, 0)
-    core.submit([command("a", most + 2)], 50, 0)
-    [(ticket, status, error)] = outcomes(core.on_tick(6_000_000))
-    assert (ticket, status) == (most + 1, int(Status.ERROR))
-    assert "waited for earlier commands of this entity" in str(error)
-    core.on_sent(A, sent.frame_nr, True, 6_000_001)
-    (later,) = frames(core.on_reply([sent.frame_nr], answers(sent), A, 6_000_002))
-    assert [c.ticket for c in later.commands] == [most + 2]
+    (first,) = frames(core.submit([command("a")], 5, 0))
+    assert marks(first) == [("a", 1, 0)]
+    (second,) = frames(core.on_routes([{"cart": TypeRoutes(1, ((B, 2),), (50,))}], 1))
+    assert (second.address, marks(second)) == (B, [("a", SENT_BEFORE, 0)])
+
+
+def test_an_unacknowledged_frame_says_so_too() -> None:
+    """Its host may have forgotten that it had the frame."""
+    core = routed()
+    (first,) = frames(core.submit([command("a")], 50, 0))
+    assert marks(first) == [("a", 1, 0)]
+    core.on_sent(A, first.frame_nr, True, 0)
+    (again,) = frames(core.on_tick(RESEND_US))
+    assert (again.frame_nr, marks(again)) == (first.frame_nr, [("a", SENT_BEFORE, 0)])
+
+
+def test_what_a_host_sent_back_may_have_run_there() -> None:
+    """NOT_OWNER also answers commands whose commit was lost, whatever became of it."""
+    core = routed()
+    (first,) = frames(core.submit([command("a")], 50, 0))
+    core.on_sent(A, first.frame_nr, True, 0)
+    moved = [(first.commands[0].correlation, NOT_OWNER, Route("cart", 0, B, 2))]
+    (again,) = frames(core.on_reply([first.frame_nr], moved, A, 1))
+    assert (again.address, marks(again)) == (B, [("a", SENT_BEFORE, 0)])
+
+
+def test_a_command_that_others_may_have_is_marked_from_the_start() -> None:
+    """A host sends on what it got from a client, which may have sent it elsewhere meanwhile."""
+    core = routed()
+    (frame,) = frames(core.submit([Outgoing("cart", "a", b"x", "a", since=40)], 5, 0))
+    assert marks(frame) == [("a", SENT_BEFORE, 40)]
 
 
 class World:

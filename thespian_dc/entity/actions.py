@@ -33,6 +33,22 @@ class Recover(NamedTuple):
     replay: bool = False
 
 
+class LookUp(NamedTuple):
+    """Which of these command ids have records of the entity with offsets since..until_offset (the
+    first inclusive) -> LookedUp.
+
+    seq_nr: of the entity's last record below until_offset. epoch: of the ownership that asked.
+    """
+
+    key: SliceKey
+    entity_id: str
+    command_ids: frozenset[str]
+    since: int
+    until_offset: int
+    seq_nr: int
+    epoch: int
+
+
 class WriteStates(NamedTuple):
     """journal.write_states(key, rows) -> StatesWritten"""
 
@@ -62,6 +78,15 @@ class Recovered(NamedTuple):
     action: Recover
     row: StateRow | None
     records: list[Found]
+    error: Exception | None = None
+
+
+class LookedUp(NamedTuple):
+    """found: (seq_nr, stored reply) by command id. error: the journal cannot say any more (trimmed,
+    damaged); found is empty."""
+
+    action: LookUp
+    found: dict[str, tuple[int, bytes | None]]
     error: Exception | None = None
 
 
@@ -97,12 +122,14 @@ class Send(NamedTuple):
 
 class Forward(NamedTuple):
     """A packed command for an entity that is not here. reply_to: as in Command; an answer to a
-    ReplyAddress of this host comes back as `HostCore.on_answer`."""
+    ReplyAddress of this host comes back as `HostCore.on_answer`. since: as in Command, where others
+    than this host may have had it; else None."""
 
     ref: EntityRef
     body: bytes
     reply_to: Any
     command_id: str
+    since: int | None = None
 
 
 class Settle(NamedTuple):
@@ -127,7 +154,7 @@ class Report(NamedTuple):
     what: str
 
 
-JournalAction = Recover | WriteStates | AdvanceIndex | Confirm
+JournalAction = Recover | LookUp | WriteStates | AdvanceIndex | Confirm
 WorldAction = Answer | Send | Forward | Settle | Published | Report
 Action = slices.Operation | slices.Append | JournalAction | WorldAction
-Result = slices.Result | Recovered | StatesWritten | IndexAdvanced | Confirmed
+Result = slices.Result | Recovered | LookedUp | StatesWritten | IndexAdvanced | Confirmed

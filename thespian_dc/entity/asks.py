@@ -187,7 +187,7 @@ class Asks:
         self._hosted.out.append(Settle(target.address))
 
     def _finish(self, ask: Ask, go_on: Callable[[], Any]) -> None:
-        if ask.instance.phase is Phase.RUNNING:
+        if ask.instance.phase in (Phase.RUNNING, Phase.LOOKING):
             self._close(ask)
             self._running.resume(ask.instance, ask.turn, Stage.ANSWERED, go_on)
         # Else the entity is on its way out of memory, and `go_on` belongs to that memory: the ask

@@ -21,6 +21,8 @@ from thespian_dc.entity.actions import (
     Confirm,
     Confirmed,
     IndexAdvanced,
+    LookedUp,
+    LookUp,
     Recover,
     Recovered,
     Result,
@@ -30,6 +32,7 @@ from thespian_dc.entity.actions import (
 from thespian_dc.entity.asks import Asks
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.hosted import Hosted
+from thespian_dc.entity.lookup import LookUps
 from thespian_dc.entity.loss import Loss
 from thespian_dc.entity.ownership import Ownership
 from thespian_dc.entity.protocol import Command, EntityRef, Route, Status
@@ -76,6 +79,7 @@ class HostCore:
         running = Running(hosted, release)
         self._recovery = Recovery(hosted, self._residents, running, release)
         self._asks = Asks(hosted, running, release)
+        self._look_ups = running.look_ups = LookUps(hosted, running, release)
         release.running, release.recovery, release.asks = running, self._recovery, self._asks
         loss = Loss(hosted, self._residents, self._recovery, release, self._asks)
         self._routing = Routing(
@@ -157,6 +161,7 @@ class HostCore:
             self._routing.accept(command, bounded=False)
         self._asks.on_time()
         self._recovery.on_time()
+        self._look_ups.on_time()
         self._residents.passivate_idle()
         return self._finish()
 
@@ -166,6 +171,7 @@ class HostCore:
             return self._hosted.now_us
         due = (
             self._timers.due_us(), self._asks.due_us(), self._recovery.due_us(),
+            self._look_ups.due_us(),
             self._residents.due_us(), self._ownership.due_us(),
         )  # fmt: skip
         return min((one for one in due if one is not None), default=None)
@@ -177,6 +183,10 @@ class HostCore:
         return not self._hosted.open_turns and not len(self._asks) and not len(self._recovery) and (
             all(one.derived.idle for one in self._hosted.all_slices())
         )
+
+    def heads(self) -> dict[SliceKey, int]:
+        """Offsets that the logs of the slices this host writes have reached."""
+        return {one.key: one.writer.head for one in self._hosted.all_slices() if one.writer.owned}
 
     def owned(self) -> list[SliceKey]:
         """The slices this host writes now."""
@@ -218,6 +228,8 @@ class HostCore:
                 self._ownership.take(slice_, slice_.writer.on_appended(result, now_us))
             case Recovered():
                 self._recovery.on_recovered(result)
+            case LookedUp():
+                self._look_ups.on_looked_up(result)
             case StatesWritten(action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, False, now_us)
             case IndexAdvanced(action):
@@ -226,6 +238,8 @@ class HostCore:
                 self._ownership.on_confirmed(result)
             case slices.Failed(action=Recover() as action):
                 self._recovery.on_failed(action)
+            case slices.Failed(action=LookUp() as action):
+                self._look_ups.on_failed(action)
             case slices.Failed(action=WriteStates() as action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, True, now_us)
             case slices.Failed(action=AdvanceIndex() as action):

@@ -179,7 +179,7 @@ class HostActor(LeafActor):
         waited_for = False
         items = unpack_items(frame.blob)
         self._counts["commands"] += len(items)
-        for entity_type, entity_id, body, correlation, command_id, raw in items:
+        for entity_type, entity_id, body, correlation, command_id, raw, epoch, since in items:
             reply_to = raw
             if correlation > 0:
                 waited_for = True
@@ -192,7 +192,9 @@ class HostActor(LeafActor):
                     self._answers.answer(reply_to, Status.ERROR, refused)
                 continue
             known_as = command_id_of(frame.client_id, correlation, command_id)
-            commands.append(Command(entity_type, entity_id, message, reply_to, known_as))
+            commands.append(
+                Command(entity_type, entity_id, message, reply_to, known_as, epoch, since)
+            )
         if len(items) >= LARGE_FRAME or not waited_for:
             self._answers.hurry(frame.client_id)
         self._perform(self._core.on_commands(commands, now_us()))
@@ -210,9 +212,7 @@ class HostActor(LeafActor):
             elif isinstance(action, do.Send):
                 self._answers.send(action.address, unpack(action.body))
             elif isinstance(action, do.Forward):
-                ref = action.ref
-                self._forward(ref.entity_type, ref.entity_id, action.body, action.reply_to,
-                              action.command_id)  # fmt: skip
+                self._forward(action)
             elif isinstance(action, do.Settle):
                 self._settle(action.address)
             elif isinstance(action, do.Report):
@@ -234,23 +234,14 @@ class HostActor(LeafActor):
         else:
             self._answers.answer(answer.to, answer.status, answer.value)
 
-    def _forward(
-        self, entity_type: str, entity_id: str, body: bytes, reply_to: Any, command_id: str
-    ) -> None:
-        asked = isinstance(reply_to, ReplyAddress)
-        self._router.submit(
-            [
-                Outgoing(
-                    entity_type,
-                    entity_id,
-                    body,
-                    reply_to if asked else None,
-                    command_id,
-                    None if asked else reply_to,
-                )
-            ],
-            FORWARD_TIMEOUT_S,
-        )
+    def _forward(self, forward: do.Forward) -> None:
+        ref, to = forward.ref, forward.reply_to
+        asker, sender = (to, None) if isinstance(to, ReplyAddress) else (None, to)
+        command = Outgoing(
+            ref.entity_type, ref.entity_id, forward.body, asker, forward.command_id, sender,
+            forward.since,
+        )  # fmt: skip
+        self._router.submit([command], FORWARD_TIMEOUT_S)
 
     def _on_forwarded(self, outcomes: list[Deliver]) -> None:
         for reply_to, number, value in outcomes:
@@ -303,8 +294,11 @@ class HostActor(LeafActor):
 
     def routes(self) -> Any:
         """What the registry said; before it said anything, the types that are served here."""
+        heads = self._core.heads()
         return {
-            name: self._routes_seen.get(name, TypeRoutes(slices, (("", 0),) * slices))
+            name: self._routes_seen.get(name, TypeRoutes(slices, (("", 0),) * slices))._replace(
+                heads=tuple(heads.get(SliceKey(name, number), 0) for number in range(slices))
+            )
             for name, slices in self._slices.items()
         }
 

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 class Phase(enum.Enum):
-    """RECOVERING: commands wait. RUNNING. LEAVING: it stopped, or its memory is ahead of the log
-    and cannot be trusted; commands wait until nothing of it is in flight. GONE: out of memory."""
+    """RECOVERING, LOOKING (whether commands were persisted before): commands wait. RUNNING.
+    LEAVING: it stopped, or its memory is ahead of the log and cannot be trusted; commands wait
+    until nothing of it is in flight. GONE: out of memory."""
 
     RECOVERING = "recovering"
     RUNNING = "running"
+    LOOKING = "looking"
     LEAVING = "leaving"
     GONE = "gone"
 
@@ -78,6 +80,12 @@ class Instance:
         if self.waiting is None:
             self.waiting = deque()  # bounded by limits.waiting_max of the host
         self.waiting.append(turn)
+
+    def wait_first(self, turn: Turn) -> None:
+        """Queue a command before all others."""
+        if self.waiting is None:
+            self.waiting = deque()  # bounded by limits.waiting_max of the host
+        self.waiting.appendleft(turn)
 
     def remember(self, command_id: str, seq_nr: int, reply: bytes | None, limit: int) -> None:
         """A command with this id is persisted up to seq_nr; the oldest of more than `limit` ids is

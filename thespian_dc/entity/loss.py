@@ -16,7 +16,7 @@ from thespian_dc.entity.asks import Asks
 from thespian_dc.entity.effects import Effects
 from thespian_dc.entity.hosted import Hosted, HostedSlice
 from thespian_dc.entity.instance import Instance
-from thespian_dc.entity.protocol import EntityRef, Status
+from thespian_dc.entity.protocol import SENT_BEFORE, EntityRef, Status
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.residents import Residents
@@ -93,7 +93,10 @@ class Loss:
         else:
             ref = EntityRef(command.entity_type, command.entity_id)
             body = pack(command.message)
-            self._hosted.out.append(Forward(ref, body, turn.reply_to, command.command_id))
+            since = None if turn.epoch is None else turn.since
+            self._hosted.out.append(
+                Forward(ref, body, turn.reply_to, command.command_id, since)
+            )
         self._release.close(turn)
 
     # --- which commands run again ---
@@ -113,6 +116,7 @@ class Loss:
             effects: Effects = submission.ticket
             turn = effects.turn
             if turn.command.command_id:
+                turn.epoch = SENT_BEFORE
                 runs.append(effects)
             else:
                 self._take_back(turn)

@@ -14,6 +14,8 @@ from thespian_dc.entity.actions import (
     Confirmed,
     IndexAdvanced,
     JournalAction,
+    LookedUp,
+    LookUp,
     Recover,
     Recovered,
     Result,
@@ -24,6 +26,8 @@ from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalError, JournalUnavailableError
 from thespian_dc.slices.actions import Failed, Operation
 from thespian_dc.slices.perform import perform as perform_operation
+
+LOOK_UP_RECORDS = 500
 
 
 def perform(journal: Journal, action: JournalAction | Operation) -> Result:
@@ -46,6 +50,13 @@ def _perform(journal: Journal, action: JournalAction) -> Result:
                 raise
             except JournalError as error:
                 return Recovered(action, None, [], error)
+        case LookUp():
+            try:
+                return _look_up(journal, action)
+            except JournalUnavailableError:
+                raise
+            except JournalError as error:
+                return LookedUp(action, {}, error)
         case WriteStates(key, rows):
             journal.write_states(key, rows)
             return StatesWritten(action)
@@ -66,3 +77,22 @@ def _recover(journal: Journal, action: Recover) -> Recovered:
     until = action.until_offset
     records = journal.read_entity(action.key, action.entity_id, after, until) if until else []
     return Recovered(action, row, records)
+
+
+def _look_up(journal: Journal, action: LookUp) -> LookedUp:
+    """From the entity's last record backwards, in pieces that double."""
+    found: dict[str, tuple[int, bytes | None]] = {}
+    until_seq_nr, size = action.seq_nr + 1, LOOK_UP_RECORDS
+    while until_seq_nr > 1:
+        first = max(1, until_seq_nr - size)
+        records = journal.read_entity(
+            action.key, action.entity_id, first, action.until_offset, until_seq_nr
+        )
+        for one in records:
+            id_ = one.record.command_id
+            if id_ in action.command_ids:
+                found[id_] = (one.record.seq_nr, one.record.reply)
+        if records[0].offset <= action.since or len(found) == len(action.command_ids):
+            break
+        until_seq_nr, size = first, size * 2
+    return LookedUp(action, found)

@@ -64,15 +64,24 @@ class ToEntity:
         check_name("entity_id", self.entity_id)
 
 
+SENT_BEFORE = -1
+
+
 class Command(NamedTuple):
     """One message for one entity. reply_to: None (tell), a ReplyAddress (ask), or the ActorAddress
-    of a raw sender."""
+    of a raw sender.
+
+    epoch: of the slice's owner for whom it was sent for the first time; SENT_BEFORE: this is not
+    the first time; None: only this host has it. since: a record of it has no lower offset.
+    """
 
     entity_type: str
     entity_id: str
     message: Any
     reply_to: Any = None
     command_id: str = ""
+    epoch: int | None = None
+    since: int = 0
 
 
 class Status(enum.IntEnum):
@@ -96,20 +105,23 @@ class Route(NamedTuple):
 
 class TypeRoutes(NamedTuple):
     """What a host knows of one entity type. owners: ("ip:port", epoch) by slice; "" and 0 where
-    it does not know."""
+    it does not know. heads: by slice, an offset that the log has reached; empty: it knows none."""
 
     slices: int
     owners: tuple[tuple[str, int], ...]
+    heads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CommandFrame(NodeMessage):
     """Many commands for one host, in order.
 
-    blob: packed list of (entity_type, entity_id, packed message, correlation, command_id, sender).
+    blob: packed list of (entity_type, entity_id, packed message, correlation, command_id, sender,
+    epoch, since).
     correlation: unique per client_id, negative where nobody waits for an answer. command_id: "" for
     "{client_id}-{correlation}".
-    sender: None, or the ActorAddress of a raw sender whom the entity answers directly.
+    sender: None, or the ActorAddress of a raw sender whom the entity answers directly. epoch,
+    since: see Command; never None.
     A host acknowledges each frame once in a ReplyFrame: at once where the frame is large, else with
     the first answers or a few milliseconds later. The same frame_nr again is acknowledged, no more.
     """

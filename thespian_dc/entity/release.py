@@ -100,6 +100,8 @@ class Release:
             self.release(effects)
             if instance.phase is Phase.LEAVING:
                 self.leave(instance)
+            elif instance.phase is Phase.LOOKING:
+                self.running.look_ups.go_on(instance)
 
     # --- what ---
     def release(self, effects: Effects) -> None:

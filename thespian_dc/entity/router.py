@@ -84,6 +84,8 @@ def _blob(commands: Iterable[Outgoing]) -> bytes:
                 c.correlation if c.ticket is not None else -c.correlation,
                 c.command_id,
                 c.sender,
+                c.epoch,
+                c.since,
             )
             for c in commands
         ]

@@ -11,8 +11,10 @@ Laws:
   is gone, or whose slice has a new epoch, are sent again to the new one. Hosts drop what they know.
 - Every command ends in exactly one Deliver: an answer, or an error when its time is over. One that
   nobody waits for ends, without a Deliver, when a host has acknowledged it.
-- Bounded: `commands_max` under way, then ClientBusyError; of one entity no more at hosts than it
-  remembers when they are sent again (pacing.py).
+- Each command says for which owner (epoch) it was sent when it was sent first, or SENT_BEFORE; and
+  the slice's head as far as it was known then: what it led to is not below. So a host can tell
+  whether somebody may have persisted it (lookup.py).
+- Bounded: `commands_max` under way, then ClientBusyError.
 
 Long because slices, hosts and commands are three views of one state, and every input moves all of
 them.
@@ -25,8 +27,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
-from thespian_dc.entity.pacing import Pacing
-from thespian_dc.entity.protocol import Route, Status, TypeRoutes
+from thespian_dc.entity.protocol import SENT_BEFORE, Route, Status, TypeRoutes
 from thespian_dc.model.errors import AskTimeoutError, ClientBusyError, UnknownEntityTypeError
 from thespian_dc.model.ids import slice_of
 
@@ -66,11 +67,12 @@ Action = SendFrame | AskRoutes | Deliver
 
 class Outgoing:
     """One command on its way. ticket: the submitter's, returned with the outcome; None: nobody
-    waits. deadline_us: for those that wait."""
+    waits. deadline_us: for those that wait. epoch, since: as in Command; epoch None: it was not
+    sent yet."""
 
     __slots__ = (
-        "body", "command_id", "correlation", "counted", "done", "entity_id", "entity_type", "lane",
-        "link", "sender", "ticket",
+        "body", "command_id", "correlation", "done", "entity_id", "entity_type", "epoch", "lane",
+        "link", "sender", "since", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -81,11 +83,15 @@ class Outgoing:
         ticket: Any = None,
         command_id: str = "",
         sender: Any = None,
+        since: int | None = None,
     ) -> None:
+        """since: where others may have had it before; None: this router is the first."""
         self.entity_type, self.entity_id, self.body = entity_type, entity_id, body
         self.ticket, self.command_id, self.sender = ticket, command_id, sender
         self.correlation = 0
-        self.done = self.counted = False
+        self.epoch: int | None = None if since is None else SENT_BEFORE
+        self.since = since or 0
+        self.done = False
         self.lane: _Lane | None = None
         self.link: _Link | None = None
 
@@ -93,11 +99,14 @@ class Outgoing:
 class _Lane:
     """A slice: where its commands go, and those that wait until that is known."""
 
-    __slots__ = ("backoff_us", "epoch", "held_until_us", "link", "out", "retry_us", "waiting")
+    __slots__ = (
+        "backoff_us", "epoch", "head", "held_until_us", "link", "out", "retry_us", "waiting",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.link: _Link | None = None
         self.epoch = -1
+        self.head = 0  # the log has reached this offset
         self.waiting: list[Outgoing] = []
         self.out = 0  # commands queued or sent to `link` and not ended
         self.held_until_us = 0  # moving: until all are back, at most until then
@@ -135,7 +144,6 @@ class RouterCore:
     def __init__(self, commands_max: int = 100_000, window: int = 2) -> None:
         self.commands_max, self.window = commands_max, window
         self._commands: dict[int, Outgoing] = {}
-        self._pacing: Pacing[Outgoing] = Pacing()
         self._lanes: dict[str, list[_Lane]] = {}
         self._links: dict[str, _Link] = {}
         self._unrouted: dict[str, list[Outgoing]] = {}
@@ -181,8 +189,7 @@ class RouterCore:
             self._last_correlation += 1
             command.correlation = self._last_correlation
             self._commands[self._last_correlation] = command
-            if self._pacing.admit(command):
-                self._route(command)
+            self._route(command)
         self._ask_routes(now_us, actions)
         self._pump_all(now_us, actions)
         return actions
@@ -197,6 +204,8 @@ class RouterCore:
                 lanes = self._lanes.get(entity_type)
                 if lanes is None:
                     lanes = self._lanes[entity_type] = [_Lane() for _ in range(routes.slices)]
+                for lane, head in zip(lanes, routes.heads, strict=False):
+                    lane.head = max(lane.head, head)
                 for lane, (address, epoch) in zip(lanes, routes.owners, strict=True):
                     if address:
                         self._learn(lane, address, epoch, now_us)
@@ -223,7 +232,6 @@ class RouterCore:
                 command.done = True
                 if command.link is not None and command.lane is not None:
                     command.lane.out -= 1
-                self._let_next_go(command)
                 actions.append(Deliver(command.ticket, status, value))
         link = self._links.get(address)
         if link is not None:
@@ -257,6 +265,8 @@ class RouterCore:
                 if frame.resend_us <= now_us and link.is_free():
                     frame.under_way = True
                     left = [c for c in frame.commands if not c.done and c.link is link]
+                    for command in left:
+                        command.epoch = SENT_BEFORE
                     actions.append(SendFrame(link.address, frame_nr, left))
         for lane in list(self._moving.values()):
             lane.waiting = [c for c in lane.waiting if not c.done]
@@ -410,9 +420,19 @@ class RouterCore:
             size += len(command.body)
             if commands and size > FRAME_BYTES_MAX:
                 break
+            self._mark(command)
             commands.append(command)
             queue.popleft()
         return commands
+
+    def _mark(self, command: Outgoing) -> None:
+        """It goes into a frame."""
+        lane = command.lane
+        assert lane is not None
+        if command.epoch is None:
+            command.epoch, command.since = lane.epoch, lane.head
+        else:
+            command.epoch = SENT_BEFORE
 
     def _acknowledge(self, link: _Link, frame_nrs: Iterable[int]) -> None:
         for frame_nr in frame_nrs:
@@ -433,10 +453,8 @@ class RouterCore:
             where = f"sent to the host at {command.link.address}"
         elif command.lane is not None:
             where = "no host owns its slice at the moment"
-        elif command.counted:
-            where = "no host was found"
         else:
-            where = "it waited for earlier commands of this entity"
+            where = "no host was found"
         name = f"{command.entity_type}|{command.entity_id}"
         self._end(command, ERROR, AskTimeoutError(name, timeout_s, where), actions)
 
@@ -451,12 +469,6 @@ class RouterCore:
         self._commands.pop(command.correlation, None)
         if command.lane is not None and command.link is not None:
             command.lane.out -= 1
-        self._let_next_go(command)
-
-    def _let_next_go(self, ended: Outgoing) -> None:
-        following = self._pacing.ended(ended)
-        if following is not None:
-            self._route(following)
 
     def _deliver(
         self, command: Outgoing, status: int, value: Any, actions: list[Action]

@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.effects import Effects, ReplyWith, Stage, Then
@@ -34,9 +34,14 @@ from thespian_dc.model.errors import CodecError, TooLargeError
 from thespian_dc.shell.frames import pack, unpack
 from thespian_dc.slices.actions import Submission
 
+if TYPE_CHECKING:
+    from thespian_dc.entity.lookup import LookUps
+
 
 class Running:
-    """Runs user code for the entities of one host."""
+    """Runs user code for the entities of one host. `look_ups` is set by the core."""
+
+    look_ups: LookUps
 
     def __init__(self, hosted: Hosted, release: Release) -> None:
         self._hosted, self._release = hosted, release
@@ -48,9 +53,14 @@ class Running:
         command, description = turn.command, instance.type
         instance.used_us = self._hosted.now_us
         known = instance.known
-        if known is not None and command.command_id in known:
-            self._repeat(instance, turn)
-            return
+        if known is not None:
+            if command.command_id in known:
+                self.repeat(instance, turn, known[command.command_id])
+                return
+            if len(known) >= self._known_max and self.may_be_persisted(instance, turn):
+                instance.wait_first(turn)
+                self.look_ups.begin(instance)
+                return
         instance.effects = effects = Effects(instance, turn, Stage.HANDLER)
         message, super_ = command.message, description.super
         try:
@@ -72,7 +82,8 @@ class Running:
         """Go on with user code that is not the start of a command: on_reply, on_timeout, `then`,
         recovery_completed. The run counts as one of the turn's open ones already."""
         if stage is Stage.ANSWERED and self._is_doubled(instance, turn):
-            self._repeat(instance, turn)
+            assert instance.known is not None
+            self.repeat(instance, turn, instance.known[turn.command.command_id])
             return
         instance.effects = effects = Effects(instance, turn, stage)
         try:
@@ -162,11 +173,18 @@ class Running:
         known = instance.known
         return known is not None and not turn.recorded and turn.command.command_id in known
 
-    def _repeat(self, instance: Instance, turn: Turn) -> None:
-        """The command was persisted before: give its stored outcome again."""
-        assert instance.known is not None
+    def may_be_persisted(self, instance: Instance, turn: Turn) -> bool:
+        """Somebody may have had it before, and its id may be forgotten."""
+        if turn.epoch is None or turn.epoch == instance.slice.writer.epoch:
+            return False
         id_ = turn.command.command_id
-        seq_nr, stored = instance.known[id_]
+        return id_ != "" and id_ not in (instance.known or ())
+
+    def repeat(
+        self, instance: Instance, turn: Turn, outcome: tuple[int, bytes | None]
+    ) -> None:
+        """The command was persisted before: give its stored outcome (seq_nr, reply) again."""
+        id_, (seq_nr, stored) = turn.command.command_id, outcome
         effects = Effects(instance, turn, Stage.CLOSED)
         self._hosted.counts["duplicates"] += 1
         if turn.reply_to is not None and not turn.answered:

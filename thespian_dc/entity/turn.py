@@ -21,16 +21,18 @@ class Turn:
     tries: how often it ran and lost its commit. answered: an answer (or no_reply) is recorded.
     silent: no_reply was called, so that its sender is answered by `send`, if at all. handed_on: its
     sender went out in a message. recorded: a run of it has records. persisted: those of one are
-    durable, so it must not run from the start again.
+    durable, so it must not run from the start again. epoch, since: as in Command; epoch becomes
+    None when the log was asked.
     """
 
     __slots__ = (
-        "answered", "command", "handed_on", "open", "persisted", "recorded", "reply_to", "sender",
-        "silent", "tries",
+        "answered", "command", "epoch", "handed_on", "open", "persisted", "recorded", "reply_to",
+        "sender", "silent", "since", "tries",
     )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
         self.command = command
+        self.epoch, self.since = command.epoch, command.since
         self.reply_to: Any = command.reply_to
         self.sender: Any = NOBODY if command.reply_to is None else command.reply_to
         self.open = 1

@@ -107,6 +107,11 @@ def command_id_forgotten_at_passivation() -> contextlib.AbstractContextManager[t
     return _patched(Kept, "at", wrong)
 
 
+def log_not_asked_for_forgotten_ids() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """What is sent again runs where its id is not remembered, however many came after it."""
+    return _patched(Running, "may_be_persisted", lambda self, instance, turn: False)
+
+
 # --- in the slice writer ---
 def absent_taken_as_failed() -> contextlib.AbstractContextManager[type[Simulation]]:
     """No row after an unknown append: taken for a failure, though it may still be applied."""
@@ -265,8 +270,8 @@ BUGS: dict[str, Bug] = {
     for bug in (
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         epoch_not_compared, index_read_without_the_tail, late_latest_state_wins,
-        mark_over_an_unindexed_range, only_dirty_entities_dropped, position_before_effect,
-        refused_after_unknown, resend_with_new_id, row_read_before_head,
+        log_not_asked_for_forgotten_ids, mark_over_an_unindexed_range, only_dirty_entities_dropped,
+        position_before_effect, refused_after_unknown, resend_with_new_id, row_read_before_head,
         snapshot_of_uncommitted_state,
     )
 }  # fmt: skip

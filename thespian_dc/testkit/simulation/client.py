@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from thespian_dc.entity.actions import Answer
-from thespian_dc.entity.protocol import Command, ReplyAddress, Route, Status
-from thespian_dc.model.ids import slice_of
+from thespian_dc.entity.protocol import SENT_BEFORE, Command, ReplyAddress, Route, Status
+from thespian_dc.journal.api import Owner
+from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.shell.frames import unpack
 from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Seen
 from thespian_dc.testkit.simulation.history import History, Sent, Told
@@ -59,7 +60,8 @@ class SimulatedClient(Process):
         self._network, self._journal, self._members = network, journal, members
         self._history, self._slices, self._entity_ids = history, slices, entity_ids
         self._pause_us = pause_us
-        self._routes: dict[int, str] = {}
+        self._routes: dict[int, tuple[str, int]] = {}
+        self._heads = [0] * slices
         self._asked: list[_Asked] = []
         self.sending = False
 
@@ -102,12 +104,17 @@ class SimulatedClient(Process):
         """Send it, unless it is answered, or was sent since it had been sent `sends` times."""
         if asked.sent.ended or sends != asked.sends:
             return
-        owner = self._routes.get(slice_of(asked.sent.entity_id, self._slices))
-        member = self._members.get(owner or "")
+        slice_ = slice_of(asked.sent.entity_id, self._slices)
+        owner, epoch = self._routes.get(slice_, ("", 0))
+        member = self._members.get(owner)
         if member is None:
             self.after(RETRY_US, self._send, asked, sends)
             return
         asked.sends += 1
+        if asked.sends == 1:
+            asked.command = asked.command._replace(epoch=epoch, since=self._heads[slice_])
+        else:
+            asked.command = asked.command._replace(epoch=SENT_BEFORE)
         correlation = asked.number * SENDS_MAX + asked.sends
         command = asked.command._replace(reply_to=ReplyAddress(self.name, self.name, correlation))
         deliver = member.into(member.on_command)
@@ -134,13 +141,18 @@ class SimulatedClient(Process):
         self.after(ROUTES_US, self._look_around)
 
     def _ask_routes(self) -> None:
-        read = self._journal.memory.owners
-        answer = self.into(self._on_owners)
-        self._journal.call(self.name, lambda: read(Counter.entity_type), answer)
+        self._journal.call(self.name, self._read_routes, self.into(self._on_routes))
 
-    def _on_owners(self, owners: dict[int, Any]) -> None:
+    def _read_routes(self) -> tuple[dict[int, Owner], list[int]]:
+        memory, name = self._journal.memory, Counter.entity_type
+        keys = [SliceKey(name, number) for number in range(self._slices)]
+        return memory.owners(name), [memory.find_head(key).head for key in keys]
+
+    def _on_routes(self, found: tuple[dict[int, Owner], list[int]]) -> None:
+        owners, heads = found
         for slice_, owner in owners.items():
-            self._routes[slice_] = owner.member_id.partition(".")[0]
+            self._routes[slice_] = (owner.member_id.partition(".")[0], owner.epoch)
+        self._heads = [max(pair) for pair in zip(self._heads, heads, strict=True)]
 
     # --- what comes back ---
     def on_answer(self, answer: Answer) -> None:
@@ -152,7 +164,7 @@ class SimulatedClient(Process):
             case Status.NOT_OWNER, Route() as route:
                 self.world.hit("client: followed NOT_OWNER")
                 if route.address:
-                    self._routes[route.slice] = route.address
+                    self._routes[route.slice] = (route.address, route.epoch)
                 if is_latest:
                     self._send_again(asked)
             case Status.OK, bytes() as value:

@@ -28,7 +28,7 @@ from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.world import World
 
 COMMIT_BYTES_MAX = 1_500
-LIMITS = Limits(passivate_after_s=3.0, resident_max=10, recoveries_max=4, known_commands=1_000)
+LIMITS = Limits(passivate_after_s=3.0, resident_max=10, recoveries_max=4, known_commands=8)
 RESTART_US = (100_000, 2_500_000)
 APPEND_TAKES_US = 6_000
 """About how long a simulated append takes: a crash within it meets one that is under way."""

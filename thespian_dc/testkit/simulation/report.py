@@ -30,7 +30,7 @@ TRANSITIONS = (
 )  # fmt: skip
 HOST = (
     "AdvanceIndex", "Answer", "Append", "Claim", "CommitAt", "Confirm", "FindHead", "HeadAt",
-    "Install", "LastCommit", "Published", "ReadOwner", "Recover", "WriteStates",
+    "Install", "LastCommit", "LookUp", "Published", "ReadOwner", "Recover", "WriteStates",
 )  # fmt: skip
 REST = (
     "client: followed NOT_OWNER", "client: outcome unknown", "client: sent again",
