@@ -8,7 +8,8 @@ import grpc.aio
 from thespian_dc.model.settings import Tls
 from thespian_dc.stream.tls import channel_credentials
 
-METHOD = "/thespian_dc.v1.EventStreams/Pull"
+SERVICE = "thespian_dc.v1.EventStreams"
+METHOD = f"/{SERVICE}/Pull"
 MESSAGE_BYTES_MAX = 64 << 20
 """Of a batch: a single command's commit may be as large as the producer's journal allows."""
 _OPTIONS = [

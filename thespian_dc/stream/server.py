@@ -22,6 +22,7 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
 from thespian_dc.shell.doorbell import Bell, Hint
+from thespian_dc.stream.channels import SERVICE
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.open_stream import OpenStreams
@@ -34,7 +35,6 @@ from thespian_dc.wire.status import status_of
 
 log = logging.getLogger(__name__)
 
-SERVICE = "thespian_dc.v1.EventStreams"
 CALLS_MAX = 10_000
 """Open calls; more are refused with RESOURCE_EXHAUSTED."""
 READERS = 2
