@@ -13,12 +13,11 @@ from thespian_dc.model.criteria import UNFILTERED, Exclude, Filter, Include, Ver
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import EVENT, Record, pack_record
 from thespian_dc.model.stream_errors import MalformedMessageError
-from thespian_dc.projection.api import CommitView, SourceBatch
-from thespian_dc.stream import selecting
+from thespian_dc.projection import selecting
+from thespian_dc.projection.api import CommitView, SourceBatch, body_of
+from thespian_dc.projection.selecting import Facts, FactsCache, Selector
 from thespian_dc.stream.batches import cost_of, events_of, read_batch, write_batch
 from thespian_dc.stream.producer_core import HELD_EVENTS_MAX, HELD_US, ProducerCore
-from thespian_dc.stream.selecting import Facts, FactsCache, Selector
-from thespian_dc.stream.transform import body_of
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Batch,

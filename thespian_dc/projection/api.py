@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from thespian_dc.model.criteria import VersionedFilter
+from thespian_dc.model.lazy import lazily
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
+from thespian_dc.projection.actors import Answer as Answer
 from thespian_dc.projection.actors import Courier as Courier
 from thespian_dc.projection.entity_reading import EntityReading as EntityReading
 from thespian_dc.projection.handlers import CassandraProjectionHandler as CassandraProjectionHandler
@@ -29,6 +31,17 @@ from thespian_dc.projection.history import Placed as Placed
 from thespian_dc.projection.history import Restored as Restored
 from thespian_dc.projection.history import SliceHistory as SliceHistory
 from thespian_dc.projection.history import state_for_lookup as state_for_lookup
+from thespian_dc.projection.protocol import EventsHandled as EventsHandled
+from thespian_dc.projection.protocol import EventsRefused as EventsRefused
+from thespian_dc.projection.protocol import ProjectedEvents as ProjectedEvents
+from thespian_dc.projection.selecting import ID as ID
+from thespian_dc.projection.selecting import TAGS as TAGS
+from thespian_dc.projection.selecting import Facts as Facts
+from thespian_dc.projection.selecting import FactsCache as FactsCache
+from thespian_dc.projection.selecting import Selector as Selector
+from thespian_dc.projection.selecting import append_empty as append_empty
+from thespian_dc.projection.selecting import body_of as body_of
+from thespian_dc.projection.selecting import spans_of as spans_of
 from thespian_dc.projection.views import CommitView as CommitView
 from thespian_dc.projection.views import LookedUp as LookedUp
 from thespian_dc.projection.views import Lookup as Lookup
@@ -36,6 +49,10 @@ from thespian_dc.projection.views import SourceBatch as SourceBatch
 
 if TYPE_CHECKING:
     from thespian_dc.projection.core import Move
+    from thespian_dc.projection.management import Projections as Projections
+    from thespian_dc.projection.observe import Progress as Progress
+    from thespian_dc.projection.observe import ProjectionView as ProjectionView
+    from thespian_dc.projection.observe import progress as progress
 
 
 LOOK_UP_BYTES_MAX = 1 << 20
@@ -227,3 +244,12 @@ def local_source(local: Local, journal_url: str) -> Source:
     from thespian_dc.projection.local import LocalSource
 
     return LocalSource(local.entity_type, local.journal or journal_url)
+
+
+_WHERE = {
+    "Progress": "projection.observe",
+    "ProjectionView": "projection.observe",
+    "Projections": "projection.management",
+    "progress": "projection.observe",
+}
+__getattr__ = lazily(__name__, _WHERE)

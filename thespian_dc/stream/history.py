@@ -29,18 +29,19 @@ from thespian_dc.projection.api import (
     Judge,
     Placed,
     Restored,
+    Selector,
     SliceHistory,
+    body_of,
+    spans_of,
 )
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.producer_core import ProducerCore
 from thespian_dc.stream.producer_filter import ProducerFilter
-from thespian_dc.stream.selecting import Selector, spans_of
 from thespian_dc.stream.tail import Waiter
 from thespian_dc.stream.transform import (
     TRANSFORM_S,
     AsyncView,
     View,
-    body_of,
     entity_type_of,
     stored_registry,
 )

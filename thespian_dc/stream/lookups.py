@@ -15,10 +15,9 @@ from typing import cast
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.stream_errors import MalformedMessageError, ProtocolVersionError
-from thespian_dc.projection.api import EntityReading, LookedUp, Lookup
+from thespian_dc.projection.api import EntityReading, Facts, LookedUp, Lookup
 from thespian_dc.stream.batches import read_part, write_part
 from thespian_dc.stream.open_stream import OpenStream
-from thespian_dc.stream.selecting import Facts
 from thespian_dc.stream.transform import View
 from thespian_dc.wire.conversion import OFFSET_MAX, PROTOCOL, Credit
 from thespian_dc.wire.lookups import LookUpAnswer, LookUpRequest, Positions

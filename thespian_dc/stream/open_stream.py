@@ -18,6 +18,7 @@ from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import StreamClosedError, UnknownStreamError
+from thespian_dc.projection.api import FactsCache
 from thespian_dc.stream.filter_registry import (
     StoredFilters,
     StreamFilter,
@@ -25,7 +26,6 @@ from thespian_dc.stream.filter_registry import (
     stored_filters,
 )
 from thespian_dc.stream.producer_filter import ProducerFilter, withholding
-from thespian_dc.stream.selecting import FactsCache
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.transform import AsyncView, View, entity_type_of, view_for, whole_commit
 

@@ -28,9 +28,14 @@ from thespian_dc.model.stream_errors import (
     WrongFirstMessageError,
 )
 from thespian_dc.model.topics import PREFIX
-from thespian_dc.projection.api import CommitView, SourceBatch
+from thespian_dc.projection.api import (
+    CommitView,
+    FactsCache,
+    Selector,
+    SourceBatch,
+    append_empty,
+)
 from thespian_dc.stream.batches import events_of
-from thespian_dc.stream.selecting import FactsCache, Selector, append_empty
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Beat,

@@ -19,8 +19,7 @@ from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.passing import Evaluator
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Stream
-from thespian_dc.projection.api import CommitView
-from thespian_dc.stream.selecting import ID, TAGS
+from thespian_dc.projection.api import ID, TAGS, CommitView
 from thespian_dc.stream.transform import AsyncView, Originals, View, stored_registry
 
 

@@ -32,13 +32,12 @@ from thespian_dc.model.record import (
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import TransformError, UnmappedEventError
 from thespian_dc.model.transformation import Function, How, Step, Transformation, functions_of
-from thespian_dc.projection.api import CommitView
+from thespian_dc.projection.api import CommitView, body_of
 
 PARALLEL = 16
 """Asynchronous transforms of one commit that run side by side."""
 TRANSFORM_S = 30.0
 """An asynchronous transform that takes longer has failed."""
-_ARRAY32 = b"\xdd"
 _HEADER_BYTES = 5
 _AS_STORED = object()
 Event = tuple[int, Record, Envelope[Any]]
@@ -120,11 +119,6 @@ def view_of(commit: Commit, shown: Sequence[tuple[int, bytes]]) -> CommitView:
         body_of([packed for _, packed in shown]),
         () if whole else tuple(index for index, _ in shown),
     )  # fmt: skip
-
-
-def body_of(packed: Sequence[bytes]) -> bytes:
-    """Packed records as the body of a commit; empty for none."""
-    return b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed)) if packed else b""
 
 
 class Originals:

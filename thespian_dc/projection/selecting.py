@@ -13,11 +13,11 @@ import msgpack
 
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.passing import Evaluator
-from thespian_dc.projection.api import CommitView
-from thespian_dc.stream.transform import body_of
+from thespian_dc.projection.views import CommitView
 
 RECORDS_REMEMBERED_MAX = 20_000
 _HEADER_BYTES = 5
+_ARRAY32 = b"\xdd"
 ID, TAGS = 1, 5
 """Of a record's fields, in their order in model/record.py."""
 
@@ -74,7 +74,7 @@ class FactsCache:
 
 
 class Selector:
-    """One consumer's filter over a stream's commits. Raises what the evaluator raises."""
+    """One consumer's filter over the commits that its source yields. Raises what the evaluator raises."""
 
     def __init__(self, wanted: VersionedFilter, facts: FactsCache, topic_prefix: str) -> None:
         self.version = wanted.version
@@ -90,6 +90,11 @@ class Selector:
             return view
         facts = self._facts.of(slice_, view)
         return facts.cut(evaluator.passing(facts.ids, facts.tags))
+
+
+def body_of(packed: Sequence[bytes]) -> bytes:
+    """Packed records as the body of a commit; empty for none."""
+    return b"".join((_ARRAY32, len(packed).to_bytes(4, "big"), *packed)) if packed else b""
 
 
 def spans_of(body: bytes, records: int) -> list[slice]:
