@@ -1,0 +1,321 @@
+"""Consumers that want no full history, over gRPC: states that real entities stored, in places of
+the events they stand for."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import msgpack
+import pytest
+
+from thespian_dc.codec.api import Registry
+from thespian_dc.journal.api import Journal, apply_schema, open_journal
+from thespian_dc.model.criteria import Criteria, Filter, VersionedFilter
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.history import History
+from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.position import Position
+from thespian_dc.model.record import SNAPSHOT_META, Record
+from thespian_dc.model.settings import Stream
+from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
+from thespian_dc.model.transformation import Transformation
+from thespian_dc.projection.api import SourceBatch
+from thespian_dc.stream.batches import read_batch
+from thespian_dc.stream.channels import METHOD
+from thespian_dc.testkit.entities import (
+    Account,
+    Deposit,
+    Deposited,
+    Profile,
+    ProfileState,
+    Put,
+    Renamed,
+)
+from thespian_dc.testkit.local_entities import LocalEntities
+from thespian_dc.wire.conversion import (
+    Batch,
+    Credit,
+    Start,
+    read_from_producer,
+    write_from_consumer,
+)
+from thespian_dc.wire.status import error_of
+
+SLICES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Public: what an account's state says."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Public."""
+
+    name: str
+
+
+PUBLIC = Registry([Balance, Name, Deposited, Renamed, ProfileState])
+
+
+def balance(state: Envelope[dict[str, Any]]) -> Balance:
+    assert state.meta == {SNAPSHOT_META: True}
+    assert state.entity_type == "account"
+    return Balance(state.payload["amount"])
+
+
+async def balance_later(state: Envelope[dict[str, Any]]) -> Balance | None:
+    return balance(state) if state.entity_id != "a-1" else None
+
+
+def broken(state: Envelope[Any]) -> Balance:
+    raise ValueError("no")
+
+
+def name_of_state(state: ProfileState | None) -> Name:
+    return Name("" if state is None else state.name)
+
+
+def name_of_change(change: Renamed) -> Name:
+    return Name("change")
+
+
+TO_NAME = Transformation().payload(ProfileState, name_of_state).payload(Renamed, name_of_change)
+
+
+def rich_only(original: Envelope[Any]) -> bool:
+    """Withholds the states of the others too."""
+    return type(original.payload) is not dict or original.payload["amount"] > 15
+
+
+@pytest.fixture(params=["sqlite", pytest.param("cassandra", marks=pytest.mark.cassandra)])
+def journal_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/journal.db"
+    url: str = request.getfixturevalue("cassandra_url")
+    apply_schema(url)
+    return url
+
+
+@pytest.fixture
+def journal(journal_url: str) -> Iterator[Journal]:
+    opened = open_journal(journal_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def entities(journal: Journal) -> LocalEntities:
+    return LocalEntities(Account, Profile, journal=journal, slices=SLICES)
+
+
+def deposits(entities: LocalEntities, count: int) -> None:
+    """count deposits of 1 by each of two accounts; a state every 10."""
+    for entity_id in ("a-1", "a-2"):
+        for _ in range(count):
+            entities.ask(Account, entity_id, Deposit(1))
+    for entity_id in ("a-1", "a-2"):
+        settle(entities, entity_id, count // 10 * 10)
+
+
+def settle(entities: LocalEntities, entity_id: str, seq_nr: int) -> None:
+    """States are written a little behind the log: let the host's time pass."""
+    name = "profile" if entity_id.startswith("p") else "account"
+    key = SliceKey(name, slice_of(entity_id, SLICES))
+    for _ in range(1000):
+        row = entities.journal.read_state(key, entity_id)
+        if row is not None and row.seq_nr == seq_nr:
+            return
+        entities.tick()
+    raise AssertionError(f"{entity_id}: no state at {seq_nr}")
+
+
+Seen = dict[str, list[tuple[int, Any, bool]]]
+"""(seq_nr, payload, is it made of a state) by entity."""
+
+
+class Pulling:
+    """One call, read until `events` came."""
+
+    def __init__(self, port: int, stream_id: str, history: History, **changes: Any) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        credit = Credit(1 << 20, 1000)
+        start = Start(1, stream_id, "test", "", {}, credit, 60_000, "", history=history)
+        self.over = threading.Event()
+        sent = write_from_consumer(start._replace(**changes))
+        self.call = self.channel.stream_stream(METHOD)(self.sends(sent))
+        self.seen: Seen = defaultdict(list)
+        self.batches: list[SourceBatch] = []
+
+    def sends(self, start: bytes) -> Iterator[bytes]:
+        yield start
+        self.over.wait(60)
+
+    def until(self, events: int) -> Seen:
+        """Exactly so many come; one more would be seen by the next `until`."""
+        while sum(map(len, self.seen.values())) < events:
+            message = read_from_producer(next(self.call))
+            if isinstance(message, Batch):
+                self.take(read_batch("test", message))
+        assert sum(map(len, self.seen.values())) == events
+        return dict(self.seen)
+
+    def take(self, batch: SourceBatch) -> None:
+        self.batches.append(batch)
+        for commit in batch.commits:
+            for fields in msgpack.unpackb(commit.body) if commit.body else ():
+                record = Record(*fields)
+                payload = PUBLIC.decode(record.manifest, record.payload)
+                is_state = bool(record.meta and record.meta.get(SNAPSHOT_META))
+                self.seen[record.entity_id].append((record.seq_nr, payload, is_state))
+
+    def error(self) -> Exception:
+        """What ends the call by itself."""
+        with pytest.raises(grpc.RpcError) as caught:
+            list(self.call)
+        failed: Any = caught.value
+        return error_of("test", failed.code(), failed.details(), failed.trailing_metadata())
+
+    def close(self) -> None:
+        self.over.set()
+        self.call.cancel()
+        self.channel.close()
+
+
+@pytest.fixture
+def pull(serve: Any) -> Iterator[Any]:
+    """pull(stream, history): the only stream of a producer, pulled."""
+    calls: list[Pulling] = []
+
+    def begin(stream: Stream, history: History = History.FROM_SNAPSHOTS, **changes: Any) -> Pulling:
+        _, port = serve(streams=(stream,), slices=SLICES)
+        calls.append(Pulling(port, stream.stream_id, history, **changes))
+        return calls[-1]
+
+    yield begin
+    for call in calls:
+        call.close()
+
+
+ACCOUNTS = Stream("accounts", Account, events=[Balance], from_snapshot=balance)
+
+
+def test_a_consumer_begins_with_states_and_goes_on_with_events(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """One event made of the snapshot, in its place; then what came later, also while connected."""
+    deposits(entities, 23)
+    call = pull(ACCOUNTS)
+    seen = call.until(8)
+    expected = [(20, Balance(20), True), *((n, Deposited(1), False) for n in (21, 22, 23))]
+    assert seen == {"a-1": expected, "a-2": expected}
+    entities.ask(Account, "a-1", Deposit(5))
+    assert call.until(9)["a-1"][-1] == (24, Deposited(5), False)
+
+
+def test_a_call_that_goes_on_brings_no_state_twice(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    deposits(entities, 12)
+    first = pull(ACCOUNTS)
+    first.until(6)
+    positions = {b.slice: Position(b.next_offset, b.commits[-1].write_id) for b in first.batches}
+    entities.ask(Account, "a-1", Deposit(1))
+    seen = pull(ACCOUNTS, positions=positions, journal_id=journal.journal_id).until(1)
+    assert seen == {"a-1": [(13, Deposited(1), False)]}
+
+
+def test_a_function_may_be_asynchronous_and_leave_a_state_out(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    deposits(entities, 11)
+    seen = pull(Stream("accounts", Account, events=[Balance], from_snapshot=balance_later)).until(3)
+    assert seen["a-1"] == [(11, Deposited(1), False)]
+    assert seen["a-2"] == [(10, Balance(10), True), (11, Deposited(1), False)]
+
+
+def test_a_function_that_raises_is_named(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    deposits(entities, 10)
+    error = pull(Stream("accounts", Account, events=[Balance], from_snapshot=broken)).error()
+    assert isinstance(error, TransformError)
+    assert "its state: ValueError: no" in str(error)
+
+
+def test_a_durable_states_last_state_comes_and_then_every_later_one(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """Also where the stream shows change events: one of them alone says nothing."""
+    for n in range(5):
+        entities.ask(Profile, "p-1", Put(f"name {n}"))
+    settle(entities, "p-1", 5)
+    call = pull(Stream("profiles", Profile), History.LATEST)
+    assert call.until(1) == {"p-1": [(5, ProfileState("name 4"), True)]}
+    by_type = pull(Stream("names", Profile, TO_NAME, [Name]), History.LATEST)
+    assert by_type.until(1) == {"p-1": [(5, Name("name 4"), True)]}
+    entities.ask(Profile, "p-1", Put("later"))
+    (_, after, is_state) = call.until(2)["p-1"][-1]
+    assert not is_state
+    assert isinstance(after, ProfileState | Renamed)
+
+
+def test_what_a_stream_cannot_give_is_refused_by_name(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    for stream, history, why in (
+        (Stream("accounts", Account), History.FROM_SNAPSHOTS, "has no from_snapshot"),
+        (ACCOUNTS, History.LATEST, "only a durable-state entity"),
+        (Stream("profiles", "profile"), History.LATEST, "only a durable-state entity"),
+    ):
+        error = pull(stream, history).error()
+        assert isinstance(error, HistoryRefusedError)
+        assert why in str(error)
+        assert history.name in str(error)
+
+
+def test_a_trimmed_log_begins_with_the_states_it_left(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """FULL: TrimmedError. FROM_SNAPSHOTS: the states below the mark, then the log."""
+    deposits(entities, 23)
+    for slice_ in range(SLICES):
+        key = SliceKey("account", slice_)
+        head = journal.find_head(key).head
+        journal.advance_index(key, head)
+        assert journal.trim(key, head) == head
+    entities.ask(Account, "a-1", Deposit(1))
+    assert type(pull(ACCOUNTS, History.FULL).error()).__name__ == "TrimmedError"
+    seen = pull(ACCOUNTS).until(3)
+    assert seen["a-1"] == [(20, Balance(20), True), (24, Deposited(1), False)]
+    assert seen["a-2"] == [(20, Balance(20), True)]
+
+
+def test_filters_of_both_ends_apply_to_states(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """The consumer's by entity id; the stream's own is asked with the state."""
+    deposits(entities, 12)
+    only = VersionedFilter(
+        1, Filter(exclude=Criteria(regexes=(".*",)), include=Criteria(entity_ids=("a-2",)))
+    )
+    seen = pull(ACCOUNTS, filter=only).until(3)
+    assert list(seen) == ["a-2"]
+    withheld = Stream("accounts", Account, events=[Balance], from_snapshot=balance,
+                      filter=rich_only)  # fmt: skip
+    for _ in range(10):
+        entities.ask(Account, "a-1", Deposit(1))
+    settle(entities, "a-1", 20)
+    seen = pull(withheld).until(3 + 12)
+    assert seen["a-1"] == [(20, Balance(20), True), *((n, Deposited(1), False) for n in (21, 22))]
+    assert [(seq_nr, is_state) for seq_nr, _, is_state in seen["a-2"]] == [
+        (n, False) for n in range(1, 13)
+    ]
