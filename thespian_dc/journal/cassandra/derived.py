@@ -176,23 +176,35 @@ class Derived(LogReader):
         commit: no other row starts within that.
         """
         after = from_seq_nr - _RUN_MAX
-        found = set(
-            self._index_runs(key, entity_id, self._rows("index_at", *key, entity_id, after))
+        place = (*key, entity_id, after)
+        last_before, page = self._link.all(
+            [
+                self._statements.bind("index_at", *place),
+                self._statements.bind("index_from", *place, _INDEX_PAGE),
+            ]
         )
-        for page in self._index_pages(key, entity_id, after):
-            found.update(self._index_runs(key, entity_id, page))
-            if until_seq_nr is not None and page[-1][0] >= until_seq_nr:
+        found = set(self._index_runs(key, entity_id, last_before))
+        for stored in self._index_pages(key, entity_id, after, page):
+            found.update(self._index_runs(key, entity_id, stored))
+            if until_seq_nr is not None and stored[-1][0] >= until_seq_nr:
                 break
         return sorted(
             (row for row in found if row.last_seq_nr >= from_seq_nr),
             key=lambda row: row.first_seq_nr,
         )
 
-    def _index_pages(self, key: SliceKey, entity_id: str, after: int) -> Iterator[list[Any]]:
-        """The stored rows that start above `after`, a page at a time."""
-        while page := self._rows("index_from", *key, entity_id, after, _INDEX_PAGE):
+    def _index_pages(
+        self, key: SliceKey, entity_id: str, after: int, page: list[Any] | None = None
+    ) -> Iterator[list[Any]]:
+        """The stored rows that start above `after`, a page at a time; `page`: the first, where it
+        is at hand."""
+        if page is None:
+            page = self._rows("index_from", *key, entity_id, after, _INDEX_PAGE)
+        while page:
             yield page
-            after = page[-1][0]
+            if len(page) < _INDEX_PAGE:
+                return
+            page = self._rows("index_from", *key, entity_id, page[-1][0], _INDEX_PAGE)
 
     def _index_runs(self, key: SliceKey, entity_id: str, page: Iterable[Any]) -> Iterator[IndexRow]:
         for stored in page:
