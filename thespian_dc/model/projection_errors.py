@@ -154,3 +154,42 @@ class RebuildUnsupportedError(ProjectionError):
 
     def __str__(self) -> str:
         return f"projection {self.projection} cannot be rebuilt: {self.reason}"
+
+
+@with_fields
+class FilterChangedError(ProjectionError):
+    """Somebody else changed the projection's filter in between."""
+
+    retryable = True
+    grpc_status = "ABORTED"
+
+    projection: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: its filter has version {self.found}, not "
+            f"{self.expected}; look at it again, then change it"
+        )
+
+
+@with_fields
+class HistoryLostError(ProjectionError):
+    """Events that are owed to an entity cannot be looked up: they were trimmed, or worse."""
+
+    grpc_status = "OUT_OF_RANGE"
+
+    projection: str
+    entity_id: str
+    slice: int
+    from_seq_nr: int
+    cause: str
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.entity_id} (slice {self.slice}) is to be brought "
+            f"up to date from seq_nr {self.from_seq_nr}, which its producer refuses: {self.cause}; "
+            "nothing was skipped; to begin with a later event of it, include its id with "
+            "from_seq_nr"
+        )

@@ -6,10 +6,12 @@ opened in the thread that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from thespian_dc.model.criteria import Filter, VersionedFilter
 from thespian_dc.projection.control import Control, Wish
+from thespian_dc.projection.memory import Changes, Mark, StoredMemory
 from thespian_dc.projection.workers import WorkerRow
 
 
@@ -22,6 +24,9 @@ class ControlStore(Protocol):
     def stirred(self, projection: str) -> int:
         """Raised by each wish and whenever a worker comes or goes, holds or releases; cheap enough
         for twenty times a second."""
+
+    def stir(self, projection: str) -> None:
+        """Have the workers look: something that is not kept here is wished."""
 
     def control(self, projection: str) -> Control:
         """All that is wished, with the open wishes oldest first."""
@@ -77,3 +82,41 @@ class ControlStore(Protocol):
         """It works no more: give back all slices, mark its row as leaving, or remove it."""
 
     def close(self) -> None: ...
+
+
+class MarkStore(Protocol):
+    """What a projection remembers of entities (projection/memory.py). All writes happen inside the
+    open transaction."""
+
+    def load(self, projection: str, slices: Iterable[int]) -> StoredMemory:
+        """Of these slices."""
+
+    def marks(self, projection: str, slice_: int, entity_ids: Sequence[str]) -> Mapping[str, Mark]:
+        """Of those that have one; all ids are of this slice."""
+
+    def write(self, projection: str, changes: Changes) -> None:
+        """Store them; filters that no slice was evaluated under any more go."""
+
+    def begin_at(self, projection: str, baselines: Mapping[int, int]) -> None:
+        """The projection begins at these offsets of slices that were never handled."""
+
+    def forget(self, projection: str, slice_: int, baseline: int) -> None:
+        """Everything of the slice; from now on it is as if the projection had begun there."""
+
+    def skip(self, projection: str, slice_: int, offset: int) -> None:
+        """The event there counts as handled, wherever it comes from."""
+
+
+class FilterStore(Protocol):
+    """The filter that is wanted of each projection. Versions grow for ever, so that one number
+    never means two filters."""
+
+    def read(self, projection: str) -> VersionedFilter:
+        """UNFILTERED where none was ever wanted."""
+
+    def begin(self, projection: str, initial: Filter) -> VersionedFilter:
+        """The filter a projection starts with: what is stored; but `initial`, of its settings, as
+        the next version where nothing is stored or the settings said something else before."""
+
+    def change(self, projection: str, expected: int, wanted: Filter) -> VersionedFilter:
+        """Store the next version; FilterChangedError unless `expected` is the present one."""
