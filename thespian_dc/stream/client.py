@@ -143,7 +143,7 @@ class RemoteSource:
     def _next_core(self, outstanding: Credit) -> ConsumerCore:
         return ConsumerCore(
             self._remote.stream_id, self._consumer, self._journal_id, self._positions,
-            outstanding, self._remote.target, self._heartbeat_ms, now_us(),
+            outstanding, self._remote.target, self._heartbeat_ms, now_us(), self._remote.history,
         )  # fmt: skip
 
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thespian_dc.model.errors import JournalDivergedError
+from thespian_dc.model.history import History
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.stream_errors import (
     MalformedMessageError,
@@ -63,13 +64,14 @@ class ConsumerCore:
         peer: str,
         heartbeat_ms: int,
         now_us: int,
+        history: History = History.FULL,
     ) -> None:
         self._stream_id, self._consumer, self._journal_id = stream_id, consumer, journal_id
         self.positions = dict(positions)
         """Where to resume: behind the last batch handed over, by slice."""
         self._outstanding, self._due = outstanding, Credit(0, 0)
         self._peer = peer
-        self._heartbeat_ms = heartbeat_ms
+        self._heartbeat_ms, self._history = heartbeat_ms, history
         self._heard_us = self._sent_us = now_us
         self._started: Started | None = None
 
@@ -81,7 +83,7 @@ class ConsumerCore:
         )
         return Start(
             PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
-            self._heartbeat_ms, correlation_id,
+            self._heartbeat_ms, correlation_id, history=self._history,
         )  # fmt: skip
 
     # --- what comes ---

@@ -27,12 +27,14 @@ from thespian_dc.projection.api import (
     Chosen,
     CommitView,
     Judge,
+    Lookup,
     Placed,
     Restored,
     Selector,
     SliceHistory,
     body_of,
     spans_of,
+    state_for_lookup,
 )
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.producer_core import ProducerCore
@@ -144,6 +146,29 @@ def _record(placed: Placed, manifest: str, payload: bytes) -> Record:
         STATE, row.entity_id, row.seq_nr, manifest, payload, list(placed.tags),
         meta={SNAPSHOT_META: True},
     )  # fmt: skip
+
+
+async def state_first(
+    stream: OpenStream, lookup: Lookup, history: History, pool: Executor
+) -> tuple[list[CommitView], Lookup]:
+    """What a lookup may begin with: the entity's state, where it is not older than what is wanted,
+    and the lookup of what is behind it. HistoryRefusedError, TransformError."""
+    check_history(stream.setting, history)
+    if history is History.FULL:
+        return [], lookup
+    key = SliceKey(stream.entity_type, lookup.slice)
+    row = await asyncio.get_running_loop().run_in_executor(
+        pool, state_for_lookup, stream.journal, key, lookup.entity_id, lookup.from_seq_nr,
+        lookup.from_offset,
+    )  # fmt: skip
+    shower = StateShower(stream.setting, stream.view, stream.shown)
+    if row is None or not shower.passes(key.slice, Placed(row, ())):
+        return [], lookup
+    packed = await shower.show(key.slice, 0, Placed(row, ()))
+    shown = [] if packed is None else [
+        CommitView(row.offset, row.offset + 1, b"", 0, body_of([packed]))
+    ]  # fmt: skip
+    return shown, lookup._replace(from_seq_nr=row.seq_nr + 1, from_offset=row.offset + 1)
 
 
 class CallHistory:

@@ -17,6 +17,7 @@ from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.stream_errors import MalformedMessageError, ProtocolVersionError
 from thespian_dc.projection.api import EntityReading, Facts, LookedUp, Lookup
 from thespian_dc.stream.batches import read_part, write_part
+from thespian_dc.stream.history import state_first
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.transform import View
 from thespian_dc.wire.conversion import OFFSET_MAX, PROTOCOL, Credit
@@ -52,7 +53,8 @@ async def look_up(stream: OpenStream, request: LookUpRequest, pool: Executor) ->
     limits = (
         min(asked or most, most) for asked, most in zip(request.limit, ANSWER_MAX, strict=True)
     )
-    reading, view = EntityReading(stream.journal, key, lookup, *limits), stream.view
+    state, rest = await state_first(stream, lookup, request.history, pool)
+    reading, view = EntityReading(stream.journal, key, rest, *limits), stream.view
     run = asyncio.get_running_loop().run_in_executor
     if not iscoroutinefunction(view):
         await run(pool, reading.add_all, cast("View", view))
@@ -62,7 +64,9 @@ async def look_up(stream: OpenStream, request: LookUpRequest, pool: Executor) ->
                 commit = reading.commit_of(one)
                 if not reading.add(one, None if commit is None else await view(commit)):
                     break
-    return write_answer(stream.journal.journal_id, reading.answer())
+    answer = reading.answer()
+    answer = answer._replace(lookup=lookup, commits=[*state, *answer.commits])
+    return write_answer(stream.journal.journal_id, answer)
 
 
 def heads(stream: OpenStream) -> Positions:
