@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 import typing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import thespian_dc
 from thespian_dc import settings_from_toml
 from thespian_dc.model import settings as model
+from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.history import History
 from thespian_dc.model.settings import Limits, Local, Projection, Remote, Settings, Stream, Tls
 from thespian_dc.model.settings_toml import settings_from, variables
 from thespian_dc.model.transformation import Transformation
@@ -168,6 +171,31 @@ def test_every_field_of_every_setting_can_be_written_in_toml() -> None:
         for name, hint in typing.get_type_hints(one).items():
             with pytest.raises(SettingsError):  # a date fits nothing; an AssertionError: no form
                 _value(hint, tomllib.loads("d = 2026-01-01")["d"], name, here)
+
+
+def test_filters_histories_and_starts_are_written_as_they_read() -> None:
+    """Tables of lists, a word with dashes, a time of TOML's own or a word."""
+    text = """
+        service = "far"
+        [[projections]]
+        name = "large"
+        handler = "here:CountItems"
+        positions = "sqlite:///x.db"
+        start = 2026-01-01T00:00:00Z
+        source = { entity_type = "cart", history = "from-snapshots" }
+        filter = { exclude = { entity_ids = ["a"] }, include = { tags = ["large"] } }
+    """
+    [found] = read(text).projections
+    assert found.start == datetime(2026, 1, 1, tzinfo=UTC)
+    assert found.source == Local("cart", history=History.FROM_SNAPSHOTS)
+    assert found.filter == Exclude.entity_ids("a") + Include.tags("large")
+    [now] = read(text.replace("2026-01-01T00:00:00Z", '"now"')).projections
+    assert now.start == "now"
+    for bad in ('"soon"', "2026-01-01T00:00:00", "3"):
+        with pytest.raises(SettingsError, match="start"):
+            read(text.replace("2026-01-01T00:00:00Z", bad))
+    with pytest.raises(SettingsError, match=r"projections\[0\].source.history must be one of full"):
+        read(text.replace("from-snapshots", "some"))
 
 
 # --- environment ---

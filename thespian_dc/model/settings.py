@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from thespian_dc.model.criteria import Filter
@@ -21,6 +22,7 @@ from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
+STARTS = ("stored", "beginning", "now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,11 @@ class Remote:
 @dataclass(frozen=True, slots=True)
 class Local:
     """An entity type of a journal that this process can open itself. journal: a URL; "" is the
-    node's own."""
+    node's own. history: as of Remote."""
 
     entity_type: str
     journal: str = ""
+    history: History = History.FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,10 @@ class Projection:
     after the effects), "at-most-once" (position first). group: of grouped handlers. recovery: what
     follows a raise. See docs/delivery.md. workers: processes per node that share the slices;
     changeable while running. hooks: a ProjectionHooks class, one object per worker. See
-    docs/management.md.
+    docs/management.md. filter: which entities or events are wanted, to begin with; it is stored,
+    and a change made while running counts until this setting changes. See docs/filters.md. start:
+    where slices begin of which nothing is stored: "stored" or "beginning" (the first record),
+    "now", a datetime with a time zone; or a function of the stored positions, see docs/delivery.md.
     """
 
     name: str
@@ -133,11 +139,16 @@ class Projection:
     group: Group = field(default_factory=Group)
     workers: int = 1
     hooks: type | None = None
+    filter: Filter = field(default_factory=Filter)
+    start: str | datetime | Callable[..., Any] = "stored"
 
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
+        check_start(self.name, self.start)
         if not isinstance(self.handler, ToActor):
             check_importable("handler", self.handler)
+        elif isinstance(self.handler.actor, type):
+            check_importable("handler.actor", self.handler.actor)
         if self.delivery not in DELIVERIES:
             known = ", ".join(map(repr, DELIVERIES))
             raise SettingsError(
@@ -225,6 +236,19 @@ def check_workers(projection: str, workers: int) -> None:
         raise SettingsError(
             f"projection {projection}: workers must be 1..{WORKERS_MAX}, not {workers}"
         )
+
+
+def check_start(projection: str, start: Any) -> None:
+    """SettingsError for what is no start of a projection."""
+    what = f"projection {projection}: start"
+    if isinstance(start, datetime):
+        if start.tzinfo is None:
+            raise SettingsError(f"{what} needs a time zone: datetime(…, tzinfo=UTC)")
+    elif not isinstance(start, str):
+        check_importable(what, start)
+    elif start not in STARTS:
+        known = ", ".join(map(repr, STARTS))
+        raise SettingsError(f"{what} must be {known}, a datetime or a function, not {start!r}")
 
 
 def check_unique(what: str, names: Sequence[str]) -> None:

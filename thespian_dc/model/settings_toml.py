@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from thespian_dc.model.errors import SettingsError
@@ -109,6 +111,8 @@ def _value(hint: Any, value: Any, path: str, resolve: Resolve) -> Any:
         return _scalar(hint, value, path)
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), value, path, resolve)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _choice(hint, value, path)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return _tuple(inner, value, path, resolve)
@@ -136,6 +140,14 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
     raise SettingsError(f"{path} must be {_SCALARS[hint]}, not {_shown(value)}")
 
 
+def _choice(hint: type[enum.Enum], value: Any, path: str) -> enum.Enum:
+    """FROM_SNAPSHOTS is written "from-snapshots"."""
+    names = {one.name.lower().replace("_", "-"): one for one in hint}
+    if not isinstance(value, str) or value not in names:
+        raise SettingsError(f"{path} must be one of {', '.join(names)}, not {_shown(value)}")
+    return names[value]
+
+
 def _tuple(hints: Sequence[Any], value: Any, path: str, resolve: Resolve) -> tuple[Any, ...]:
     if not isinstance(value, list) or len(value) != len(hints):
         raise SettingsError(f"{path} must be a list of {len(hints)} values, not {_shown(value)}")
@@ -154,6 +166,10 @@ def _union(hints: Sequence[Any], value: Any, path: str, resolve: Resolve) -> Any
         raise SettingsError(f"{path} must be a table, not {_shown(value)}")
     if str in others and isinstance(value, str) and ":" not in value:
         return value  # a name, where a class may stand too
+    if datetime in others:
+        if isinstance(value, datetime):
+            return value
+        others = [hint for hint in others if hint is not datetime]
     return _value(next(hint for hint in others if hint is not str), value, path, resolve)
 
 
