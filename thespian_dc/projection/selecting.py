@@ -74,7 +74,7 @@ class FactsCache:
 
 
 class Selector:
-    """One consumer's filter over the commits that its source yields. Raises what the evaluator raises."""
+    """A consumer's filter over the commits that its source yields. Raises what Evaluator raises."""
 
     def __init__(self, wanted: VersionedFilter, facts: FactsCache, topic_prefix: str) -> None:
         self.version = wanted.version
