@@ -3,6 +3,8 @@ the events they stand for."""
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import grpc
 import msgpack
 import pytest
 
+from tests.streams.material import projection, rows
 from thespian_dc.codec.api import Registry
 from thespian_dc.journal.api import Journal, apply_schema, open_journal
 from thespian_dc.model.criteria import Criteria, Filter, VersionedFilter
@@ -21,12 +24,13 @@ from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import SNAPSHOT_META, Record
-from thespian_dc.model.settings import Stream
+from thespian_dc.model.settings import Remote, Stream
 from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
 from thespian_dc.model.transformation import Transformation
-from thespian_dc.projection.api import SourceBatch
+from thespian_dc.projection.api import Lookup, SourceBatch, SqlProjectionHandler, Transaction
 from thespian_dc.stream.batches import read_batch
 from thespian_dc.stream.channels import METHOD
+from thespian_dc.stream.lookups import read_answer
 from thespian_dc.testkit.entities import (
     Account,
     Deposit,
@@ -36,6 +40,7 @@ from thespian_dc.testkit.entities import (
     Put,
     Renamed,
 )
+from thespian_dc.testkit.eventually import eventually
 from thespian_dc.testkit.local_entities import LocalEntities
 from thespian_dc.wire.conversion import (
     Batch,
@@ -44,6 +49,7 @@ from thespian_dc.wire.conversion import (
     read_from_producer,
     write_from_consumer,
 )
+from thespian_dc.wire.lookups import LookUpAnswer, LookUpRequest, write_look_up
 from thespian_dc.wire.status import error_of
 
 SLICES = 2
@@ -282,21 +288,36 @@ def test_what_a_stream_cannot_give_is_refused_by_name(
         assert history.name in str(error)
 
 
-def test_a_trimmed_log_begins_with_the_states_it_left(
-    entities: LocalEntities, journal: Journal, pull: Any
-) -> None:
-    """FULL: TrimmedError. FROM_SNAPSHOTS: the states below the mark, then the log."""
-    deposits(entities, 23)
+def trim_all(journal: Journal) -> None:
+    """Delete all records there are."""
     for slice_ in range(SLICES):
         key = SliceKey("account", slice_)
         head = journal.find_head(key).head
         journal.advance_index(key, head)
         assert journal.trim(key, head) == head
+
+
+def test_a_trimmed_log_begins_with_the_states_it_left(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """FULL: TrimmedError. FROM_SNAPSHOTS: the states below the mark, then the log."""
+    deposits(entities, 20)
+    trim_all(journal)
     entities.ask(Account, "a-1", Deposit(1))
     assert type(pull(ACCOUNTS, History.FULL).error()).__name__ == "TrimmedError"
     seen = pull(ACCOUNTS).until(3)
-    assert seen["a-1"] == [(20, Balance(20), True), (24, Deposited(1), False)]
+    assert seen["a-1"] == [(20, Balance(20), True), (21, Deposited(1), False)]
     assert seen["a-2"] == [(20, Balance(20), True)]
+
+
+def test_events_that_were_trimmed_behind_a_state_are_not_passed_over(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    deposits(entities, 23)
+    trim_all(journal)
+    error = pull(ACCOUNTS).error()
+    assert type(error).__name__ == "TrimmedError"
+    assert "account|a-" in str(error)
 
 
 def test_filters_of_both_ends_apply_to_states(
@@ -319,3 +340,73 @@ def test_filters_of_both_ends_apply_to_states(
     assert [(seq_nr, is_state) for seq_nr, _, is_state in seen["a-2"]] == [
         (n, False) for n in range(1, 13)
     ]
+
+
+def look_up(pulling: Pulling, entity_id: str, from_seq_nr: int, history: History) -> Any:
+    """The answer: (seq_nr, payload, is it made of a state) of each, and complete_through."""
+    credit = Credit(1 << 20, 1000)
+    request = LookUpRequest("accounts", entity_id, from_seq_nr, 0, 0, credit, history=history)
+    ask = pulling.channel.unary_unary("/thespian_dc.v1.EventStreams/LookUp")
+    answer = LookUpAnswer.FromString(ask(write_look_up(request)))
+    found = read_answer(Lookup(entity_id, answer.slice, from_seq_nr), answer)
+    pulling.seen.clear()
+    pulling.take(SourceBatch(answer.slice, 0, 0, 0, found.commits))
+    return pulling.seen[entity_id], found.complete_through
+
+
+def test_a_lookup_begins_with_the_state_where_that_is_wanted(
+    entities: LocalEntities, journal: Journal, pull: Any
+) -> None:
+    """Nothing wanted is older than it, or the events are answered; trimmed ones only so."""
+    deposits(entities, 12)
+    call = pull(ACCOUNTS)
+    state, rest = (10, Balance(10), True), [(n, Deposited(1), False) for n in (11, 12)]
+    assert look_up(call, "a-1", 1, History.FROM_SNAPSHOTS) == ([state, *rest], 12)
+    assert look_up(call, "a-1", 10, History.FROM_SNAPSHOTS) == ([state, *rest], 12)
+    assert look_up(call, "a-1", 11, History.FROM_SNAPSHOTS) == (rest, 12)
+    events = [(n, Deposited(1), False) for n in range(1, 13)]
+    assert look_up(call, "a-1", 1, History.FULL) == (events, 12)
+    assert look_up(call, "nobody", 1, History.FROM_SNAPSHOTS) == ([], 0)
+    with pytest.raises(grpc.RpcError) as caught:
+        look_up(call, "a-1", 1, History.LATEST)
+    failed: Any = caught.value
+    assert failed.code() is grpc.StatusCode.FAILED_PRECONDITION
+    for _ in range(8):
+        entities.ask(Account, "a-1", Deposit(1))
+    settle(entities, "a-1", 20)
+    trim_all(journal)
+    assert look_up(call, "a-1", 1, History.FROM_SNAPSHOTS) == ([(20, Balance(20), True)], 20)
+
+
+class KeepBalance(SqlProjectionHandler):
+    """A read model of balances, from states and deposits."""
+
+    tables = "create table if not exists balance(who text primary key, amount integer)"
+
+    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
+        add = "insert into balance values (?, ?) on conflict (who) do update set amount = "
+        change = "excluded.amount" if type(event.payload) is Balance else "amount + excluded.amount"
+        tx.execute(add + change, (event.entity_id, event.payload.amount))
+
+
+def test_a_projection_says_which_history_it_wants(
+    entities: LocalEntities, serve: Any, consume: Any, tmp_path: Any
+) -> None:
+    """A setting of its source, in Python; exactly once all the same."""
+    deposits(entities, 23)
+    _, port = serve(streams=(ACCOUNTS,), slices=SLICES)
+    remote = Remote("accounts", f"127.0.0.1:{port}", history=History.FROM_SNAPSHOTS)
+    read_model = tmp_path / "read.db"
+    running, _ = consume(
+        projection(read_model, remote, handler=KeepBalance, events=[Balance, Deposited])
+    )
+
+    def balances() -> dict[str, int]:
+        with contextlib.suppress(sqlite3.OperationalError):  # no table yet
+            return dict(rows(read_model, "select who, amount from balance"))
+        return {}
+
+    eventually(lambda: balances() == {"a-1": 23, "a-2": 23})
+    entities.ask(Account, "a-1", Deposit(7))
+    eventually(lambda: balances() == {"a-1": 30, "a-2": 23})
+    assert running.status().error == ""

@@ -211,20 +211,31 @@ def test_a_state_that_would_not_pass_replaces_nothing() -> None:
 
 def test_below_the_trim_mark_states_come_first_in_order() -> None:
     log = Log()
-    for _ in range(10):
-        log.write(*"abc")
-    for offset in (20, 9, 28):  # c, a, b
+    for names in ("abc", "cab", "abc", "bca"):
+        log.write(*names)
+    for offset in (4, 3, 9):  # a, c, b
         log.keep(offset)
-    assert log.trim(24) == 24
+    assert log.trim(6) == 6
     reader = Reader(log)
     reader.page()
-    assert reader.items == [("state", "a", 4, 9), ("state", "c", 7, 20)]
-    assert reader.history.offset == 24
-    items = by_entity(reader.run())
-    assert items["b"] == [("state", 10)]
-    assert items["c"] == [("state", 7), ("event", 9), ("event", 10)] or items["c"] == [
-        ("state", 7), ("event", 8), ("event", 9), ("event", 10),
-    ]  # fmt: skip
+    assert reader.items == [("state", "c", 2, 3), ("state", "a", 2, 4)]
+    assert reader.history.offset == 6
+    assert by_entity(reader.run()) == {
+        "a": [("state", 2), ("event", 3), ("event", 4)],
+        "b": [("state", 4)],
+        "c": [("state", 2), ("event", 3), ("event", 4)],
+    }
+
+
+def test_records_behind_a_state_that_were_trimmed_are_named() -> None:
+    """Also where the entity has no record behind the mark that would show the gap."""
+    log = Log()
+    log.write("a", "a", "b")
+    log.keep(0)
+    log.keep(2)
+    log.trim(3)
+    with pytest.raises(TrimmedError, match=r"\|a"):
+        Reader(log).run()
 
 
 def test_trimmed_states_come_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ Laws:
   of one moves on meanwhile, a later one may follow the first.)
 - States move on while they are read. One that moved to or above the head is kept with its bytes
   and brought there; too many of those are HistoryMovedError, and the next call begins above them.
-- Below the trim mark only states are left; an entity that has none there is TrimmedError.
+- Below the trim mark only states are left; an entity with records there that no state stands for is
+  TrimmedError.
 - Memory: a page of commits, remembered_max offsets by entity id, HELD_BYTES_MAX of states, and
   RESTORED_MAX ids below the trim mark.
 """
@@ -243,6 +244,8 @@ class SliceHistory:
                 self._restoring, self.offset = [], offset
                 return found
             if row.offset == offset:  # else it stands above the mark now, and comes there
+                # TrimmedError where records behind it are gone too.
+                self._journal.read_entity(self.key, entity_id, row.seq_nr + 1, trimmed_to)
                 found.append(Placed(row, ()))
         self._restoring = self._restoring[_READ_ROWS:]
         self.offset = self._restoring[0][0] if self._restoring else self._restored_until
