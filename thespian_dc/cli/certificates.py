@@ -33,9 +33,7 @@ def check_tls(where: str, tls: Tls, now_s: float) -> Iterator[Finding]:
         yield Finding(check, FAIL, fault, f"correct the files that {where} names")
         return
     if os.stat(tls.key).st_mode & 0o007:
-        yield Finding(
-            check, WARN, f"key {tls.key}: every user may read it", f"chmod o= {tls.key}"
-        )
+        yield Finding(check, WARN, f"key {tls.key}: every user may read it", f"chmod o= {tls.key}")
     for name in ("certificate", "authority"):
         yield _expiry(check, name, getattr(tls, name), now_s)
 

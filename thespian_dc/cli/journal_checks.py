@@ -117,9 +117,7 @@ def check_commit_times(journal: Journal, now_us: int) -> Finding:
     return Finding("commit-times", OK, f"the newest commit is {max(0.0, -ahead_s):.1f} s old")
 
 
-def check_slice_counts(
-    recorded: Mapping[str, int], wanted: Mapping[str, int]
-) -> Iterator[Finding]:
+def check_slice_counts(recorded: Mapping[str, int], wanted: Mapping[str, int]) -> Iterator[Finding]:
     """The journal's slice counts against the settings'; without settings they are just shown."""
     if not wanted:
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(recorded.items()))

@@ -16,9 +16,13 @@ import click
 from thespian_dc import __version__
 from thespian_dc.cli.doctor import doctor
 from thespian_dc.cli.events import events
+from thespian_dc.cli.filters import filters
 from thespian_dc.cli.heads import heads
 from thespian_dc.cli.output import safe
+from thespian_dc.cli.parked import parked
+from thespian_dc.cli.projections import projections
 from thespian_dc.cli.schema import schema
+from thespian_dc.cli.stream import stream
 from thespian_dc.cli.verify import verify
 from thespian_dc.model.errors import ThespianDcError
 
@@ -34,9 +38,9 @@ class Verbs(click.Group):
     ) -> Any:  # fmt: skip
         if not standalone_mode or os.environ.get("THESPIAN_DC_DEBUG") == "1":
             return super().main(args, prog_name, complete_var, standalone_mode, **extra)
-        for stream in (sys.stdout, sys.stderr):  # what an output cannot show must not end it
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        for output in (sys.stdout, sys.stderr):  # what one cannot show must not end it
+            if hasattr(output, "reconfigure"):
+                output.reconfigure(errors="backslashreplace")
         try:
             code = super().main(args, prog_name, complete_var, False, **extra)
             sys.stdout.flush()
@@ -54,12 +58,12 @@ class Verbs(click.Group):
 @click.version_option(__version__, prog_name="thespian-dc")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Look after thespian_dc's journals and nodes."""
+    """Look after thespian_dc's journals, nodes and projections."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-for verb in (doctor, events, heads, schema, verify):
+for verb in (doctor, events, filters, heads, parked, projections, schema, stream, verify):
     main.add_command(verb)
 
 

@@ -188,7 +188,8 @@ class ProjectionStatus:
     passed since this process began. lag: events known to be waiting, over all slices served here.
     positions: stored offset by slice served. error: what keeps the source from getting anything
     now, else of the last failed run, else "". worker: its name among the workers of the projection.
-    busy_since_us: wall clock when the transaction at hand began, 0 between two. lag_s: by slice
+    busy_since_us: wall clock since when there was always something to handle, 0 where nothing
+    waits. lag_s: by slice
     served, the age of the last handled commit, 0.0 where nothing is known to wait. workers_wished:
     per node, None where nobody changed what the settings say. skipped: events left out since this
     process began. parked: events that wait, of slices served here.

@@ -11,12 +11,14 @@ either comes after the change or cannot move what it read before.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from thespian_dc.model.criteria import Filter, VersionedFilter
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.projection_errors import (
+    FilterChangedError,
     NoPositionsError,
     NotSeenError,
     NoWorkerError,
@@ -27,8 +29,12 @@ from thespian_dc.model.projection_errors import (
 from thespian_dc.model.settings import check_workers
 from thespian_dc.projection.control import OPEN, POSITION, REBUILD, REFUSED, SKIP, WITHDRAWN, Wish
 from thespian_dc.projection.observe import ProjectionView, view_of, view_of_worker
+from thespian_dc.projection.parking import RETRY, ParkedEntity, ParkedEvent
+from thespian_dc.projection.parking import SKIP as SKIP_PARKED
 from thespian_dc.projection.sqlite.control import SqliteControl
 from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
+from thespian_dc.projection.sqlite.filters import SqliteFilters
+from thespian_dc.projection.sqlite.parked import SqliteParked
 from thespian_dc.projection.worker import seen_lives
 from thespian_dc.shell.clock import now_us
 
@@ -132,7 +138,86 @@ class Projections:
         self._once(projection, "a rebuild", timeout_s, (REBUILD, -1, 0, None))
         return self.status(projection)
 
+    # --- which events it wants ---
+
+    def filter(self, projection: str) -> VersionedFilter:
+        """What is wanted, with its version; version 0: everything, and nobody ever said else."""
+        with self._known(projection) as store:
+            return self._filters(store).read(projection)
+
+    def set_filter(
+        self, projection: str, wanted: Filter, expected: int | None = None
+    ) -> VersionedFilter:
+        """Want this and nothing else, from the next batch of each slice on. What is included later
+        is brought up to date first (docs/filters.md). It outlives all processes.
+
+        expected: the version it must have now; FilterChangedError if another.
+        """
+        return self._change_filter(projection, lambda _: wanted, expected)
+
+    def add_criteria(
+        self, projection: str, criteria: Filter, expected: int | None = None
+    ) -> VersionedFilter:
+        """Exclude and include these too: `Include.entity_ids("c-1")`, `Exclude.tags("small")`."""
+        return self._change_filter(projection, lambda present: present + criteria, expected)
+
+    def remove_criteria(
+        self, projection: str, criteria: Filter, expected: int | None = None
+    ) -> VersionedFilter:
+        """Exclude and include these no more; those that are not there change nothing."""
+        return self._change_filter(projection, lambda present: present - criteria, expected)
+
+    # --- what waits because its handler raised ---
+
+    def parked(self, projection: str, after: str = "", limit: int = 100) -> Sequence[ParkedEntity]:
+        """Parked entities in the order of their ids, those after `after`, at most `limit`."""
+        with self._known(projection) as store:
+            return self._parked(store).entities(projection, after, limit)
+
+    def parked_events(
+        self, projection: str, entity_id: str, after_seq_nr: int = 0, limit: int = 100
+    ) -> Sequence[ParkedEvent]:
+        """The stored events of one of them, in order."""
+        with self._known(projection) as store:
+            return self._parked(store).events(projection, entity_id, after_seq_nr, limit)
+
+    def retry_parked(self, projection: str, entity_id: str, seq_nr: int | None = None) -> None:
+        """Hand its events over again, in order; the entity is free when all were handled. One that
+        raises again stays the first. UnknownParkedError; seq_nr: unless that is the first."""
+        self._wish_parked(projection, RETRY, entity_id, seq_nr)
+
+    def skip_parked(self, projection: str, entity_id: str, seq_nr: int | None = None) -> None:
+        """Leave out its first event for good, and hand over the others."""
+        self._wish_parked(projection, SKIP_PARKED, entity_id, seq_nr)
+
     # --- inside ---
+
+    def _wish_parked(self, projection: str, what: str, entity_id: str, seq_nr: int | None) -> None:
+        with self._known(projection) as store:
+            self._parked(store).wish(projection, what, entity_id, seq_nr)
+            store.stir(projection)
+
+    def _change_filter(
+        self, projection: str, change: Callable[[Filter], Filter], expected: int | None
+    ) -> VersionedFilter:
+        with self._known(projection) as store:
+            filters = self._filters(store)
+            while True:
+                present = filters.read(projection)
+                try:
+                    return filters.change(
+                        projection, present.version if expected is None else expected,
+                        change(present.filter),
+                    )  # fmt: skip
+                except FilterChangedError:  # by somebody at the same time: look again, and add
+                    if expected is not None:
+                        raise
+
+    def _filters(self, store: SqliteControl) -> SqliteFilters:
+        return SqliteFilters(store.database)
+
+    def _parked(self, store: SqliteControl) -> SqliteParked:
+        return SqliteParked(store.database)
 
     @contextmanager
     def _opened(self) -> Iterator[SqliteControl]:
@@ -213,9 +298,7 @@ class Projections:
         return withdrawn
 
 
-def _check_head(
-    view: ProjectionView, what: str, wanted: tuple[str, int, int, int | None]
-) -> None:
+def _check_head(view: ProjectionView, what: str, wanted: tuple[str, int, int, int | None]) -> None:
     """A position beyond the head would be taken for another journal's."""
     kind, slice_, offset, expected = wanted
     stands = view.positions[slice_]
@@ -232,7 +315,7 @@ def _check_head(
 def _why(view: ProjectionView) -> str:
     said = [
         f"{one.worker} (pid {one.pid}) is {one.health}"
-        + (f", at one transaction for {one.busy_s:.1f} s" if one.busy_s else "")
+        + (f", at one transaction for {one.handling_s:.1f} s" if one.handling_s else "")
         for one in view.workers
         if one.lives
     ]

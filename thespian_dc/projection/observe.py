@@ -25,8 +25,9 @@ class Activity:
     """What a worker says of itself. phase: as in ProjectionStatus. events: passed since it began.
 
     positions, heads, lag_s: by slice served: stored offset, head as last known, and the age of the
-    last handled commit (0.0 where nothing is known to wait). busy_since_us: of the
-    transaction at hand, 0 between two. error: as in ProjectionStatus.
+    last handled commit (0.0 where nothing is known to wait). busy_since_us:
+    since when there was always something to handle, 0 where nothing waits. handling_since_us: of
+    the transaction at hand, 0 between two. error: as in ProjectionStatus.
     """
 
     phase: str = "starting"
@@ -34,6 +35,7 @@ class Activity:
     restarts: int = 0
     error: str = ""
     busy_since_us: int = 0
+    handling_since_us: int = 0
     positions: Mapping[int, int] = field(default_factory=dict)
     heads: Mapping[int, int] = field(default_factory=dict)
     lag_s: Mapping[int, float] = field(default_factory=dict)
@@ -56,7 +58,8 @@ class Activity:
 class WorkerView:
     """A worker. health: "idle", "busy", "paused", "stuck" (one transaction for more than
     10 s, or its row is stale though its process lives: a handler that holds the database looks so
-    from outside), "failing", "halted", "stopped", or "dead". busy_s: of the transaction at hand."""
+    from outside), "failing", "halted", "stopped", or "dead". busy_s: since when there was always
+    something to handle. handling_s: since the transaction at hand began; 0.0 between two."""
 
     worker: str
     pid: int
@@ -64,6 +67,7 @@ class WorkerView:
     slices: tuple[int, ...]
     beat_age_s: float
     busy_s: float
+    handling_s: float
     activity: Activity
 
     @property
@@ -106,25 +110,31 @@ def view_of_worker(
     """lives: whether its process is there; None where that cannot be seen from this machine."""
     activity = Activity.from_json(row.facts)
     age_us = max(0, now_us - row.beat_us)
-    busy_us = max(0, now_us - activity.busy_since_us) if activity.busy_since_us else 0
+    busy_us, handling_us = (
+        max(0, now_us - since_us) if since_us else 0
+        for since_us in (activity.busy_since_us, activity.handling_since_us)
+    )
     slices = tuple(sorted(slice_ for slice_, worker in holders.items() if worker == row.worker))
-    health = _health(activity, lives, age_us, busy_us)
-    return WorkerView(row.worker, row.pid, health, slices, age_us / 1e6, busy_us / 1e6, activity)
+    health = _health(activity, lives, age_us, handling_us)
+    return WorkerView(
+        row.worker, row.pid, health, slices, age_us / 1e6, busy_us / 1e6, handling_us / 1e6,
+        activity,
+    )  # fmt: skip
 
 
-def _health(activity: Activity, lives: bool | None, age_us: int, busy_us: int) -> str:
+def _health(activity: Activity, lives: bool | None, age_us: int, handling_us: int) -> str:
     stale = age_us > STALE_US
     if lives is False or (lives is None and stale):
         return "dead"
     if activity.phase in ("halted", "stopped"):
         return activity.phase
-    if stale or busy_us > STUCK_US:
+    if stale or handling_us > STUCK_US:
         return "stuck"
     if activity.phase == "waiting":
         return "failing"
     if activity.phase == "paused":
         return "paused"
-    return "busy" if busy_us or activity.phase == "starting" else "idle"
+    return "busy" if activity.busy_since_us or activity.phase == "starting" else "idle"
 
 
 def view_of(

@@ -100,6 +100,7 @@ class ProjectionRunner:
             self._restarts,
             (run.trouble if run else "") or self._error,
             run.busy_since_us if run else 0,
+            run.handling_since_us if run else 0,
             positions,
             heads,
             lag_s,
@@ -193,7 +194,7 @@ class ProjectionRunner:
         projection = self._projection
         failures = self._failures = Failures(projection, stores, self._care)
         delivery = deliver(projection, stores, self._courier, failures.lost)
-        return Parts(stores.positions, delivery, failures, wishes)
+        return Parts(stores, delivery, failures, wishes)
 
     def _on_started(self) -> None:
         self._phase = "running"

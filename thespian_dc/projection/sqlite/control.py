@@ -16,6 +16,7 @@ from thespian_dc.projection.control import (
     OPEN,
     REBUILD,
     REFUSED,
+    SKIP,
     WITHDRAWN,
     Control,
     Refusal,
@@ -23,6 +24,7 @@ from thespian_dc.projection.control import (
     decide,
 )
 from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.marks import SqliteMarks
 from thespian_dc.projection.sqlite.positions import SqlitePositions
 from thespian_dc.projection.workers import WorkerRow
 
@@ -65,10 +67,11 @@ class SqliteControl:
     """Implements projection.store.ControlStore. Opens no transaction inside another."""
 
     def __init__(self, database: SqliteDatabase) -> None:
-        self._database, self._execute = database, database.execute
+        self.database = self._database = database
+        self._execute = database.execute
         with database.named():
             database.run_script(_SCHEMA)
-        self._positions = SqlitePositions(database)
+        self._positions, self._marks = SqlitePositions(database), SqliteMarks(database)
 
     def close(self) -> None:
         self._database.close()
@@ -162,6 +165,10 @@ class SqliteControl:
                 self._execute(_REBUILD_TO, (projection,))
             for slice_, (offset, write_id) in decided:
                 self._execute(_PUT, (offset, write_id, projection, slice_))
+                if wish.kind == SKIP:
+                    self._marks.skip(projection, slice_, wish.offset)
+                else:
+                    self._marks.forget(projection, slice_, offset)
             if also is not None:
                 also()
             return self._end(projection, nr, DONE, "")
@@ -180,6 +187,11 @@ class SqliteControl:
         """See ControlStore."""
         sql = "select slice, until from thespian_dc_rebuilds where projection = ? order by slice"
         return dict(self._select(sql, projection))
+
+    def stir(self, projection: str) -> None:
+        """See ControlStore."""
+        with self._transaction():
+            self._stir(projection)
 
     # --- who works on it ---
 
