@@ -10,7 +10,7 @@ from thespian_dc.projection.api import PositionStore
 from thespian_dc.projection.attempts import AttemptStore
 from thespian_dc.projection.handling import Mark
 from thespian_dc.projection.parking import ParkedStore
-from thespian_dc.projection.store import ControlStore
+from thespian_dc.projection.store import ControlStore, FilterStore, MarkStore
 
 
 class DatabaseTransaction(Mark, Protocol):
@@ -52,6 +52,10 @@ class Database(Protocol):
     def run_script(self, statements: str) -> None:
         """A handler's DDL, in the open transaction."""
 
+    def data_version(self) -> int:
+        """Another number after somebody else may have written something. Asked before each
+        transaction: nearly free."""
+
     def close(self) -> None: ...
 
 
@@ -63,6 +67,8 @@ class Stores:
     positions: PositionStore
     parked: ParkedStore
     attempts: AttemptStore
+    marks: MarkStore
+    filters: FilterStore
     control: ControlStore | None = None
     """None: nobody can wish anything of projections here, and one worker serves them."""
 
@@ -97,11 +103,13 @@ def stores_of(database: Database) -> Stores:
     """Over a SQLite database that is open."""
     from thespian_dc.projection.sqlite.control import SqliteControl
     from thespian_dc.projection.sqlite.database import SqliteDatabase
+    from thespian_dc.projection.sqlite.filters import SqliteFilters
+    from thespian_dc.projection.sqlite.marks import SqliteMarks
     from thespian_dc.projection.sqlite.parked import SqliteAttempts, SqliteParked
     from thespian_dc.projection.sqlite.positions import SqlitePositions
 
     assert isinstance(database, SqliteDatabase)
     return Stores(
         database, SqlitePositions(database), SqliteParked(database), SqliteAttempts(database),
-        SqliteControl(database),
+        SqliteMarks(database), SqliteFilters(database), SqliteControl(database),
     )  # fmt: skip

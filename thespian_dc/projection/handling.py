@@ -60,6 +60,9 @@ Gate = Callable[[int, int, int, Fields], bool]
 """(slice, offset, time_us of the commit, fields of a Record) -> yes or no, asked once per event, in
 order, right before it would be handled."""
 
+Prepare = Callable[[Sequence[tuple[int, Fields]]], None]
+"""(offset, fields of a Record) of all events of a commit that are asked about next."""
+
 
 class Raised(NamedTuple):
     """A handler raised at this event. fields: of a Record, empty where the commit cannot be read.
@@ -97,17 +100,24 @@ class BatchHandler:
         self._decode, self._handle, self._tx = registry.decode, handle, tx
 
     def handle(
-        self, batch: SourceBatch, from_offset: int, until_s: float, takes: Gate | None = None
+        self,
+        batch: SourceBatch,
+        from_offset: int,
+        until_s: float,
+        takes: Gate | None = None,
+        prepare: Prepare | None = None,
     ) -> Stopped | None:
         """Handle the events at offsets >= from_offset in order; None when all of them were.
 
         Stops after the event during which time.monotonic() passed until_s: a slow handler neither
         holds its transaction open for a whole batch nor repeats one after a crash. takes: events
-        for which it says yes are not handled.
+        for which it says yes are not handled. prepare: told of a commit's events before that.
         """
         for commit in batch.commits:
             if commit.body and commit.end_offset > from_offset:
-                stopped = self._handle_commit(batch.slice, commit, from_offset, until_s, takes)
+                stopped = self._handle_commit(
+                    batch.slice, commit, from_offset, until_s, takes, prepare
+                )
                 if stopped is not None:
                     return stopped
         return None
@@ -119,13 +129,18 @@ class BatchHandler:
         from_offset: int,
         until_s: float,
         takes: Gate | None,
+        prepare: Prepare | None,
     ) -> Stopped | None:
         offset, fields = max(commit.first_offset, from_offset), _NO_FIELDS
         decode, handle, tx = self._decode, self._handle, self._tx
         entity_type, time_us = self._entity_type, commit.time_us
         decoding = True
         try:
-            for offset, fields in records_in(commit, entity_type, slice_, from_offset):
+            records = records_in(commit, entity_type, slice_, from_offset)
+            if prepare is not None:
+                records = list(records)
+                prepare(records)
+            for offset, fields in records:
                 tx.fresh = decoding = True
                 if takes is not None and takes(slice_, offset, time_us, fields):
                     continue

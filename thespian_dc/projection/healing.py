@@ -63,11 +63,12 @@ class Healing:
     # --- what is stored, what is wanted ---
 
     def on_loaded(self, stored: StoredMemory) -> None:
-        """A run begins with these rows, of the slices it serves."""
-        self._slices = {slice_: memory.copy() for slice_, memory in stored.slices.items()}
+        """These rows, of slices that are served from now on."""
+        self._slices |= {slice_: memory.copy() for slice_, memory in stored.slices.items()}
         self._filters |= stored.filters
-        self._debts, self._skips = dict(stored.debts), dict(stored.skips)
-        for entity_id, (slice_, _) in self._debts.items():
+        self._debts |= stored.debts
+        self._skips |= stored.skips
+        for entity_id, (slice_, _) in stored.debts.items():
             self.on_marks(slice_, [entity_id], stored.marks)
             self._lookups.add(entity_id)
 
