@@ -124,6 +124,18 @@ def test_a_dead_member_s_slices_are_assigned_within_three_seconds() -> None:
     assert len(cluster.assigned["a"]) == 16
 
 
+def test_a_death_is_seen_by_the_reading_that_is_due_then_not_by_the_one_after() -> None:
+    """Readings come a little early or late; half a second more of nobody's slices is too much."""
+    core, rows = AllocationCore(member("a"), {"cart": 16}), [member("a"), member("b")]
+    for number in range(1, 7):
+        core.on_members([row._replace(beat=number) for row in rows], number * 500 * MS)
+    still = rows[1]._replace(beat=6)
+    for number in range(7, 11):
+        early_us = number * 500 * MS - 10 * MS
+        found = core.on_members([rows[0]._replace(beat=number), still], early_us)
+        assert (Forget("b") in found) is (number == 10)
+
+
 def test_a_leaving_member_is_assigned_nothing_and_others_take_over_at_once() -> None:
     """A redeploy must not wait for the death of what is alive."""
     cluster = Cluster("a", "b")

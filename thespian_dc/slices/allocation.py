@@ -59,7 +59,7 @@ Action = Announce | ReadMembers | Assigned | Forget
 @dataclass(frozen=True, slots=True)
 class Timing:
     """All in microseconds. beat: between two announcements. dead_after: so long a beat stands
-    still.
+    still, give or take half a beat: readings come neither earlier nor later than that.
 
     observe: a member looks around for so long before it first acquires; doubled for each time it
     was itself still for dead_after, up to observe_max, until it was steady for steady_after.
@@ -70,6 +70,9 @@ class Timing:
     observe_us: int = 500_000
     observe_us_max: int = 8_000_000
     steady_after_us: int = 60_000_000
+
+    def is_still(self, for_us: int) -> bool:
+        return for_us >= self.dead_after_us - self.beat_us // 2
 
 
 DEFAULT_TIMING = Timing()
@@ -146,14 +149,14 @@ class AllocationCore:
                 seen.still_reads += 1
                 continue
             if seen is not None and member_id == self.me.member_id:
-                stalled = now_us - seen.since_us >= self._timing.dead_after_us
+                stalled = self._timing.is_still(now_us - seen.since_us)
             self._seen[member_id] = _Seen(member.beat, now_us)
         return stalled
 
     def _is_dead(self, member_id: str, now_us: int) -> bool:
         seen, timing = self._seen[member_id], self._timing
         still_reads = timing.dead_after_us // timing.beat_us - 1
-        still = now_us - seen.since_us >= timing.dead_after_us and seen.still_reads >= still_reads
+        still = timing.is_still(now_us - seen.since_us) and seen.still_reads >= still_reads
         return still or self._is_predecessor(member_id)
 
     def _is_predecessor(self, member_id: str) -> bool:
