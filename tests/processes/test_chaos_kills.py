@@ -83,3 +83,4 @@ def test_cassandra_and_hosts_are_killed(
     assert sum(died) > 0, "no kill of the server met an append on its way"
     assert evidence.resolved() > 0, "no unknown outcome was ever resolved"
     assert busy(evidence)
+    assert max(evidence.pause_s(k.us) for k in run.kills if k.what == "hosts") <= PAUSE_S_MAX

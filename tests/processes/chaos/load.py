@@ -1,8 +1,8 @@
 """Sends commands at a steady rate, whatever comes back, and writes the history of each attempt.
 
 `python -m …load ADMIN_PORT HISTORY JSON`: see Plan. Says {"attempts", "acknowledged", "unknown",
-"open", "all_answered_us": each slice has answered since then} a few times a second; on "end" it
-sends no more, waits for the last outcome, says {"done"}.
+"open", "all_answered_us": each slice has answered something that was sent then or later} a few
+times a second; on "end" it sends no more, waits for the last outcome, says {"done"}.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class Load:
         done_us = time.monotonic_ns() // 1000
         self._counts[outcome] += 1
         if outcome == history.ACKNOWLEDGED:
-            self._answered_us[slice_of(entity_id, SLICES_DEFAULT)] = done_us
+            # Not when it was answered: answers of a host that was just killed are still under way.
+            slice_ = slice_of(entity_id, SLICES_DEFAULT)
+            self._answered_us[slice_] = max(sent_us, self._answered_us[slice_])
         history.write(self._file, Attempt(kind, command_id, entity_id, number, amount, sent_us,
                                           done_us, outcome, reply, error))  # fmt: skip
         return outcome

@@ -138,7 +138,7 @@ class World:
             self.progress(load)
 
     def wait_until_all_answer(self, since_us: int, within_s: float = 90.0) -> None:
-        """Until each slice has acknowledged something after then."""
+        """Until each slice has acknowledged something that was sent after then."""
         for load, _ in self.loads:
             eventually(
                 lambda one=load: one.latest["all_answered_us"] > since_us, deadline_s=within_s
