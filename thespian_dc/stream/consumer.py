@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from thespian_dc.model.settings import Projection, Remote
 from thespian_dc.projection.api import (
+    Courier,
     ProjectionStatus,
     RunningProjection,
     Source,
@@ -22,9 +23,12 @@ MakeSource = Callable[[], Source]
 class RunningProjections:
     """Started with `start`, each on a thread of its own; end them with `stop`."""
 
-    def __init__(self, settings: StartConsumer, node_id: str = "") -> None:
-        """node_id: of a node whose workers keep their names when they are started again."""
-        self._settings, self._node_id = settings, node_id
+    def __init__(
+        self, settings: StartConsumer, node_id: str = "", courier: Courier | None = None
+    ) -> None:
+        """node_id: of a node whose workers keep their names when they are started again. courier:
+        for handlers that are actors."""
+        self._settings, self._node_id, self._courier = settings, node_id, courier
         self._running: list[RunningProjection] = []
 
     def start(self) -> None:
@@ -33,7 +37,7 @@ class RunningProjections:
         worker = f"{self._node_id}/{self._settings.worker}" if self._node_id else ""
         for projection in self._settings.projections:
             source = self._source_of(projection)
-            self._running.append(start_projection(projection, source, worker))
+            self._running.append(start_projection(projection, source, worker, self._courier))
 
     def status(self) -> tuple[ProjectionStatus, ...]:
         return tuple(one.status() for one in self._running)

@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from thespian.actors import PoisonMessage
+
+from thespian_dc.projection.protocol import EventsHandled, EventsRefused, ProjectedEvents
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, Peers, StartLeaf, StopLeaf
 from thespian_dc.stream.protocol import worker_leaves
 
 if TYPE_CHECKING:  # what it imports opens nothing, but this class is also only looked at
     from thespian_dc.stream.consumer import RunningProjections
+    from thespian_dc.stream.courier import LeafCourier
 
 
 class ConsumerActor(LeafActor):
@@ -24,12 +28,34 @@ class ConsumerActor(LeafActor):
     def __init__(self) -> None:
         super().__init__()
         self._running: RunningProjections | None = None
+        self._courier: LeafCourier | None = None
 
     def begin(self, begin: Begin) -> None:
         from thespian_dc.stream.consumer import RunningProjections
+        from thespian_dc.stream.courier import LeafCourier
 
-        self._running = RunningProjections(begin.settings, begin.node_id)
+        courier = LeafCourier(self.bridge.put, self.createActor, self.transmit)
+        self._courier = courier
+        self._running = RunningProjections(begin.settings, begin.node_id, courier)
         self._running.start()
+
+    def on_items(self, items: list[Any]) -> None:
+        """Of the courier."""
+        assert self._courier is not None
+        for item in items:
+            self._courier.on_item(item)
+
+    def on_message(self, message: Any, sender: Any) -> None:
+        """The word of an actor that handles a projection's events."""
+        if self._courier is not None and isinstance(message, EventsHandled | EventsRefused):
+            self._courier.on_answer(message)
+
+    def on_system(self, message: Any, sender: Any) -> None:
+        """A poison message: the actor raised twice at events."""
+        if isinstance(message, PoisonMessage) and self._courier is not None:
+            events = message.poisonMessage
+            if isinstance(events, ProjectedEvents):
+                self._courier.on_answer(events.refused(f"it raised: {message.details}"))
 
     def on_peers(self, peers: Peers) -> None:
         """Start and end processes until there are as many workers as there are to be."""
