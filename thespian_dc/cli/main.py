@@ -23,6 +23,7 @@ from thespian_dc.cli.parked import parked
 from thespian_dc.cli.projections import projections
 from thespian_dc.cli.schema import schema
 from thespian_dc.cli.stream import stream
+from thespian_dc.cli.stream_filter import stream_filter
 from thespian_dc.cli.verify import verify
 from thespian_dc.model.errors import ThespianDcError
 
@@ -63,7 +64,9 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for verb in (doctor, events, filters, heads, parked, projections, schema, stream, verify):
+for verb in (
+    doctor, events, filters, heads, parked, projections, schema, stream, stream_filter, verify
+):  # fmt: skip
     main.add_command(verb)
 
 
