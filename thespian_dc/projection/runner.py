@@ -180,7 +180,7 @@ class ProjectionRunner:
             self._projection, self._core, self._parts(stores, wishes), self._make_source,
             self._stopping, slices, self._hooks,
         )  # fmt: skip
-        run.heads, run.times_us = self._heads, self._times_us
+        run.continues(self._heads, self._times_us)
         try:
             if not self._stopping.is_set():
                 run.serve(self._on_started)
