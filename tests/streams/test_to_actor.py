@@ -1,0 +1,117 @@
+"""A projection whose handler is a Thespian actor: the position moves on its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from thespian.actors import ActorTypeDispatcher
+
+from tests.streams.material import ENTITY_TYPE, Added, Writer, offsets, projection
+from tests.streams.test_actors import admin, node
+from thespian_dc.model.delivery_settings import Recovery, ToActor
+from thespian_dc.model.settings import Local
+from thespian_dc.projection.protocol import ProjectedEvents
+from thespian_dc.shell.protocol import LeafSpec, StopNode
+from thespian_dc.stream.protocol import CONSUMER_ACTOR, StartConsumer
+from thespian_dc.testkit.eventually import eventually, never
+
+__all__ = ["admin"]  # a fixture
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+
+
+class Seen(ActorTypeDispatcher):
+    """Gathers what it is sent. quantity 1: refuses, 2: says nothing, 3: raises; each only so often
+    as `mood` says."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.seen: list[tuple[str, int]] = []
+        self.largest = 0
+        self.patience: dict[int, int] = {}
+
+    def receiveMsg_ProjectedEvents(self, message: ProjectedEvents, sender: Any) -> None:
+        self.largest = max(self.largest, len(message.events))
+        for event in message.events:
+            quantity = event.payload.quantity
+            self.patience[quantity] = self.patience.get(quantity, 0) + 1
+            if quantity in (1, 2, 3) and self.patience[quantity] <= 4:
+                if quantity == 1:
+                    self.send(sender, message.refused("not today"))
+                elif quantity == 3:
+                    raise ValueError("no")
+                return
+        self.seen.extend((event.entity_id, event.seq_nr) for event in message.events)
+        self.send(sender, message.handled())
+
+    def receiveMsg_str(self, message: str, sender: Any) -> None:
+        self.send(sender, (self.seen, self.largest))
+
+
+@pytest.fixture
+def system(admin: Callable[[str], Any]) -> Any:
+    """An actor system whose Admin is a process of its own."""
+    return admin("fork")
+
+
+def consumer(system: Any, settings: Any) -> Any:
+    """A node with this one projection; its coordinator."""
+    consuming = StartConsumer("ranking", "", (settings,))
+    leaf = LeafSpec("ranking:consumer", "consumers", CONSUMER_ACTOR, consuming)
+    return node(system, "ranking", None, leaf)
+
+
+def to_actor(tmp_path: Path, to: ToActor, **changes: Any) -> Any:
+    source = Local(ENTITY_TYPE, f"sqlite:///{tmp_path}/journal.db")
+    settings: dict[str, Any] = {"handler": to, "delivery": "at-least-once"}
+    return projection(tmp_path / "read.db", source, **(settings | changes))
+
+
+def test_an_actor_gets_events_in_order_and_the_position_follows_its_word(
+    writer: Writer, system: Any, tmp_path: Path
+) -> None:
+    """By global name; it is created when the first events come; never more on the way than said."""
+    for nr in range(30):
+        writer.add([(f"c-{nr % 3}", Added("a", 10 + nr))])
+    node = consumer(system, to_actor(tmp_path, ToActor(Seen, "seen", events_max=7)))
+    try:
+        eventually(lambda: sum(offsets(tmp_path / "read.db").values()) == 30, 30)
+        seen, largest = system.ask(system.createActor(Seen, globalName="seen"), "seen", 10)
+        assert largest <= 7
+        for entity in range(3):
+            assert [nr for id_, nr in seen if id_ == f"c-{entity}"] == list(range(1, 11))
+    finally:
+        system.ask(node, StopNode(2.0), 20)
+
+
+@pytest.mark.parametrize("quantity", [1, 2, 3])
+def test_a_refusal_a_silence_and_a_raise_are_tried_again(
+    writer: Writer, system: Any, tmp_path: Path, quantity: int
+) -> None:
+    """Each counts as a raise of the handler: the policy decides, and nothing is passed before the
+    actor has said that it is handled. By address this time."""
+    address = system.createActor(Seen)
+    writer.add([("c-1", Added("a", 10)), ("c-1", Added("a", quantity)), ("c-1", Added("a", 11))])
+    recovery = Recovery("retry-and-fail", retries=10, delay_ms=1)
+    to = ToActor(address=address, timeout_s=0.3)
+    node = consumer(system, to_actor(tmp_path, to, recovery=recovery))
+    try:
+        eventually(lambda: sum(offsets(tmp_path / "read.db").values()) == 3, 30)
+        seen, _ = system.ask(address, "seen", 10)
+        assert sorted(set(seen)) == [("c-1", 1), ("c-1", 2), ("c-1", 3)]
+        assert seen[-1] == ("c-1", 3)
+    finally:
+        system.ask(node, StopNode(2.0), 20)
+
+
+def test_a_stop_does_not_wait_for_a_silent_actor(
+    writer: Writer, system: Any, tmp_path: Path
+) -> None:
+    """Its time-out may be long; the node's stop is not."""
+    address = system.createActor(Seen)
+    writer.add([("c-1", Added("a", 2))])
+    node = consumer(system, to_actor(tmp_path, ToActor(address=address, timeout_s=60)))
+    never(lambda: sum(offsets(tmp_path / "read.db").values()), within_s=0.5)
+    assert system.ask(node, StopNode(2.0), 8) is not None
