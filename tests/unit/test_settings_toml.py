@@ -182,12 +182,12 @@ def test_filters_histories_and_starts_are_written_as_they_read() -> None:
         handler = "here:CountItems"
         positions = "sqlite:///x.db"
         start = 2026-01-01T00:00:00Z
-        source = { entity_type = "cart", history = "from-snapshots" }
+        source = { stream_id = "carts", target = "localhost:1", history = "from-snapshots" }
         filter = { exclude = { entity_ids = ["a"] }, include = { tags = ["large"] } }
     """
     [found] = read(text).projections
     assert found.start == datetime(2026, 1, 1, tzinfo=UTC)
-    assert found.source == Local("cart", history=History.FROM_SNAPSHOTS)
+    assert found.source == Remote("carts", "localhost:1", history=History.FROM_SNAPSHOTS)
     assert found.filter == Exclude.entity_ids("a") + Include.tags("large")
     [now] = read(text.replace("2026-01-01T00:00:00Z", '"now"')).projections
     assert now.start == "now"

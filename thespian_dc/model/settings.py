@@ -103,11 +103,10 @@ class Remote:
 @dataclass(frozen=True, slots=True)
 class Local:
     """An entity type of a journal that this process can open itself. journal: a URL; "" is the
-    node's own. history: as of Remote."""
+    node's own."""
 
     entity_type: str
     journal: str = ""
-    history: History = History.FULL
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,13 @@ class FilterInForce(NamedTuple):
     starts: Mapping[int, int]
 
 
+class JournalPositions(NamedTuple):
+    """A position of every slice of the source's entity type."""
+
+    journal_id: str
+    positions: Mapping[int, Position]
+
+
 class SourceDescription(NamedTuple):
     """Of the source's journal; known once it started."""
 
@@ -128,13 +135,12 @@ class Source(Protocol):
         """Why nothing comes at present (the peer or the journal does not answer), though the source
         keeps trying; "" while all is well. From any thread."""
 
-    def heads(self) -> Mapping[int, Position]:
-        """The position behind the last record of every slice, now. Blocks; for a start at the end;
-        works before `start` and without it."""
+    def heads(self) -> JournalPositions:
+        """The position behind the last record of every slice, now. Blocks; only before `start`."""
 
-    def positions_at(self, time_us: int) -> Mapping[int, Position]:
+    def positions_at(self, time_us: int) -> JournalPositions:
         """Of every slice, the position before the first record written at time_us or later. Blocks;
-        works before `start` and without it."""
+        only before `start`."""
 
     def handled(self, batch: SourceBatch) -> None:
         """The batch's position is durable: its credit may be given back."""

@@ -1,31 +1,44 @@
 """The source over a journal that this process can open itself: polls it.
 
-One thread per source; a read returns what is there. Nobody pushes here: what is at the tail comes
-after a pause of at most POLL_MS.
+One thread per source reads the log, evaluates the filter and answers lookups. What is at the tail
+comes after a pause of at most POLL_MS, or at once where somebody rings.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from thespian_dc.journal.api import Journal, open_journal
-from thespian_dc.model.criteria import VersionedFilter
-from thespian_dc.model.errors import JournalDivergedError, JournalUnavailableError
+from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
+from thespian_dc.model.errors import (
+    JournalDivergedError,
+    JournalUnavailableError,
+    ThespianDcError,
+)
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.record import Commit, checksum_of, records_of
+from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import (
-    CommitView,
-    SourceBatch,
+    LOOK_UP_BYTES_MAX,
+    LOOK_UP_EVENTS_MAX,
+    FilterInForce,
+    JournalPositions,
+    LookUpFailed,
     SourceDescription,
     SourceEvents,
 )
+from thespian_dc.projection.entity_reading import EntityReading
+from thespian_dc.projection.selecting import FactsCache, Selector, append_empty
+from thespian_dc.projection.views import CommitView, LookedUp, Lookup, SourceBatch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+OnAnswer = Callable[[LookedUp | LookUpFailed], None]
 
 POLL_MS = (2, 100)
 """Pause after a read that found something, and the greatest, reached by doubling while nothing
@@ -33,6 +46,8 @@ comes."""
 READ_BYTES_MAX = 256 << 10
 WAITING_BYTES_MAX = 4 << 20
 """Batches handed over and not yet handled; reading stops above it."""
+BATCH_BYTES = 4 << 10
+"""What a batch counts beside its bodies: also those of which nothing passes are bounded."""
 
 
 class LocalSource:
@@ -45,6 +60,9 @@ class LocalSource:
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._lookups: deque[tuple[Lookup, OnAnswer]] = deque()  # bounded by the asker
+        self._wanted = UNFILTERED
+        self._selector = Selector(UNFILTERED, FactsCache(), PREFIX)
         self.trouble = ""
 
     def start(
@@ -56,6 +74,7 @@ class LocalSource:
         events: SourceEvents,
     ) -> None:
         """See Source.start."""
+        self._wanted = filter_
 
         def run() -> None:
             try:
@@ -69,10 +88,24 @@ class LocalSource:
         )
         self._thread.start()
 
+    def change_filter(self, filter_: VersionedFilter) -> None:
+        """See Source.change_filter."""
+        self._wanted = filter_
+        self._wake.set()
+
+    def look_up(self, lookup: Lookup, on_answer: OnAnswer) -> None:
+        """See Source.look_up."""
+        self._lookups.append((lookup, on_answer))
+        self._wake.set()
+
     def handled(self, batch: SourceBatch) -> None:
         """Its bytes may be read again."""
         with self._lock:
             self._waiting_bytes -= _bytes_of(batch)
+        self._wake.set()
+
+    def ring(self) -> None:
+        """Something was written: look at once. From any thread."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -81,6 +114,25 @@ class LocalSource:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+
+    def heads(self) -> JournalPositions:
+        """See Source.heads."""
+        return self._positions(lambda journal, key: journal.find_head(key).head)
+
+    def positions_at(self, time_us: int) -> JournalPositions:
+        """See Source.positions_at."""
+        return self._positions(lambda journal, key: journal.offset_at(key, time_us))
+
+    def _positions(self, offset_of: Callable[[Journal, SliceKey], int]) -> JournalPositions:
+        journal = open_journal(self._url)
+        try:
+            found = {}
+            for slice_ in range(self._slices_of(journal)):
+                key = SliceKey(self._entity_type, slice_)
+                found[slice_] = journal.position_before(key, offset_of(journal, key))
+            return JournalPositions(journal.journal_id, found)
+        finally:
+            journal.close()
 
     # --- the thread ---
 
@@ -105,7 +157,7 @@ class LocalSource:
             keys = [SliceKey(self._entity_type, slice_) for slice_ in mine]
             offsets = {k: self._checked(journal, k, positions.get(k.slice, START)) for k in keys}
             events.started(SourceDescription(journal.journal_id, self._entity_type, slices))
-            self._follow(journal, offsets, events.batch)
+            self._follow(journal, offsets, events)
         finally:
             journal.close()
 
@@ -137,23 +189,40 @@ class LocalSource:
             raise JournalDivergedError(str(key), position.offset, "another commit stands there")
         return position.offset
 
-    def _follow(
-        self,
-        journal: Journal,
-        offsets: dict[SliceKey, int],
-        on_batch: Callable[[SourceBatch], None],
-    ) -> None:
+    def _follow(self, journal: Journal, offsets: dict[SliceKey, int], events: SourceEvents) -> None:
         heads = {key: journal.find_head(key).head for key in offsets}
         pause_ms = POLL_MS[0]
         while not self._stopping:
+            self._wake.clear()
             found = False
             for key in offsets:
+                self._take_filter(offsets, events)
+                self._answer(journal)
                 if self._waiting_bytes < WAITING_BYTES_MAX and not self._stopping:
-                    found |= self._read(journal, key, offsets, heads, on_batch)
+                    found |= self._read(journal, key, offsets, heads, events.batch)
             pause_ms = POLL_MS[0] if found else min(pause_ms * 2, POLL_MS[1])
             if not found or self._waiting_bytes >= WAITING_BYTES_MAX:
                 self._wake.wait(pause_ms / 1000)
-            self._wake.clear()
+
+    def _take_filter(self, offsets: Mapping[SliceKey, int], events: SourceEvents) -> None:
+        """From the next batch on, what is wanted now."""
+        wanted = self._wanted
+        if wanted.version != self._selector.version:
+            self._selector = Selector(wanted, FactsCache(), PREFIX)
+            starts = {key.slice: offset for key, offset in offsets.items()}
+            events.filter_in_force(FilterInForce(wanted.version, starts))
+
+    def _answer(self, journal: Journal) -> None:
+        """Everything that was asked for."""
+        while self._lookups and not self._stopping:
+            lookup, on_answer = self._lookups.popleft()
+            key = SliceKey(self._entity_type, lookup.slice)
+            reading = EntityReading(journal, key, lookup, LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
+            try:
+                answer: LookedUp | LookUpFailed = reading.add_all(view_of)
+            except ThespianDcError as error:
+                answer = LookUpFailed(lookup, error)
+            on_answer(answer)
 
     def _read(
         self,
@@ -170,9 +239,14 @@ class LocalSource:
         sound = _sound_part(commits)
         offsets[key] = sound[-1].end_offset
         heads[key] = max(heads[key], offsets[key])
-        batch = SourceBatch(
-            key.slice, offset, offsets[key], heads[key], [view_of(commit) for commit in sound]
-        )
+        selector, views = self._selector, list[CommitView]()
+        for commit in sound:
+            view = selector.select(key.slice, view_of(commit))
+            if view.body:
+                views.append(view)
+            else:
+                append_empty(views, view)
+        batch = SourceBatch(key.slice, offset, offsets[key], heads[key], views, selector.version)
         with self._lock:
             self._waiting_bytes += _bytes_of(batch)
         on_batch(batch)
@@ -198,4 +272,4 @@ def _sound_part(commits: list[Commit]) -> list[Commit]:
 
 
 def _bytes_of(batch: SourceBatch) -> int:
-    return sum(len(commit.body) for commit in batch.commits)
+    return BATCH_BYTES + sum(len(commit.body) for commit in batch.commits)
