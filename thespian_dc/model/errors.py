@@ -171,6 +171,20 @@ class JournalUnavailableError(JournalError):
 
 
 @with_fields
+class JournalAccessError(JournalError):
+    """The journal's server refuses this client, or is not the one it should be: a password, a
+    certificate or a permission is wrong. Trying again does not help."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"journal {self.where} refuses this client: {self.reason}"
+
+
+@with_fields
 class SchemaError(JournalError):
     """The journal's schema is missing, older or newer than this version needs."""
 

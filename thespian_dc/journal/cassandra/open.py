@@ -6,16 +6,18 @@ The driver is imported here, when a Cassandra journal is opened, and not before.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from thespian_dc.journal.cassandra.credentials import password_of, refusal_of, tls_of
 from thespian_dc.journal.cassandra.limits import TIMEOUT_S_DEFAULT, limits_of
 from thespian_dc.journal.cassandra.url import CassandraUrl, parse_url
 from thespian_dc.model.errors import (
     HomeDataCentreError,
+    JournalError,
     JournalUnavailableError,
     MissingExtraError,
-    SettingsError,
 )
 
 if TYPE_CHECKING:
@@ -32,20 +34,21 @@ _SCHEMA_TIMEOUT_S = 30.0
 def open_cassandra(url: str) -> CassandraJournal:
     """Connect and check: schema, home data centre, paxos variant, limits. Never changes the schema.
 
-    Raises JournalUrlError, MissingExtraError, JournalUnavailableError, SchemaError,
-    HomeDataCentreError, UnsafeServerError.
+    Raises JournalUrlError, SettingsError, MissingExtraError, JournalUnavailableError,
+    JournalAccessError, SchemaError, HomeDataCentreError, UnsafeServerError.
     """
     parsed = parse_url(url)
     link = connect(parsed, parsed.timeout_s or TIMEOUT_S_DEFAULT)
     try:
-        from thespian_dc.journal.cassandra import schema
-        from thespian_dc.journal.cassandra.journal import CassandraJournal
+        with _named(parsed):
+            from thespian_dc.journal.cassandra import schema
+            from thespian_dc.journal.cassandra.journal import CassandraJournal
 
-        meta = schema.check(link, parsed.keyspace)
-        _check_home(link, parsed, meta)
-        limits = _limits(link, parsed)
-        link.set_timeout(limits.timeout_s)
-        return CassandraJournal(link, parsed, meta, limits)
+            meta = schema.check(link, parsed.keyspace)
+            _check_home(link, parsed, meta)
+            limits = limits_found(link, parsed)
+            link.set_timeout(limits.timeout_s)
+            return CassandraJournal(link, parsed, meta, limits)
     except BaseException:
         link.close()
         raise
@@ -58,13 +61,15 @@ def apply_schema(url: str) -> Applied:
     parsed = parse_url(url)
     link = connect(parsed, _SCHEMA_TIMEOUT_S)
     try:
-        from thespian_dc.journal.cassandra import schema
+        with _named(parsed):
+            from thespian_dc.journal.cassandra import schema
 
-        home_dc = _wanted_dc(link, parsed)
-        nodes = sum(1 for host in link.cluster.metadata.all_hosts() if host.datacenter == home_dc)
-        replication = parsed.replication or min(3, max(1, nodes))
-        segment_records = parsed.segment_records or schema.SEGMENT_RECORDS_DEFAULT
-        return schema.apply(link, parsed.keyspace, home_dc, replication, segment_records)
+            home_dc = _wanted_dc(link, parsed)
+            hosts = link.cluster.metadata.all_hosts()
+            nodes = sum(1 for host in hosts if host.datacenter == home_dc)
+            replication = parsed.replication or min(3, max(1, nodes))
+            segment_records = parsed.segment_records or schema.SEGMENT_RECORDS_DEFAULT
+            return schema.apply(link, parsed.keyspace, home_dc, replication, segment_records)
     finally:
         link.close()
 
@@ -74,17 +79,43 @@ def check_schema(url: str) -> Meta:
     parsed = parse_url(url)
     link = connect(parsed, parsed.timeout_s or TIMEOUT_S_DEFAULT)
     try:
-        from thespian_dc.journal.cassandra import schema
+        with _named(parsed):
+            from thespian_dc.journal.cassandra import schema
 
-        meta = schema.check(link, parsed.keyspace)
-        _check_home(link, parsed, meta)
-        return meta
+            meta = schema.check(link, parsed.keyspace)
+            _check_home(link, parsed, meta)
+            return meta
     finally:
         link.close()
 
 
+@contextmanager
+def _named(parsed: CassandraUrl) -> Iterator[None]:
+    """Errors of the driver, and what stands behind an unavailable journal, as errors of ours."""
+    from cassandra import DriverException
+
+    try:
+        yield
+    except JournalUnavailableError as error:
+        if (refusal := refusal_of(parsed, error)) is not None:
+            raise refusal from error
+        raise
+    except DriverException as error:
+        raise _failure(parsed, error) from error
+
+
+def _failure(parsed: CassandraUrl, error: Exception) -> JournalError:
+    """What an error of the driver, met while the journal is opened, is called here."""
+    from thespian_dc.journal.cassandra.outcome import reason_of
+
+    return refusal_of(parsed, error) or JournalUnavailableError(parsed.url, reason_of(error))
+
+
 def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
-    """A session, with nothing checked. MissingExtraError, JournalUnavailableError."""
+    """A session, with nothing checked.
+
+    MissingExtraError, SettingsError, JournalUnavailableError, JournalAccessError.
+    """
     try:
         from cassandra import DriverException
         from cassandra.auth import PlainTextAuthProvider
@@ -96,7 +127,7 @@ def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
 
     auth = None
     if parsed.username:
-        auth = PlainTextAuthProvider(parsed.username, _secret(parsed.password_file))
+        auth = PlainTextAuthProvider(parsed.username, password_of(parsed))
     kinds = profiles(timeout_s)
     cluster = Cluster(
         list(parsed.hosts),
@@ -104,7 +135,7 @@ def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
         protocol_version=5,  # of Cassandra 4.0 and later
         execution_profiles={**kinds, **profiles_default(kinds[PLAIN])},
         auth_provider=auth,
-        ssl_context=_tls(parsed),
+        ssl_context=tls_of(parsed),
         connect_timeout=parsed.connect_timeout_s,
         reconnection_policy=ExponentialReconnectionPolicy(0.25, 4.0),
     )
@@ -112,19 +143,10 @@ def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
         session = cluster.connect()
     except (NoHostAvailable, DriverException, OSError) as error:
         cluster.shutdown()
-        from thespian_dc.journal.cassandra.outcome import reason_of
-
-        raise JournalUnavailableError(parsed.url, reason_of(error)) from error
+        raise _failure(parsed, error) from error
     session.default_fetch_size = None  # every statement bounds its rows itself
     session.use_client_timestamp = False  # one clock family with the ballots: the coordinator's
     return Link(parsed.url, cluster, session, timeout_s)
-
-
-def _secret(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"password_file {path!r} cannot be read: {error.strerror}") from error
 
 
 def profiles_default(plain: Any) -> dict[Any, Any]:
@@ -132,20 +154,6 @@ def profiles_default(plain: Any) -> dict[Any, Any]:
     from cassandra.cluster import EXEC_PROFILE_DEFAULT
 
     return {EXEC_PROFILE_DEFAULT: plain}
-
-
-def _tls(parsed: CassandraUrl) -> Any:
-    if not parsed.tls_ca:
-        return None
-    import ssl
-
-    context = ssl.create_default_context(cafile=parsed.tls_ca)
-    # The driver connects by address, so the certificate is checked against its authority, not a
-    # name.
-    context.check_hostname = False
-    if parsed.tls_cert:
-        context.load_cert_chain(parsed.tls_cert, parsed.tls_key or None)
-    return context
 
 
 def connected_dc(link: Link) -> str:
@@ -168,7 +176,7 @@ def _check_home(link: Link, parsed: CassandraUrl, meta: Meta) -> None:
         raise HomeDataCentreError(parsed.url, meta.home_dc, found)
 
 
-def _limits(link: Link, parsed: CassandraUrl) -> ServerLimits:
+def limits_found(link: Link, parsed: CassandraUrl) -> ServerLimits:
     """The narrowest of what the nodes of the home data centre say; each of them must be safe."""
     found = [limits_of(parsed.url, settings, parsed.timeout_s) for settings in _settings(link)]
     if not found:

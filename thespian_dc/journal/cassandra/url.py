@@ -60,6 +60,10 @@ def parse_url(url: str) -> CassandraUrl:
         )
     if bool(found.get("username")) != bool(found.get("password_file")):
         raise JournalUrlError(url, "username and password_file go together")
+    if found.get("tls_key") and not found.get("tls_cert"):
+        raise JournalUrlError(url, "tls_key is the key of tls_cert, which is missing")
+    if found.get("tls_cert") and not found.get("tls_ca"):
+        raise JournalUrlError(url, "without tls_ca the connection is not TLS; tls_cert needs it")
     if found.get("segment_records", 1) < 0 or found.get("replication", 1) < 0:
         raise JournalUrlError(url, "segment_records and replication are positive")
     return CassandraUrl(url, hosts, port, keyspace, **found)
