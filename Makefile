@@ -63,7 +63,7 @@ jars: .venv/.ready
 demo: .venv/.flights
 	@$(BIN)/python samples/flights/demo.py $(if $(CASSANDRA),--cassandra)
 
-test: .venv/.ready jars
+test: .venv/.ready .venv/.flights jars
 	@PYTHON="$(BIN)/python" PYTHON_3_12="$(call find-python,3.12)" PYTHON_3_13="$(call find-python,3.13)" tests/layers
 
 check: .venv/.ready

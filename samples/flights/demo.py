@@ -30,7 +30,7 @@ from progress import Progress
 from punctuality import QUERY
 from service import Service
 
-from thespian_dc.journal.api import open_journal
+from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.ids import SliceKey
 
 CATCH_UP_S = 120
@@ -41,6 +41,7 @@ class Demo:
     def __init__(self, folder: Path, journal: str, flights: int) -> None:
         self.folder, self.journal_url, self.total = folder, journal, flights
         self.database = folder / "punctuality.db"
+        self.journal: Journal | None = None
         self.kills: list[str] = []
         self.progress = Progress(flights)
 
@@ -58,6 +59,7 @@ class Demo:
         try:
             for service in (self.flights, self.punctuality):
                 service.wait_for("ready", 60)
+            self.journal = open_journal(self.journal_url)
             self.victims = [
                 (share, role.rstrip("s"), service.status()[role][0]["pid"])
                 for share, service, role in (
@@ -73,15 +75,18 @@ class Demo:
             self.progress.close()
             self.punctuality.stop()
             self.flights.stop()
+            if self.journal is not None:
+                self.journal.close()
 
     def send_all(self) -> None:
         """Send everything; when 50, 60 and 70 % are acknowledged, kill one process each."""
         self.flights.order(do="send", first=0, until=self.total)
         while "done" not in self.flights.latest:
-            if self.flights.process.poll() is not None:
-                raise SystemExit(f"the flight service ended; see {self.flights.log}")
+            if self.flights.process.poll() is not None or "failed" in self.flights.latest:
+                why = self.flights.latest.get("failed", "it ended")
+                raise SystemExit(f"the flight service failed: {why}; see {self.flights.log}")
             acknowledged = self.flights.latest.get("acknowledged", 0)
-            self.progress.show(acknowledged, self.handled())
+            self.show(acknowledged)
             while self.victims and acknowledged >= self.victims[0][0] * self.total:
                 self.kill(*self.victims.pop(0)[1:])
             time.sleep(0.02)
@@ -91,6 +96,12 @@ class Demo:
         os.kill(pid, signal.SIGKILL)
         self.kills.append(role)
         self.progress.note(f"killed the {role} (pid {pid}) with SIGKILL; it comes back by itself")
+
+    def show(self, acknowledged: int, at_once: bool = False) -> None:
+        """Progress; the lag is true: the heads of the journal's slices minus what is handled."""
+        if at_once or self.progress.is_due():
+            handled = self.handled()  # first: what is stored meanwhile only makes the lag larger
+            self.progress.show(acknowledged, handled, events_in(self.journal) - handled)
 
     def handled(self) -> int:
         """Events that the punctuality service has handled and stored."""
@@ -108,14 +119,14 @@ class Demo:
     def catch_up(self) -> None:
         deadline = time.monotonic() + CATCH_UP_S
         while self.handled() < self.total and time.monotonic() < deadline:
-            self.progress.show(self.acknowledged, self.handled())
+            self.show(self.acknowledged)
             time.sleep(0.1)
-        self.progress.show(self.acknowledged, self.handled())
+        self.show(self.acknowledged, at_once=True)
 
     def compare(self) -> bool:
         self.progress.close()
         resent = -(-self.total // RESEND_EVERY)
-        stored = events_in(self.journal_url)
+        stored = events_in(self.journal)
         duplicates = self.acknowledged - stored
         wanted = truth(self.total)
         table, equal = report(wanted, self.figures())
@@ -159,14 +170,11 @@ def report(wanted: dict[str, Figures], found: dict[str, Figures]) -> tuple[str, 
     return "\n".join(lines), equal
 
 
-def events_in(journal_url: str) -> int:
+def events_in(journal: Journal | None) -> int:
     """Records in the flight service's journal: each slice's head, added up."""
-    journal = open_journal(journal_url)
-    try:
-        slices = journal.slice_counts()["aircraft"]
-        return sum(journal.find_head(SliceKey("aircraft", s)).head for s in range(slices))
-    finally:
-        journal.close()
+    assert journal is not None, "it is open while the services run"
+    slices = journal.slice_counts()["aircraft"]
+    return sum(journal.find_head(SliceKey("aircraft", s)).head for s in range(slices))
 
 
 def free_port() -> int:
@@ -206,6 +214,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.flights < FLIGHTS_MIN:
         parser.error(f"with less than {FLIGHTS_MIN} flights it is over before three kills are done")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its services end with it
     folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
     started = time.monotonic()
     with journal_for(options, folder) as journal:

@@ -1,8 +1,8 @@
 """The flight service, one process: its own ActorSystem, journal and stream. Reads the flights and
 sends them as commands.
 
-Talks to whoever started it in lines of JSON on stdout: {"ready": …}, {"acknowledged": n, "resent":
-n} and {"done": …}.
+Talks to whoever started it in lines of JSON on stdout: {"ready": …}, {"acknowledged": n}, {"done":
+…} and {"failed": why}.
 """
 
 from __future__ import annotations
@@ -86,10 +86,14 @@ def main() -> None:
 def send(client: Client, first: int, until: int) -> None:
     """Send a range of flights, many in flight; each is acknowledged by its own reply."""
     acknowledged = 0
-    for _ in client.ask_many(commands(first, until), in_flight=IN_FLIGHT, timeout_s=60):
-        acknowledged += 1
-        if acknowledged % 500 == 0:
-            say(acknowledged=acknowledged)
+    try:
+        for _ in client.ask_many(commands(first, until), in_flight=IN_FLIGHT, timeout_s=60):
+            acknowledged += 1
+            if acknowledged % 500 == 0:
+                say(acknowledged=acknowledged)
+    except (Exception, SystemExit) as error:
+        say(failed=f"{type(error).__name__}: {error}")
+        raise
     say(acknowledged=acknowledged, done=True)
 
 

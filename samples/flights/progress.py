@@ -15,17 +15,18 @@ class Progress:
         self.total, self.live = total, sys.stdout.isatty()
         self.started, self.shown_at, self.open_line = time.monotonic(), 0.0, False
 
-    def show(self, acknowledged: int, handled: int) -> None:
-        now = time.monotonic()
-        if now - self.shown_at < (LIVE_EVERY_S if self.live else PLAIN_EVERY_S):
-            return
-        self.shown_at = now
+    def is_due(self) -> bool:
+        return time.monotonic() - self.shown_at >= (LIVE_EVERY_S if self.live else PLAIN_EVERY_S)
+
+    def show(self, acknowledged: int, handled: int, lag: int) -> None:
+        """lag: events that are stored and not handled."""
+        now = self.shown_at = time.monotonic()
         rate = handled / max(now - self.started, 0.001)
         left = f"{(self.total - handled) / rate:4.0f} s" if rate > 0 else "   ? s"
         line = (
             f"{acknowledged:>7} commands acknowledged   {handled:>7} of {self.total} events "
             "handled   "
-            f"{rate:>6.0f}/s   lag {max(acknowledged - handled, 0):>6}   ETA {left}"
+            f"{rate:>6.0f}/s   lag {lag:>6}   ETA {left}"
         )
         self._print(line, end="" if self.live else "\n")
 

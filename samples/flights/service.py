@@ -48,6 +48,7 @@ class Service:
             return self.latest[fact]
 
     def status(self) -> dict[str, Any]:
+        """What its node says of itself now."""
         with self._news:
             self.latest.pop("status", None)
         self.order(do="status")
