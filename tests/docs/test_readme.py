@@ -1,4 +1,5 @@
-"""Each code block of the README works: from the installed wheel, in an empty folder, in order."""
+"""Each code block of the README, and of pages whose blocks say how, works: from the installed
+wheel, in an empty folder, in order."""
 
 from __future__ import annotations
 
@@ -14,11 +15,14 @@ from tests.docs.conftest import Installed
 from tests.laws import ROOT
 
 README = ROOT / "README.md"
+PAGES = [README, *(page for page in sorted((ROOT / "docs").glob("*.md"))
+                   if "<!-- run: " in page.read_text(encoding="utf-8"))]  # fmt: skip
 
 
-def test_every_block_says_how_it_is_checked() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_how_it_is_checked(page: Path) -> None:
     """An unmarked block would look checked and not be."""
-    found = read_blocks(README.read_text(encoding="utf-8"))
+    found = read_blocks(page.read_text(encoding="utf-8"))
     assert [one for one in found if one.kind in {"run", "file"}], "nothing to run"
     assert not [fault(one) for one in found if fault(one)]
 
@@ -32,14 +36,15 @@ def test_make_blocks_name_targets_that_exist() -> None:
 
 @pytest.mark.processes
 @pytest.mark.timeout(900)
-def test_blocks_run_in_order(installed: Installed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_run_in_order(installed: Installed, tmp_path: Path, page: Path) -> None:
     """What a reader types works on their machine: no checkout, no path of ours."""
-    for block in read_blocks(README.read_text(encoding="utf-8")):
+    for block in read_blocks(page.read_text(encoding="utf-8")):
         if block.kind in {"run", "file"}:
             try:
                 blocks.run(block, tmp_path, installed.environment())
             except AssertionError as failed:
-                raise AssertionError(f"README.md {block.title}: {failed}") from failed
+                raise AssertionError(f"{page.name} {block.title}: {failed}") from failed
 
 
 def _check_make(block: Block) -> None:

@@ -122,7 +122,7 @@ def test_skip_and_the_exit_code_of_trouble(
 ) -> None:
     """`status` exits with 1 where a handler fails; `skip` mends it."""
     writer.add([("c-1", Added("apple", 13)), ("c-1", Added("pear", 1))])
-    run(PoisonedCount)
+    run(PoisonedCount, restart_backoff_ms=(60_000, 60_000))
     eventually(lambda: cli("projections", "status", NAME).exit_code == 1)
     (row,) = objects(cli("projections", "list", "--json"))
     assert row["phase"] == "failing"

@@ -65,6 +65,7 @@ def test_lag_is_what_is_known_to_wait() -> None:
     seen = view({0: 50, 1: 70}, {0: 80, 1: 60})
     assert (seen.lag, seen.heads, seen.phase) == (30, {0: 80, 1: 70}, "running")
     assert seen.lag_s == {0: 1.5}, "of slices the worker serves"
+    assert view({0: 2}, rebuild_to={0: 9}).lag == 7, "what was handled before a rebuild is there"
 
 
 def test_phases() -> None:

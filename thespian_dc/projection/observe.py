@@ -152,7 +152,7 @@ def view_of(
             heads[slice_] = max(heads.get(slice_, 0), head)
         lag_s.update({s: late for s, late in worker.activity.lag_s.items() if s in worker.slices})
     for slice_, offset in positions.items():
-        heads[slice_] = max(heads.get(slice_, 0), offset)
+        heads[slice_] = max(heads.get(slice_, 0), offset, rebuild_to.get(slice_, 0))
     left = {s: to for s, to in rebuild_to.items() if positions.get(s, 0) < to}
     lag = sum(head - positions.get(slice_, 0) for slice_, head in heads.items())
     return ProjectionView(
