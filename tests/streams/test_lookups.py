@@ -131,7 +131,7 @@ def test_a_long_history_is_read_a_piece_at_a_time(
     writer: Writer, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the records of an entity nor the ones looked at for an answer are without bound."""
-    monkeypatch.setattr(entity_reading, "READ_SEQ_NRS", 3)
+    monkeypatch.setattr(entity_reading, "READ_SEQ_NRS", (3, 4))
     fill(writer)
     _, port = serve()
     assert seq_nrs(looked_up(port)) == list(range(1, 11))

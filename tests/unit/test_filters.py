@@ -208,10 +208,26 @@ def test_a_regex_matches_the_whole_id() -> None:
     assert evaluator.passes("a foo", [])
 
 
+@pytest.mark.parametrize(
+    "patterns", [("a|b", "bc"), ("(?P<x>a)", "(?P<x>b)c"), ("(?i)A", "B"), ("é{90}", "b+c"), ("a",)]
+)
+@pytest.mark.parametrize("together_bytes", [8 << 20, 3_000])
+def test_patterns_together_match_what_each_matches(
+    patterns: tuple[str, ...], together_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they cannot be joined, too: a flag, a name or a limit of one is none of another's."""
+    import re2
+
+    monkeypatch.setattr(regexes, "_TOGETHER_BYTES", together_bytes)
+    matches = regexes.id_matcher(patterns)
+    for text in ("a", "A", "b", "B", "bc", "ab", "bbc", "é" * 90, "é" * 91, "ac"):
+        assert matches(text) is any(bool(re2.fullmatch(p, text)) for p in patterns)
+
+
 def test_verdicts_are_remembered_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A regex runs once per id; many ids do not fill the memory."""
     monkeypatch.setattr(passing, "REMEMBERED_MAX", 10)
-    evaluator = Evaluator(Exclude.regexes("c-[0-4]+"))
+    evaluator = Evaluator(Exclude.regexes("c-[0-4]+") + Exclude.tags("x"))
     ids = [f"c-{number}" for number in range(50)]
     for _ in range(2):
         passed = [entity_id for entity_id in ids if evaluator.passes(entity_id, [entity_id])]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from thespian_dc.model.criteria import Criteria, Filter
-from thespian_dc.model.regexes import EVERY_ID, compiled
+from thespian_dc.model.regexes import EVERY_ID, id_matcher
 from thespian_dc.model.topics import PREFIX, TopicMatcher
 
-REMEMBERED_MAX = 50_000
+REMEMBERED_MAX = 20_000
 """Verdicts kept of each kind; more, and they are found anew."""
 _INCLUDED, _OPEN, _EXCLUDED = 1, 0, -1
 
@@ -48,6 +48,7 @@ class Evaluator:
         self._exclude_tags = _tag_matcher(exclude, topic_prefix)
         self._include_tags = _tag_matcher(include, topic_prefix)
         self._by_tags = bool(exclude.tags or exclude.topics)
+        self._tags_matter = self._by_tags or bool(include.tags or include.topics)
         self._of_entity: _Verdicts[str] = _Verdicts(self._judge_entity)
         self._of_tags: _Verdicts[Sequence[str]] = _Verdicts(self._judge_tags)
         ids_alike = EVERY_ID in exclude.regexes and not (include.entity_ids or include.regexes)
@@ -59,8 +60,8 @@ class Evaluator:
     def passes(self, entity_id: str, tags: Sequence[str]) -> bool:
         """Does an event of this entity with these stored tags pass?"""
         entity = self._of_entity[entity_id]
-        if entity == _INCLUDED:
-            return True
+        if entity == _INCLUDED or not self._tags_matter:
+            return entity >= _OPEN
         by_tags = self._of_tags[tuple(tags)]
         return by_tags == _INCLUDED or (by_tags == entity == _OPEN)
 
@@ -90,11 +91,8 @@ class Evaluator:
 
 
 def _id_matcher(criteria: Criteria) -> Callable[[str], bool]:
-    ids = frozenset(criteria.entity_ids)
-    if EVERY_ID in criteria.regexes:
-        return lambda entity_id: True
-    patterns = [compiled(regex).fullmatch for regex in criteria.regexes]
-    return lambda entity_id: entity_id in ids or any(match(entity_id) for match in patterns)
+    ids, matches = frozenset(criteria.entity_ids), id_matcher(criteria.regexes)
+    return lambda entity_id: entity_id in ids or matches(entity_id)
 
 
 def _tag_matcher(criteria: Criteria, topic_prefix: str) -> Callable[[Iterable[str]], bool]:

@@ -8,6 +8,7 @@ be made to run for ever.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ EVERY_ID = ".*"
 REGEX_BYTES_MAX = 1 << 10
 _MEMORY_BYTES = 1 << 20
 """What one compiled pattern may take; a pattern that needs more is refused."""
+_TOGETHER_BYTES = 8 << 20
 
 
 def check_regex(pattern: str) -> str:
@@ -37,14 +39,35 @@ def compiled(pattern: str) -> Any:
     if size > REGEX_BYTES_MAX:
         raise InvalidFilterError(what, f"it is {size} bytes, the limit is {REGEX_BYTES_MAX}")
     try:
-        import re2
+        return _compile(pattern, _MEMORY_BYTES)
     except ImportError as error:
         raise MissingExtraError(f"a regex in a filter ({pattern[:80]!r})", "filters") from error
+    except ValueError as error:
+        raise InvalidFilterError(what, f"RE2 refuses it: {error}") from error
+
+
+def id_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Does any of these (checked) patterns match the whole of an id?"""
+    if EVERY_ID in patterns:
+        return lambda entity_id: True
+    matches = [compiled(pattern).fullmatch for pattern in patterns]
+    if len(matches) > 1:  # one walk over the id instead of one for each pattern
+        try:
+            joined = "|".join(f"(?:{pattern})" for pattern in patterns)
+            matches = [_compile(joined, _TOGETHER_BYTES).fullmatch]
+        except ValueError:
+            pass  # too large together, or two groups of one name
+    return lambda entity_id: any(match(entity_id) for match in matches)
+
+
+def _compile(pattern: str, memory_bytes: int) -> Any:
+    """ValueError says why RE2 refuses it."""
+    import re2
+
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MEMORY_BYTES
+    options.max_mem = memory_bytes
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        reason = error.args[0].decode() if error.args else "no reason given"
-        raise InvalidFilterError(what, f"RE2 refuses it: {reason}") from error
+        raise ValueError(error.args[0].decode() if error.args else "no reason given") from error

@@ -14,8 +14,10 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, make_commit, pack_record
 from thespian_dc.projection.views import CommitView, LookedUp, Lookup
 
-READ_SEQ_NRS = 256
-"""Records of an entity that are read at once."""
+READ_SEQ_NRS = (16, 256)
+"""Records of an entity that are read at once: at first, and at most."""
+READ_BYTES = 1 << 20
+"""About as many bytes of them are read at once, once their size is known."""
 EXAMINED_MAX = 20_000
 """Records looked at for one answer, shown or not."""
 
@@ -35,6 +37,7 @@ class EntityReading:
         self._through = lookup.from_seq_nr - 1
         self._below_offset = -1
         self._bytes = self._examined = 0
+        self._at_once = READ_SEQ_NRS[0]
         self._more = False
 
     def read(self) -> list[Found]:
@@ -53,12 +56,17 @@ class EntityReading:
             self._through = left - 1
             return self._read(left)
 
-    def _read(self, begin: int, records: int = READ_SEQ_NRS) -> list[Found]:
-        end = begin + records
+    def _read(self, begin: int) -> list[Found]:
+        end = begin + self._at_once
         if self._lookup.until_seq_nr:
             end = min(end, self._lookup.until_seq_nr + 1)
-        if begin >= end:
-            return []
+        found = self._range(begin, end) if begin < end else []
+        if found:
+            size = sum(len(one.record.payload) for one in found) // len(found) + 1
+            self._at_once = min(max(READ_BYTES // size, 1), READ_SEQ_NRS[1])
+        return found
+
+    def _range(self, begin: int, end: int) -> list[Found]:
         entity_id = self._lookup.entity_id
         return self._journal.read_entity(self._key, entity_id, begin, self._below_offset, end)
 
@@ -78,7 +86,7 @@ class EntityReading:
 
     def _is_trimmed(self, seq_nr: int) -> bool:
         try:
-            self._read(seq_nr, 1)
+            self._range(seq_nr, seq_nr + 1)
         except TrimmedError:
             return True
         return False
