@@ -1,4 +1,4 @@
-"""`make demo` on the first flights of the year: two services, three kills, every figure compared."""
+"""`make demo` with the first flights: two services, three kills, every figure compared."""
 
 from __future__ import annotations
 
