@@ -255,7 +255,7 @@ class Tail:
         self.commits_read += len(read.views)
         log_ = self._logs[read.slice]
         log_.reading.discard(read.offset)
-        for view in read.views:
+        for view in reversed(read.views):  # where not all fit, the first is what somebody waits for
             self._put(read.slice, view)
         if isinstance(read.error, JournalUnavailableError):
             log.warning("journal_unavailable", extra={"error": str(read.error)})
