@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,6 @@ def pids(node: Node) -> set[int]:
 def owned(*nodes: Node) -> list[int]:
     """How many slices each host of each node owns."""
     return [len(host.get("owned", ())) for node in nodes for host in hosts(node)]
-
-
-def serves(slices: int, *nodes: Node) -> Callable[[], bool]:
-    return lambda: sum(owned(*nodes)) == slices and all(owned(*nodes))
 
 
 def _children(pid: int) -> set[int]:
