@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from thespian_dc.model.criteria import Include as Include
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
+    from thespian_dc.model.history import History as History
     from thespian_dc.model.settings import Limits as Limits
     from thespian_dc.model.settings import Local as Local
     from thespian_dc.model.settings import Projection as Projection
@@ -52,6 +53,7 @@ _WHERE = {
     "EventSourcedActor": "entity.api",
     "Exclude": "model.criteria",
     "Filter": "model.criteria",
+    "History": "model.history",
     "Include": "model.criteria",
     "Limits": "model.settings",
     "Local": "model.settings",
