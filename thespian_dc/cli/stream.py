@@ -76,9 +76,9 @@ def _events(
 ) -> Iterator[dict[str, Any]]:
     items: SimpleQueue[Any] = SimpleQueue()  # bounded by the source's credit
     if since is not None:
-        positions = dict(source.positions_at(_time_us(since)))
+        positions = dict(source.positions_at(_time_us(since)).positions)
     else:
-        positions = dict(source.heads()) if begin == "now" else {}
+        positions = dict(source.heads().positions) if begin == "now" else {}
     source.start(
         "", positions, filter_, None, SourceEvents(items.put, items.put, _ignore, items.put)
     )

@@ -1,0 +1,114 @@
+"""`thespian-dc stream tail`: what a stream shows, to somebody who keeps no position."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests import laws
+from tests.streams.material import Added, Writer
+from thespian_dc.cli.main import main
+from thespian_dc.testkit.eventually import eventually
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(60)]
+PROGRAM = [sys.executable, "-c", "from thespian_dc.cli.main import main; main()"]
+
+Tail = Callable[..., Any]
+
+
+@pytest.fixture
+def tail(serve: Any) -> Tail:
+    """Print so many events of the stream, from its beginning unless told otherwise."""
+    _, port = serve()
+
+    def call(*words: str, limit: int, begin: tuple[str, ...] = ("--from", "beginning")) -> Any:
+        at = f"127.0.0.1:{port}"
+        words = ("stream", "tail", at, "carts", *begin, "--limit", str(limit), *words)
+        return CliRunner().invoke(main, words)
+
+    return call
+
+
+def objects(result: Any) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.output.splitlines()]
+
+
+def test_from_the_beginning(writer: Writer, tail: Tail) -> None:
+    """Readable payloads, without their classes; the same as text."""
+    writer.add([("c-1", Added("apple", 1)), ("c-1", Added("pear", 2))], tags=("large",))
+    first, second = objects(tail("--json", limit=2))
+    assert (first["entity_id"], first["seq_nr"], first["tags"]) == ("c-1", 1, ["large"])
+    assert second["payload"]["sku"] == "pear"
+    assert second["offset"] == first["offset"] + 1
+    assert 'c-1#2 Added/1 tags=large {"' in tail(limit=2).output
+
+
+def test_from_a_time(writer: Writer, tail: Tail) -> None:
+    """Only what was written then or later."""
+    writer.add([(f"c-{n}", Added("apple", 1)) for n in range(20)])
+    since = datetime.fromtimestamp(time.time(), UTC).isoformat()
+    writer.add([("c-1", Added("pear", 1))])
+    (event,) = objects(tail("--json", limit=1, begin=("--since", since)))
+    assert event["payload"]["sku"] == "pear"
+
+
+def test_only_what_the_criteria_select(writer: Writer, tail: Tail) -> None:
+    """Evaluated by the producer, as a projection's filter is."""
+    writer.add([(f"c-{n}", Added("apple", n)) for n in range(20)])
+    writer.add([("c-7", Added("pear", 1))])
+    found = objects(tail("--json", "--id", "c-7", limit=2))
+    assert [(one["entity_id"], one["seq_nr"]) for one in found] == [("c-7", 1), ("c-7", 2)]
+
+
+def test_what_cannot_be_read_is_named(tail: Tail, writer: Writer) -> None:
+    """One line, exit code 2."""
+    refused = CliRunner().invoke(main, ["stream", "tail", "shop:8101", "carts"])
+    assert (refused.exit_code, "is not loopback" in refused.stderr) == (2, True)
+    lacking = tail("--tls-key", "k.pem", limit=1)
+    assert (lacking.exit_code, "go together" in lacking.stderr) == (2, True)
+    wrong = tail(limit=1, begin=("--since", "yesterday"))
+    assert (wrong.exit_code, "must be ISO 8601" in wrong.stderr) == (2, True)
+
+
+@pytest.fixture
+def follower(serve: Any, recorded: Any, writer: Writer) -> Iterator[subprocess.Popen[str]]:
+    """A real process that follows from now on."""
+    _, port = serve()
+    process = subprocess.Popen(
+        [*PROGRAM, "stream", "tail", f"127.0.0.1:{port}", "carts", "--json"],
+        stdout=subprocess.PIPE, text=True, cwd=laws.ROOT,
+    )  # fmt: skip
+    recorded(process.pid)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def test_follows_from_now_until_it_is_interrupted(
+    writer: Writer, follower: subprocess.Popen[str]
+) -> None:
+    """What was there is not shown; what comes is, at once; an interrupt ends it with 130."""
+    assert follower.stdout is not None
+    os.set_blocking(follower.stdout.fileno(), False)
+
+    def seen() -> str:
+        assert follower.stdout is not None
+        writer.add([("c-1", Added("apple", 1))])  # some come before it has begun
+        return follower.stdout.readline()
+
+    line = eventually(seen, deadline_s=30, every_s=0.1)
+    assert json.loads(line)["entity_id"] == "c-1"
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(20) == 130
