@@ -20,7 +20,7 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.perform import perform
 from thespian_dc.entity.protocol import Command, ReplyAddress
 from thespian_dc.journal.api import Journal, append_wait, open_journal
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SLICES_MAX, SliceKey
 from thespian_dc.model.settings import Limits
 from thespian_dc.shell.frames import unpack
 from thespian_dc.slices.actions import Append
@@ -40,12 +40,13 @@ class Host:
         limits: Limits | None = None,
         member_id: str = "m1",
         start_us: int = SECOND,
+        appends_at_once: int = SLICES_MAX,
     ) -> None:
         self.types = [EntityType.of(one, slices, importable=False) for one in types]
         self.journal = journal or open_journal(f"memory:{uuid.uuid4().hex}")
         self.core = HostCore(
             self.types, member_id, limits or Limits(), lambda: uuid.uuid4().bytes,
-            indexed=self.journal.derived_index, address="host",
+            indexed=self.journal.derived_index, address="host", appends_at_once=appends_at_once,
         )  # fmt: skip
         self.now_us = start_us
         self.pending: list[Any] = []

@@ -43,7 +43,7 @@ from thespian_dc.entity.routing import Routing
 from thespian_dc.entity.running import Running
 from thespian_dc.entity.timers import Timers
 from thespian_dc.journal.api import Appended, Owner
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SLICES_MAX, SliceKey
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices import actions as slices
 
@@ -52,8 +52,9 @@ class HostCore:
     """Hosts entities of some types for one member.
 
     new_id: 16 random bytes a call. address: this host's, put into questions to other entities.
-    indexed: the journal's derived_index. create_actor: what createActor does in a `then` function;
-    None: refused. make_actor: the user's object for a type; default: its class, without arguments.
+    indexed: the journal's derived_index; commit_bytes_max, appends_at_once: the journal's.
+    create_actor: what createActor does in a `then` function; None: refused. make_actor: the user's
+    object for a type; default: its class, without arguments.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class HostCore:
         address: Any = None,
         indexed: bool = False,
         commit_bytes_max: int = 1 << 20,
+        appends_at_once: int = SLICES_MAX,
         make_actor: Callable[[EntityType], Any] | None = None,
         create_actor: Callable[..., Any] | None = None,
     ) -> None:
         hosted = self._hosted = Hosted(
             types, member_id, limits, new_id, address=address, indexed=indexed,
-            commit_bytes_max=commit_bytes_max, make_actor=make_actor, create_actor=create_actor,
+            commit_bytes_max=commit_bytes_max, appends_at_once=appends_at_once,
+            make_actor=make_actor, create_actor=create_actor,
         )  # fmt: skip
         self.counts = hosted.counts
         self._residents, self._timers = Residents(hosted), Timers()

@@ -89,6 +89,7 @@ class HostActor(LeafActor):
             address=self.myAddress,
             indexed=self._journal.derived_index,
             commit_bytes_max=self._journal.commit_bytes_max,
+            appends_at_once=self._journal.appends_at_once,
             create_actor=self._create_for_entity,
         )
         self._answers = Answers(

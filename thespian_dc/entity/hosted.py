@@ -14,7 +14,7 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import Command, Route
 from thespian_dc.entity.turn import Turn
-from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.ids import SLICES_MAX, SliceKey, slice_of
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices.writer import SliceWriter
 
@@ -72,13 +72,14 @@ class Hosted:
         address: Any = None,
         indexed: bool = False,
         commit_bytes_max: int = 1 << 20,
+        appends_at_once: int = SLICES_MAX,
         make_actor: Callable[[EntityType], Any] | None = None,
         create_actor: Callable[..., Any] | None = None,
     ) -> None:
         self.types = {one.name: HostedType(self, one) for one in types}
         self.member_id, self.limits, self.address = member_id, limits, address
         self.make_actor = make_actor or (lambda description: description.cls())
-        self.create_actor = create_actor
+        self.create_actor, self.appends_at_once = create_actor, appends_at_once
         self.now_us = 0
         self.out: list[Action] = []
         self.inbox: deque[Command | Answer] = deque()  # bounded by what one input makes them send

@@ -81,7 +81,8 @@ class InlineHost:
         self._limits = limits or Limits()
         self.core = HostCore(
             types, member_id, self._limits, lambda: os.urandom(16),
-            indexed=journal.derived_index, commit_bytes_max=journal.commit_bytes_max, **more,
+            indexed=journal.derived_index, commit_bytes_max=journal.commit_bytes_max,
+            appends_at_once=journal.appends_at_once, **more,
         )  # fmt: skip
         self._actions: deque[Action] = deque()  # bounded by what one input makes the core ask for
         self._performing = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from thespian_dc.entity.actions import Confirm, Confirmed
+from thespian_dc.entity.append_gate import AppendGate
 from thespian_dc.entity.hosted import Hosted, HostedSlice
 from thespian_dc.entity.loss import Loss
 from thespian_dc.entity.protocol import Route
@@ -27,6 +28,7 @@ class Ownership:
     def __init__(self, hosted: Hosted, release: Release, loss: Loss, routing: Routing) -> None:
         self._hosted, self._release, self._loss = hosted, release, loss
         self._routing = routing
+        self._gate = AppendGate(hosted.appends_at_once)
 
     def assign(self, keys: Iterable[SliceKey], routes: Mapping[SliceKey, Route]) -> None:
         """Want these slices and no others. One that is held and not wanted is served until its new
@@ -91,9 +93,10 @@ class Ownership:
             if again_us is not None and again_us <= hosted.now_us:
                 slice_.confirm_again_us = None
                 self._release.confirm(slice_)
+        hosted.dirty += self._gate.take_held()
 
     def due_us(self) -> int | None:
-        due: list[int | None] = []
+        due: list[int | None] = [self._gate.due_us(self._hosted.now_us)]
         for one in self._hosted.all_slices():
             due += (one.writer.wakeup_us(), one.derived.due_us, one.confirm_again_us)
         return min((one for one in due if one is not None), default=None)
@@ -117,12 +120,15 @@ class Ownership:
                     self._loss.on_not_written(slice_, action)
                 case _:
                     hosted.out.append(action)
+        self._gate.follow(slice_, hosted.now_us)
 
     def flush(self) -> None:
-        """Append what this input submitted: one commit per slice."""
-        hosted = self._hosted
-        dirty, hosted.dirty = hosted.dirty, []
+        """Append what was submitted: one commit per slice, of as many as may append at once."""
+        hosted, gate = self._hosted, self._gate
+        dirty, hosted.dirty = [*gate.take_held(), *hosted.dirty], []
         for slice_ in dirty:
+            if gate.holds(slice_, hosted.now_us):
+                continue  # still dirty: its turn comes when another's append is answered
             slice_.dirty = False
             actions = slice_.writer.flush(hosted.now_us)
             if actions:

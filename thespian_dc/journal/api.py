@@ -116,6 +116,9 @@ class Journal(Protocol):
     command_bytes_max: int
     """Hard limit of one command's events together; more is TooLargeError before anything is
     written."""
+    appends_at_once: int
+    """How many slices' appends a host has under way at most; SLICES_MAX where each one more is
+    cheaper for the journal than one later."""
 
     # --- registry ---
     def slices(self, entity_type: str, wanted: int) -> int:
@@ -376,6 +379,18 @@ def server_facts(url: str) -> ServerFacts | None:
     from thespian_dc.journal.cassandra.facts import facts_of
 
     return facts_of(url)
+
+
+def cassandra_access() -> Any:
+    """The module by which a consumer's own tables in a Cassandra are reached: open_access(url),
+    for_schema(url), refused(error). MissingExtraError where the driver is not there."""
+    from thespian_dc.model.errors import MissingExtraError
+
+    try:
+        from thespian_dc.journal.cassandra import consumer_access
+    except ImportError as error:
+        raise MissingExtraError("positions in Cassandra", "cassandra") from error
+    return consumer_access
 
 
 def _on_a_server(url: str) -> bool:

@@ -40,7 +40,7 @@ from thespian_dc.model.errors import (
     JournalUrlError,
     TrimmedError,
 )
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SLICES_MAX, SliceKey
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import Commit
 
@@ -96,6 +96,7 @@ class MemoryJournal(CellRegistry):
 
     commit_bytes_max = 1 << 20
     command_bytes_max = 16 << 20
+    appends_at_once = SLICES_MAX
     derived_index = True
 
     def __init__(self, url: str, storage: MemoryStorage) -> None:

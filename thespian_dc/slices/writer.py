@@ -96,6 +96,12 @@ class SliceWriter:
         """Entries submitted and neither durable nor given back."""
         return len(self._queue) + len(self._in_flight)
 
+    @property
+    def would_append(self) -> bool:
+        """The next `flush` sends an append."""
+        is_free = self.phase is Phase.IDLE and not (self._paused or self._yielding_to)
+        return is_free and bool(self._queue)
+
     def wakeup_us(self) -> int | None:
         """When `on_tick` is due next; None: nothing waits for the clock."""
         return self._due_us

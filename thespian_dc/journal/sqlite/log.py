@@ -41,7 +41,7 @@ from thespian_dc.model.errors import (
     JournalError,
     TrimmedError,
 )
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SLICES_MAX, SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import Commit
 
@@ -64,6 +64,7 @@ class SqliteLog:
     url: str
     commit_bytes_max = 1 << 20
     command_bytes_max = 64 << 20
+    appends_at_once = SLICES_MAX  # they share a transaction
     _db: Database
     _entities: EntityIndex
 

@@ -28,6 +28,7 @@ from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.world import World
 
 COMMIT_BYTES_MAX = 1_500
+APPENDS_AT_ONCE = 2
 LIMITS = Limits(passivate_after_s=3.0, resident_max=10, recoveries_max=4, known_commands=8)
 RESTART_US = (100_000, 2_500_000)
 APPEND_TAKES_US = 6_000
@@ -69,6 +70,7 @@ class SimulatedMember(Process):
         self.core = HostCore(
             [self._type], self.member_id, LIMITS, self.world.new_id,
             address=self.name, indexed=True, commit_bytes_max=COMMIT_BYTES_MAX,
+            appends_at_once=APPENDS_AT_ONCE,
         )  # fmt: skip
         me = Member(self.member_id, self.name, "simulated", (Counter.entity_type,), 0)
         self._allocation = allocation.AllocationCore(me, {Counter.entity_type: self._slices})
