@@ -57,6 +57,7 @@ class Transactions:
         self._delivery, self._recovery, self._healer = delivery, recovery, healer
         self._inbox, self._events_max = inbox, events_max
         self._pause_s = 0.0
+        self._paid = False
         self.handler: BatchHandler | None = None
         self.alone: BatchHandler | None = None
         self.heads: dict[int, int] = {}
@@ -76,7 +77,11 @@ class Transactions:
         """Handle an answer's events, or some of them and the rest in the next transaction. A group
         is not kept waiting for lookups: what was looked up comes one by one."""
         alone = bool(self._delivery.within_s)
-        return self._commit(partial(self._pay, answer, alone), alone)
+        self._paid = False
+        outcome = self._commit(partial(self._pay, answer, alone), alone)
+        if self._paid:
+            self._healer.answered(answer)
+        return outcome
 
     def include(self, included: Sequence[Included]) -> Outcome:
         """Store since when a filter is in force in these slices, and what ids are owed."""
@@ -208,4 +213,5 @@ class Transactions:
         )  # fmt: skip
         if failed is None and until == end and not self._pause_s:
             self._healer.on_paid(answer)
+            self._paid = True
         return failed

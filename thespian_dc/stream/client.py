@@ -13,7 +13,7 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -23,22 +23,41 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote
-from thespian_dc.model.stream_errors import PeerUnavailableError
-from thespian_dc.projection.api import SourceBatch, SourceDescription, SourceEvents
+from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
+from thespian_dc.projection.api import (
+    LOOK_UP_BYTES_MAX,
+    LOOK_UP_EVENTS_MAX,
+    JournalPositions,
+    LookedUp,
+    Lookup,
+    LookUpFailed,
+    SourceBatch,
+    SourceDescription,
+    SourceEvents,
+)
+from thespian_dc.projection.api import FilterInForce as InForce
 from thespian_dc.stream.batches import cost_of, read_batch
 from thespian_dc.stream.channels import METHOD
-from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
+from thespian_dc.stream.consumer_core import BATCHES_MAX, HEARTBEAT_MS, ConsumerCore, Reconnect
+from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.wire.conversion import (
     Beat,
     Credit,
+    FilterInForce,
+    Offer,
     Started,
     read_from_producer,
     write_from_consumer,
 )
+from thespian_dc.wire.lookups import Positions
 from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
+OnAnswer = Callable[[LookedUp | LookUpFailed], None]
+
+ROOM_S = 0.01
+"""How often is looked whether batches were handled, where too many were not."""
 
 
 class RemoteSource:
@@ -53,6 +72,8 @@ class RemoteSource:
         self._handed_back: deque[Credit] = deque()  # bounded by the window
         self._armed = False
         self._wake = asyncio.Event()
+        self._unhandled = 0  # batches handed over
+        self._lookups: set[asyncio.Task[None]] = set()  # bounded by the asker
         self._described = False
         self.reconnects = 0
         """Calls that ended and were opened again."""
@@ -68,11 +89,31 @@ class RemoteSource:
         events: SourceEvents,
     ) -> None:
         """See Source.start."""
-        self._events = events
+        self._events, self._wanted, self._slices = events, filter_, slices
         self._journal_id, self._positions = journal_id, dict(positions)
         self._loop = acquire_loop()
         self._channels = self._loop.channels
         self._loop.run(self._begin())
+
+    def change_filter(self, filter_: VersionedFilter) -> None:
+        """See Source.change_filter. A call that begins later begins with it."""
+        loop = self._loop
+        if loop is not None:
+            loop.loop.call_soon_threadsafe(self._change_filter, filter_)
+
+    def look_up(self, lookup: Lookup, on_answer: OnAnswer) -> None:
+        """See Source.look_up."""
+        loop = self._loop
+        if loop is not None:
+            loop.loop.call_soon_threadsafe(self._ask, lookup, on_answer)
+
+    def heads(self) -> JournalPositions:
+        """See Source.heads."""
+        return self._asked(LookupsClient.heads)
+
+    def positions_at(self, time_us: int) -> JournalPositions:
+        """See Source.positions_at."""
+        return self._asked(lambda client: client.positions_at(time_us))
 
     @property
     def trouble(self) -> str:
@@ -103,15 +144,53 @@ class RemoteSource:
         self._task = asyncio.create_task(self._run())
 
     async def _end(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._lookups, *([] if self._task is None else [self._task])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _change_filter(self, filter_: VersionedFilter) -> None:
+        self._wanted = filter_
+        if self._core is not None:
+            self._core.change_filter(filter_)
+        self._wake.set()
+
+    def _ask(self, lookup: Lookup, on_answer: OnAnswer) -> None:
+        task = asyncio.create_task(self._look_up(lookup, on_answer))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, lookup: Lookup, on_answer: OnAnswer) -> None:
+        client = LookupsClient(self._channels, self._remote, self._consumer)
+        limit = Credit(LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
+        try:
+            answer: LookedUp | LookUpFailed = await client.look_up(
+                lookup, limit, self._journal_id, self._remote.history
+            )
+        except ThespianDcError as error:
+            answer = LookUpFailed(lookup, error)
+        except Exception as error:  # noqa: BLE001 - of gRPC: it must be answered all the same
+            reason = f"{type(error).__name__}: {error}"
+            answer = LookUpFailed(lookup, PeerUnavailableError(self._remote.target, reason))
+        on_answer(answer)
+
+    def _asked(
+        self, ask: Callable[[LookupsClient], Coroutine[Any, Any, Positions]]
+    ) -> JournalPositions:
+        """Ask once, over a channel of the process."""
+        loop = acquire_loop()
+        try:
+            client = LookupsClient(loop.channels, self._remote, self._consumer)
+            return JournalPositions(*loop.run(ask(client)))
+        finally:
+            release_loop()
 
     def _take_back(self) -> None:
         self._armed = False
         core = self._core
         while core is not None and self._handed_back:
             core.on_handled(self._handed_back.popleft())
+            self._unhandled -= 1
         self._wake.set()
 
     async def _run(self) -> None:
@@ -144,6 +223,7 @@ class RemoteSource:
         return ConsumerCore(
             self._remote.stream_id, self._consumer, self._journal_id, self._positions,
             outstanding, self._remote.target, self._heartbeat_ms, now_us(), self._remote.history,
+            self._wanted, self._slices,
         )  # fmt: skip
 
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:
@@ -199,13 +279,27 @@ class RemoteSource:
                 if not core.on_started(message, now_us()):
                     return
                 self._describe(message)
+            elif isinstance(message, FilterInForce):
+                said = core.on_in_force(message, now_us())
+                self._events.filter_in_force(InForce(*said))
+            elif isinstance(message, Offer):
+                raise MalformedMessageError("a call's answer", "an Offer belongs to Push")
             else:
                 batch = core.on_batch(read_batch(where, message), now_us())
-                if batch is not None:
-                    self._events.batch(batch)
-                else:
+                if batch is None:
                     self._wake.set()
+                    continue
+                self._unhandled += 1
+                self._events.batch(batch)
+                if self._unhandled >= BATCHES_MAX:
+                    await self._room(core)
         raise PeerUnavailableError(self._remote.target, "the producer ended the call")
+
+    async def _room(self, core: ConsumerCore) -> None:
+        """Read nothing until some batches are handled; the producer is not silent, we are deaf."""
+        while self._unhandled >= BATCHES_MAX // 2:
+            core.on_beat(now_us())
+            await asyncio.sleep(ROOM_S)
 
     def _describe(self, started: Started) -> None:
         if not self._described:
@@ -220,7 +314,10 @@ class RemoteSource:
         while True:
             self._wake.clear()
             now = now_us()
-            credit = core.take_credit()
+            credit, wanted = core.take_credit(), core.take_filter()
+            if wanted is not None:
+                await call.write(write_from_consumer(wanted))
+                core.on_sent(now)
             if credit is not None:
                 await call.write(write_from_consumer(credit))
                 core.on_sent(now)

@@ -1,18 +1,21 @@
 """A consumer's end of one call: what to ask, whether what comes is in order, when to give credit
 back. Pure.
 
-in: Started, batches and beats of the producer, what was handled, time    out: Start, Credit, Beat,
-or an error Laws:
+in: Started, batches, beats and FilterInForce of the producer, what was handled, a changed filter,
+time    out: Start, Filter, Credit, Beat, or an error
+Laws:
 - A batch above the expected offset is StreamGapError, never handed over; one wholly below is
   dropped.
 - Credit given back is exactly what `cost_of` counted; what is unhandled never exceeds the window by
   more than one commit.
+- Of batches of which nothing passes no more than BATCHES_MAX are handed over and unhandled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.history import History
 from thespian_dc.model.position import START, Position
@@ -24,10 +27,13 @@ from thespian_dc.model.stream_errors import (
 )
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import cost_of
-from thespian_dc.wire.conversion import PROTOCOL, Credit, Start, Started
+from thespian_dc.wire.conversion import PROTOCOL, Credit, FilterInForce, Start, Started
 
 WINDOW = Credit(4 << 20, 40_000)
 """What may be handed over and not yet handled."""
+BATCHES_MAX = 2_000
+"""Handed over and not yet handled; above it nothing is read of the call. Batches of which nothing
+passes take no credit."""
 HEARTBEAT_MS = 2_000
 SILENT_INTERVALS = 3
 RECONNECT_MS = (100, 5_000)
@@ -52,7 +58,8 @@ class Reconnect:
 
 
 class ConsumerCore:
-    """One call. outstanding: what earlier calls handed over and is not handled yet."""
+    """One call. outstanding: what earlier calls handed over and is not handled yet. slices: the
+    ones wanted, None for all."""
 
     def __init__(
         self,
@@ -65,9 +72,15 @@ class ConsumerCore:
         heartbeat_ms: int,
         now_us: int,
         history: History = History.FULL,
+        wanted: VersionedFilter = UNFILTERED,
+        slices: Sequence[int] | None = None,
     ) -> None:
+        self._wanted = self._told = wanted
+        self._slices = slices
         self._stream_id, self._consumer, self._journal_id = stream_id, consumer, journal_id
         self.positions = dict(positions)
+        if slices is not None:
+            self.positions = {slice_: positions.get(slice_, START) for slice_ in slices}
         """Where to resume: behind the last batch handed over, by slice."""
         self._outstanding, self._due = outstanding, Credit(0, 0)
         self._peer = peer
@@ -83,7 +96,7 @@ class ConsumerCore:
         )
         return Start(
             PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
-            self._heartbeat_ms, correlation_id, history=self._history,
+            self._heartbeat_ms, correlation_id, self._wanted, self._history,
         )  # fmt: skip
 
     # --- what comes ---
@@ -101,8 +114,9 @@ class ConsumerCore:
             raise JournalDivergedError(self._where(), 0, reason)
         self._started = started
         self._heartbeat_ms = started.heartbeat_ms or self._heartbeat_ms
-        complete = not self.positions or len(self.positions) == started.slices
-        for slice_ in range(started.slices):
+        wanted = range(started.slices) if self._slices is None else self._slices
+        complete = not self.positions or len(self.positions) == len(wanted)
+        for slice_ in wanted:
             self.positions.setdefault(slice_, START)
         return complete
 
@@ -128,6 +142,20 @@ class ConsumerCore:
     def on_beat(self, now_us: int) -> None:
         self._heard_us = now_us
 
+    def on_in_force(self, said: FilterInForce, now_us: int) -> FilterInForce:
+        """A version is in force from now on; starts of slices that were not asked for are left
+        out."""
+        self._heard_us = now_us
+        for slice_, start in said.starts.items():
+            before = self.positions.get(slice_)
+            if before is not None and start > before.offset:
+                where = f"{self._where()} slice {slice_}"
+                raise StreamGapError(where, before.offset, start)
+        starts = {
+            slice_: start for slice_, start in said.starts.items() if slice_ in self.positions
+        }
+        return FilterInForce(said.version, starts)
+
     def on_handled(self, cost: Credit) -> None:
         """Batches of this cost are handled for good."""
         self._due = _sum(self._due, cost)
@@ -147,6 +175,17 @@ class ConsumerCore:
             return None
         self._due = Credit(0, 0)
         return due
+
+    def change_filter(self, wanted: VersionedFilter) -> None:
+        """To be sent on this call, if it was begun with another one."""
+        self._wanted = wanted
+
+    def take_filter(self) -> VersionedFilter | None:
+        """A filter that the producer has not been told of."""
+        if self._told.version == self._wanted.version:
+            return None
+        self._told = self._wanted
+        return self._told
 
     def on_sent(self, now_us: int) -> None:
         """Something went out: no beat is due for an interval."""

@@ -1,0 +1,269 @@
+"""Filters of a projection that change while it runs, over real gRPC and over a local journal: what
+passes is handled, what was left out is brought up to date first, nothing twice, nothing skipped."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.streams.material import (
+    SLICES,
+    Added,
+    CountItems,
+    Fuse,
+    FusedCount,
+    Writer,
+    offsets,
+    projection,
+    rows,
+)
+from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.settings import Local, Remote
+from thespian_dc.projection.api import RunningProjection, Source, local_source, start_projection
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.filters import SqliteFilters
+from thespian_dc.stream.client import RemoteSource
+from thespian_dc.testkit.eventually import eventually, never
+
+NAME = "popularity"
+
+
+@pytest.fixture(params=["remote", "local"])
+def make_source(
+    request: pytest.FixtureRequest, writer: Writer, journal_url: str, serve: Any
+) -> Callable[[], Source]:
+    """The projection cannot tell which."""
+    if request.param == "local":
+        return lambda: local_source(Local("cart"), journal_url)
+    _, port = serve()
+    remote = Remote("carts", f"127.0.0.1:{port}")
+    return lambda: RemoteSource(remote, "ranking/test", 500)
+
+
+@pytest.fixture
+def run(make_source: Callable[[], Source]) -> Iterator[Callable[..., RunningProjection]]:
+    running: list[RunningProjection] = []
+
+    def start(read_model: Path, **changes: Any) -> RunningProjection:
+        running.append(start_projection(projection(read_model, **changes), make_source))
+        return running[-1]
+
+    yield start
+    Fuse.blown = set()
+    for one in running:
+        assert one.stop(), "a projection did not stop"
+
+
+@pytest.fixture
+def read_model(tmp_path: Path) -> Path:
+    return tmp_path / "read.db"
+
+
+def change(read_model: Path, wanted: Filter) -> None:
+    """As any process may do it."""
+    database = SqliteDatabase(f"sqlite:///{read_model}")
+    try:
+        filters = SqliteFilters(database)
+        filters.change(NAME, filters.read(NAME).version, wanted)
+    finally:
+        database.close()
+
+
+def seen(read_model: Path) -> dict[str, list[int]]:
+    """seq_nrs by entity, in the order in which they were handled."""
+    found: dict[str, list[int]] = defaultdict(list)
+    try:
+        for entity_id, seq_nr in rows(read_model, "select entity_id, seq_nr from seen order by nr"):
+            found[entity_id].append(seq_nr)
+    except sqlite3.OperationalError:  # the table is not there yet
+        return {}
+    return dict(found)
+
+
+def passed(read_model: Path, writer: Writer) -> bool:
+    """The positions have passed all that was written."""
+    heads = {key.slice: head for key, head in writer.heads.items()}
+    return offsets(read_model) == heads
+
+
+def in_force(read_model: Path, version: int) -> bool:
+    """In all slices."""
+    sql = "select slice from thespian_dc_filter_starts where version = ?"
+    return len(rows(read_model, sql, version)) == SLICES
+
+
+def debts(read_model: Path) -> list[Any]:
+    return rows(read_model, "select entity_id from thespian_dc_debts")
+
+
+def test_filtered_traffic_moves_positions_along(run: Any, writer: Writer, read_model: Path) -> None:
+    """Nothing of it is handled, and no position stands still."""
+    running = run(read_model, filter=Include.entity_ids("a"))
+    for _ in range(5):
+        writer.add([(one, Added("x", 1)) for one in "abcdefgh"])
+    eventually(lambda: passed(read_model, writer))
+    assert seen(read_model) == {"a": [1, 2, 3, 4, 5]}
+    assert running.status().lag == 0
+
+
+def test_a_projection_that_ran_unfiltered_and_then_gets_a_filter(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """What it handled before has no marks, and is neither repeated nor looked up."""
+    run(read_model)
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))] * 3)
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3], "b": [1, 2, 3]})
+    change(read_model, Exclude.entity_ids("b"))
+    eventually(lambda: in_force(read_model, 1))
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))] * 2)
+    eventually(lambda: passed(read_model, writer))
+    assert seen(read_model) == {"a": [1, 2, 3, 4, 5], "b": [1, 2, 3]}
+    change(read_model, Filter())
+    eventually(lambda: in_force(read_model, 2))
+    assert seen(read_model)["b"] == [1, 2, 3], "it comes with its next event"
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))])
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5, 6], "b": [1, 2, 3, 4, 5, 6]})
+    eventually(lambda: not debts(read_model))
+
+
+def test_inclusion_by_id_heals_at_once_and_blocks_nobody(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """All its events come, in order, once, without one of its own being written."""
+    run(read_model, filter=Include.entity_ids("a"))
+    writer.add([(one, Added("x", 1)) for one in "abc"] * 50)
+    eventually(lambda: passed(read_model, writer))
+    change(read_model, Include.entity_ids("a", "b").spelled_out())
+    writer.add([("a", Added("x", 1))])
+    everything = list(range(1, 51))
+    eventually(lambda: seen(read_model) == {"a": [*everything, 51], "b": everything})
+    writer.add([("b", Added("x", 1))])
+    eventually(lambda: seen(read_model)["b"] == [*everything, 51])
+    assert "c" not in seen(read_model)
+    eventually(lambda: not debts(read_model))
+
+
+def test_a_tag_brings_the_entitys_earlier_events(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """Tags select entities: what was not let through comes before the event that is."""
+    run(read_model, filter=Include.tags("large"))
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))] * 4)
+    eventually(lambda: passed(read_model, writer))
+    assert seen(read_model) == {}
+    writer.add([("a", Added("x", 1))], tags=("large",))
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5]})
+    writer.add([("a", Added("x", 1))])
+    writer.add([("a", Added("x", 1))], tags=("large",))
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5, 6, 7]})
+
+
+def test_events_only_looks_nothing_up(
+    run: Any, writer: Writer, read_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 % of the events pass; of the other 99 % nothing is asked."""
+    from thespian_dc.projection.local import LocalSource
+
+    asked: list[Any] = []
+    for source in (RemoteSource, LocalSource):
+        monkeypatch.setattr(source, "look_up", lambda _, lookup, __: asked.append(lookup))
+    run(read_model, filter=Include.tags("large", events_only=True))
+    for nr in range(1, 301):
+        writer.add([(one, Added("x", 1)) for one in "ab"], ("large",) if nr % 100 == 0 else ())
+    eventually(lambda: passed(read_model, writer))
+    assert seen(read_model) == {"a": [100, 200, 300], "b": [100, 200, 300]}
+    assert asked == []
+
+
+def test_the_changed_filter_outlives_a_full_stop(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """It is stored with the projection; the settings' one counted where none was."""
+    first = run(read_model, filter=Include.entity_ids("a"))
+    writer.add([(one, Added("x", 1)) for one in "abc"])
+    eventually(lambda: seen(read_model) == {"a": [1]})
+    assert first.stop()
+    change(read_model, Include.entity_ids("b").spelled_out())
+    second = run(read_model, filter=Include.entity_ids("a"))
+    eventually(lambda: seen(read_model) == {"a": [1], "b": [1]})
+    writer.add([(one, Added("x", 1)) for one in "abc"])
+    eventually(lambda: seen(read_model) == {"a": [1], "b": [1, 2]})
+    assert second.stop()
+    run(read_model, filter=Include.entity_ids("a", "c"))  # the settings changed: they count again
+    eventually(lambda: seen(read_model) == {"a": [1, 2], "b": [1, 2], "c": [1, 2]})
+
+
+def test_a_debt_outlives_the_run_that_made_it(run: Any, writer: Writer, read_model: Path) -> None:
+    """Lookups that never were answered are asked again by the next run; the position has passed."""
+    from thespian_dc.projection.local import LocalSource
+
+    with pytest.MonkeyPatch.context() as patched:
+        for source in (RemoteSource, LocalSource):
+            patched.setattr(source, "look_up", lambda *_: None)
+        first = run(read_model, filter=Include.tags("large"))
+        writer.add([("a", Added("x", 1))] * 3)
+        writer.add([("a", Added("x", 1))], tags=("large",))
+        eventually(lambda: passed(read_model, writer) and debts(read_model) == [("a",)])
+        assert seen(read_model) == {}
+        assert first.stop()
+    run(read_model, filter=Include.tags("large"))
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4]})
+    eventually(lambda: not debts(read_model))
+
+
+def test_a_raise_while_a_debt_is_paid_repeats_nothing(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """What was paid stays paid, the rest is looked up again."""
+    Fuse.blown = {1003}
+    running = run(read_model, handler=FusedCount, filter=Include.tags("large"))
+    writer.add([("a", Added("x", 1000 + nr)) for nr in range(1, 7)])
+    writer.add([("a", Added("x", 1007))], tags=("large",))
+    status = eventually(lambda: (s := running.status()).restarts > 1 and s)
+    assert "seq_nr 3" in status.error
+    assert seen(read_model) == {"a": [1, 2]}
+    Fuse.blown = set()
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5, 6, 7]})
+
+
+def test_trimmed_history_is_named_and_a_later_start_mends_it(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """Nothing is skipped in silence; who says from where on an entity is wanted gets it from
+    there."""
+    running = run(read_model, filter=Include.entity_ids("b"))
+    for _ in range(4):
+        writer.add([("a", Added("x", 1))])
+    eventually(lambda: passed(read_model, writer))
+    key = SliceKey("cart", slice_of("a", writer.slices))
+    writer.journal.advance_index(key, 4)
+    assert writer.journal.trim(key, 2) == 2
+    change(read_model, Include.entity_ids("a", "b").spelled_out())
+    status = eventually(lambda: (s := running.status()).restarts and s)
+    assert status.error.startswith("HistoryLostError: projection popularity: a (slice")
+    assert "TrimmedError" in status.error
+    never(lambda: seen(read_model) != {}, within_s=0.3)
+    change(read_model, Include.entity_ids("a", from_seq_nr=3).spelled_out())
+    eventually(lambda: seen(read_model) == {"a": [3, 4]})
+
+
+def test_many_debts_at_once(run: Any, writer: Writer, read_model: Path) -> None:
+    """A filter that goes: each entity is brought up to date with its next event."""
+    ids = [f"c-{nr}" for nr in range(200)]
+    run(read_model, filter=Exclude.all(), handler=CountItems)
+    for _ in range(3):
+        writer.add([(one, Added("x", 1)) for one in ids])
+    eventually(lambda: passed(read_model, writer))
+    change(read_model, Filter())
+    eventually(lambda: in_force(read_model, 2))
+    for _ in range(3):
+        writer.add([(one, Added("x", 1)) for one in ids])
+    everything = list(range(1, 7))
+    eventually(lambda: seen(read_model) == dict.fromkeys(ids, everything), deadline_s=30)
+    eventually(lambda: not debts(read_model))
