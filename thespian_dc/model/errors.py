@@ -508,8 +508,8 @@ class ProjectionError(ThespianDcError):
 
 @with_fields
 class PositionConflictError(ProjectionError):
-    """Somebody else moved this projection's position: this consumer no longer owns the slice and
-    must stop."""
+    """Somebody else claimed this slice or set its position: nothing of the run's transaction is
+    kept."""
 
     grpc_status = "ABORTED"
 
@@ -522,7 +522,8 @@ class PositionConflictError(ProjectionError):
         return (
             f"projection {self.projection} slice {self.slice}: position was expected at "
             f"{self.expected}, found "
-            f"{self.found}; another consumer has taken it over, this one stops"
+            f"{self.found}; another worker took it over or somebody set it: this run ends, and "
+            "what is stored now counts"
         )
 
 
