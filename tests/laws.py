@@ -178,7 +178,7 @@ def one_place_per_dependency(source: Source) -> Iterator[str]:
         "thespian": room in {"shell", "client", "node.py"} or _is_actor_file(source.path),
         "grpc": room == "stream" or second == "status.py" or source.is_generated,
         "grpc_health": room == "stream",
-        "cassandra": inner.parts[:2] == ("journal", "cassandra"),
+        "cassandra": second == "cassandra" and room in {"journal", "projection"},
         "sqlite3": inner.parts[:2] == ("journal", "sqlite")
         or (room == "projection" and "sqlite" in second),
         "pickle": inner.parts == ("shell", "frames.py"),

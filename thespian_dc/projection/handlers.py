@@ -118,7 +118,7 @@ class CassandraProjectionHandler:
     """Exactly once in Cassandra: rows and position of a slice are one conditional batch.
 
     What belongs to a slice stands in its partition alone: a total over several slices is added up
-    by who reads it (`thespian_dc.projection.cassandra.read.rows_of`).
+    by who reads it (`thespian_dc.projection.cassandra.read.SinkReader`).
     """
 
     def start(self) -> None: ...

@@ -96,7 +96,7 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
     if isinstance(handler, CassandraProjectionHandler):
         return _partition(name, what, handler)
     if isinstance(handler, CassandraUpsertHandler):
-        return _upserts(what, handler)
+        return _upserts(name, what, handler)
     raise SettingsError(
         f"projection {name}: {what} must be a subclass of SqlProjectionHandler, ProjectionHandler, "
         "GroupedSqlHandler, GroupedHandler, CassandraProjectionHandler or CassandraUpsertHandler, "
@@ -128,17 +128,31 @@ def _plain(name: str, what: str, handler: ProjectionHandler) -> Kind:
 
 def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kind:
     flush = _flushing(name, handler.flush)
+    handle = _placed(name, handler.handle)
     return Kind(
-        what, (EXACTLY,), PARTITION, handler.handle, _alone(handler.handle, flush),
-        lambda _: handler.start(), flush, handler.stop,
+        what, (EXACTLY,), PARTITION, handle, _alone(handle, flush), lambda _: handler.start(),
+        flush, handler.stop,
     )  # fmt: skip
 
 
-def _upserts(what: str, handler: CassandraUpsertHandler) -> Kind:
+def _upserts(name: str, what: str, handler: CassandraUpsertHandler) -> Kind:
+    handle = _placed(name, handler.handle)
     return Kind(
-        what, (AT_LEAST,), UPSERTS, handler.handle, handler.handle,
-        lambda _: handler.start(), _nothing, handler.stop,
+        what, (AT_LEAST,), UPSERTS, handle, handle, lambda _: handler.start(), _nothing,
+        handler.stop,
     )  # fmt: skip
+
+
+def _placed(name: str, take: Handle) -> Handle:
+    """Cassandra's transaction is told whose event comes, and says when it holds enough."""
+
+    def handle(event: Envelope[Any], tx: Any) -> None:
+        tx.at(name, event.slice, event.offset)
+        take(event, tx)
+        if tx.full:
+            raise TransactionFull
+
+    return handle
 
 
 def _function(name: str, function: Callable[..., Any]) -> Kind:

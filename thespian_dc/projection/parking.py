@@ -95,6 +95,9 @@ class ParkedStore(Protocol):
     def remove(self, projection: str, event: ParkedEvent) -> None:
         """Forget it: it was handled, or is left out."""
 
+    def forget(self, projection: str, slice_: int) -> None:
+        """All of the slice, in the open transaction: its position is set anew."""
+
     def entities(self, projection: str, after: str = "", limit: int = 100) -> list[ParkedEntity]:
         """Parked entities in the order of their ids, those after `after`."""
 

@@ -127,6 +127,17 @@ class SqliteParked:
             )
             self._execute(_TOTAL, (projection, -1, -len(event.record))).fetchone()
 
+    def forget(self, projection: str, slice_: int) -> None:
+        """See ParkedStore."""
+        with self._in_transaction():
+            gone = self._execute(
+                "delete from thespian_dc_parked where projection = ? and slice = ? "
+                "returning length(record)",
+                (projection, slice_),
+            ).fetchall()
+            size = sum(length for (length,) in gone)
+            self._execute(_TOTAL, (projection, -len(gone), -size)).fetchone()
+
     # --- any process ---
 
     def entities(self, projection: str, after: str = "", limit: int = 100) -> list[ParkedEntity]:

@@ -1,0 +1,1 @@
+"""A consumer's keyspace in Cassandra: positions, a sink beside them, what projections keep."""
