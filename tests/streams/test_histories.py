@@ -24,10 +24,17 @@ from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import SNAPSHOT_META, Record
-from thespian_dc.model.settings import Remote, Stream
+from thespian_dc.model.settings import Local, Remote, Stream
 from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
 from thespian_dc.model.transformation import Transformation
-from thespian_dc.projection.api import Lookup, SourceBatch, SqlProjectionHandler, Transaction
+from thespian_dc.projection.api import (
+    Lookup,
+    SourceBatch,
+    SqlProjectionHandler,
+    Transaction,
+    local_source,
+    start_projection,
+)
 from thespian_dc.stream.batches import read_batch
 from thespian_dc.stream.channels import METHOD
 from thespian_dc.stream.lookups import read_answer
@@ -410,3 +417,47 @@ def test_a_projection_says_which_history_it_wants(
     entities.ask(Account, "a-1", Deposit(7))
     eventually(lambda: balances() == {"a-1": 30, "a-2": 23})
     assert running.status().error == ""
+
+
+class Noted(SqlProjectionHandler):
+    """What came, in order."""
+
+    tables = "create table if not exists noted(nr integer primary key, who, seq_nr, is_state)"
+
+    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
+        is_state = bool(event.meta and event.meta.get(SNAPSHOT_META))
+        if is_state:
+            assert event.payload["amount"] == event.seq_nr, "a state as it is stored"
+        tx.execute(
+            "insert into noted(who, seq_nr, is_state) values (?, ?, ?)",
+            (event.entity_id, event.seq_nr, is_state),
+        )
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_a_local_source_begins_with_states_too(
+    entities: LocalEntities, journal: Journal, tmp_path: Any, trimmed: bool
+) -> None:
+    """As they are stored: the entity's own type, or a plain value."""
+    deposits(entities, 20)
+    if trimmed:
+        trim_all(journal)
+    entities.ask(Account, "a-2", Deposit(1))
+    read_model = tmp_path / "read.db"
+    local = Local("account", journal.url, History.FROM_SNAPSHOTS)
+    running = start_projection(
+        projection(read_model, local, handler=Noted, events=[Deposited]),
+        lambda: local_source(local, ""),
+    )
+
+    def noted() -> list[Any]:
+        with contextlib.suppress(sqlite3.OperationalError):  # no table yet
+            return sorted(rows(read_model, "select who, seq_nr, is_state from noted"))
+        return []
+
+    try:
+        eventually(lambda: noted() == [("a-1", 20, 1), ("a-2", 20, 1), ("a-2", 21, 0)])
+        entities.ask(Account, "a-1", Deposit(1))
+        eventually(lambda: ("a-1", 21, 0) in noted())
+    finally:
+        assert running.stop()

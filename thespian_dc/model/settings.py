@@ -103,10 +103,11 @@ class Remote:
 @dataclass(frozen=True, slots=True)
 class Local:
     """An entity type of a journal that this process can open itself. journal: a URL; "" is the
-    node's own."""
+    node's own. history: as of Remote; states come as they are stored."""
 
     entity_type: str
     journal: str = ""
+    history: History = History.FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,11 @@ class Projection:
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
         check_start(self.name, self.start)
+        if self.workers > 1 and not isinstance(self.start, str | datetime):
+            raise SettingsError(
+                f"projection {self.name}: a function as start moves positions whenever a worker "
+                "begins, so workers must be 1"
+            )
         if not isinstance(self.handler, ToActor):
             check_importable("handler", self.handler)
         elif isinstance(self.handler.actor, type):

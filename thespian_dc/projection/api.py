@@ -30,6 +30,7 @@ from thespian_dc.projection.history import Judge as Judge
 from thespian_dc.projection.history import Placed as Placed
 from thespian_dc.projection.history import Restored as Restored
 from thespian_dc.projection.history import SliceHistory as SliceHistory
+from thespian_dc.projection.history import pack_placed as pack_placed
 from thespian_dc.projection.history import state_for_lookup as state_for_lookup
 from thespian_dc.projection.protocol import EventsHandled as EventsHandled
 from thespian_dc.projection.protocol import EventsRefused as EventsRefused
@@ -177,6 +178,13 @@ class PositionStore(Protocol):
         JournalDivergedError where rows of another journal_id are stored.
         """
 
+    def place(
+        self, projection: str, journal_id: str, positions: Mapping[int, Position], *, moves: bool
+    ) -> None:
+        """Begin slices at these positions, in one transaction; what was remembered of entities
+        there is forgotten. moves: also slices that have a position, under a higher epoch; else they
+        are left alone."""
+
     def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
         """PositionConflictError unless the row is as said."""
 
@@ -250,7 +258,7 @@ def local_source(local: Local, journal_url: str) -> Source:
     none."""
     from thespian_dc.projection.local import LocalSource
 
-    return LocalSource(local.entity_type, local.journal or journal_url)
+    return LocalSource(local.entity_type, local.journal or journal_url, local.history)
 
 
 _WHERE = {

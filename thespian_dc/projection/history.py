@@ -25,9 +25,13 @@ from thespian_dc.journal.api import Journal, StateRow
 from thespian_dc.model.errors import CorruptRecordError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import (
+    SNAPSHOT_META,
+    STATE,
     Commit,
+    Record,
     checksum_of,
     entities_of,
+    pack_record,
     records_of,
     seq_nr_runs,
 )
@@ -267,6 +271,16 @@ class SliceHistory:
         while page := self._journal.states(self.key, after, _LIST_ROWS):
             yield from page
             after = page[-1].entity_id
+
+
+def pack_placed(placed: Placed, manifest: str, payload: bytes) -> bytes:
+    """The record that shows a state."""
+    row = placed.row
+    record = Record(
+        STATE, row.entity_id, row.seq_nr, manifest, payload, list(placed.tags),
+        meta={SNAPSHOT_META: True},
+    )  # fmt: skip
+    return pack_record(record)
 
 
 def state_for_lookup(

@@ -18,7 +18,9 @@ from thespian_dc.model.errors import (
     JournalDivergedError,
     JournalUnavailableError,
     ThespianDcError,
+    TrimmedError,
 )
+from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.record import Commit, checksum_of, records_of
@@ -33,6 +35,7 @@ from thespian_dc.projection.api import (
     SourceEvents,
 )
 from thespian_dc.projection.entity_reading import EntityReading
+from thespian_dc.projection.local_history import LocalHistories, state_first, with_state
 from thespian_dc.projection.selecting import FactsCache, Selector, append_empty
 from thespian_dc.projection.views import CommitView, LookedUp, Lookup, SourceBatch
 
@@ -53,8 +56,9 @@ BATCH_BYTES = 4 << 10
 class LocalSource:
     """Implements projection.api.Source over `journal_url`."""
 
-    def __init__(self, entity_type: str, journal_url: str) -> None:
-        self._entity_type, self._url = entity_type, journal_url
+    def __init__(self, entity_type: str, journal_url: str, history: History = History.FULL) -> None:
+        self._entity_type, self._url, self._history = entity_type, journal_url, history
+        self._histories: LocalHistories | None = None
         self._wake = threading.Event()
         self._stopping = False
         self._waiting_bytes = 0
@@ -183,7 +187,12 @@ class LocalSource:
         return None
 
     def _checked(self, journal: Journal, key: SliceKey, position: Position) -> int:
-        found = self._retried(lambda: journal.position_before(key, position.offset))
+        try:
+            found = self._retried(lambda: journal.position_before(key, position.offset))
+        except TrimmedError:
+            if self._history is History.FULL:
+                raise
+            return position.offset  # nobody can tell; states go on from there
         named = position.write_id != NO_WRITE_ID  # set by hand it names no commit
         if found is not None and named and found.write_id != position.write_id:
             raise JournalDivergedError(str(key), position.offset, "another commit stands there")
@@ -191,6 +200,8 @@ class LocalSource:
 
     def _follow(self, journal: Journal, offsets: dict[SliceKey, int], events: SourceEvents) -> None:
         heads = {key: journal.find_head(key).head for key in offsets}
+        if self._history is not History.FULL:
+            self._histories = LocalHistories(journal, offsets, heads)
         pause_ms = POLL_MS[0]
         while not self._stopping:
             self._wake.clear()
@@ -217,12 +228,18 @@ class LocalSource:
         while self._lookups and not self._stopping:
             lookup, on_answer = self._lookups.popleft()
             key = SliceKey(self._entity_type, lookup.slice)
-            reading = EntityReading(journal, key, lookup, LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
             try:
-                answer: LookedUp | LookUpFailed = reading.add_all(view_of)
+                answer: LookedUp | LookUpFailed = self._looked_up(journal, key, lookup)
             except ThespianDcError as error:
                 answer = LookUpFailed(lookup, error)
             on_answer(answer)
+
+    def _looked_up(self, journal: Journal, key: SliceKey, lookup: Lookup) -> LookedUp:
+        state, rest = list[CommitView](), lookup
+        if self._history is not History.FULL:
+            state, rest = state_first(journal, key, lookup)
+        reading = EntityReading(journal, key, rest, LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
+        return with_state(reading.add_all(view_of), lookup, state)
 
     def _read(
         self,
@@ -233,15 +250,14 @@ class LocalSource:
         on_batch: Callable[[SourceBatch], None],
     ) -> bool:
         offset = offsets[key]
-        commits = self._retried(lambda: journal.read(key, offset, READ_BYTES_MAX))
-        if not commits:
+        found = self._retried(lambda: self._found(journal, key, offset))
+        if not found:
             return False
-        sound = _sound_part(commits)
-        offsets[key] = sound[-1].end_offset
+        offsets[key] = found[-1].end_offset
         heads[key] = max(heads[key], offsets[key])
         selector, views = self._selector, list[CommitView]()
-        for commit in sound:
-            view = selector.select(key.slice, view_of(commit))
+        for commit in found:
+            view = selector.select(key.slice, commit)
             if view.body:
                 views.append(view)
             else:
@@ -251,6 +267,15 @@ class LocalSource:
             self._waiting_bytes += _bytes_of(batch)
         on_batch(batch)
         return True
+
+    def _found(self, journal: Journal, key: SliceKey, offset: int) -> list[CommitView]:
+        """What stands at this offset and behind."""
+        if self._histories is not None:
+            page = self._histories.next(key, self._selector)
+            if page is not None:
+                return page
+        commits = _sound_part(journal.read(key, offset, READ_BYTES_MAX))
+        return [view_of(commit) for commit in commits]
 
 
 def view_of(commit: Commit) -> CommitView:

@@ -19,7 +19,7 @@ from thespian_dc.journal.api import StateRow
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.record import SNAPSHOT_META, STATE, Record, make_commit, pack_record
+from thespian_dc.model.record import SNAPSHOT_META, make_commit
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.state_body import unpack_state
 from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
@@ -33,6 +33,7 @@ from thespian_dc.projection.api import (
     Selector,
     SliceHistory,
     body_of,
+    pack_placed,
     spans_of,
     state_for_lookup,
 )
@@ -107,13 +108,13 @@ class StateShower:
             manifest, encoded = self._public.encode(payload)
         except Exception as error:
             raise self._named(event, error) from error
-        return pack_record(_record(placed, manifest, encoded))
+        return pack_placed(placed, manifest, encoded)
 
     async def _shown_by_view(self, slice_: int, time_us: int, placed: Placed) -> bytes | None:
         """As the stream shows the record of a state without a change event."""
         row = placed.row
         body = unpack_state(row.entity_id, row.body)
-        packed = pack_record(_record(placed, body.manifest, body.payload))
+        packed = pack_placed(placed, body.manifest, body.payload)
         key = SliceKey(self._entity_type, slice_)
         commit = make_commit(key, row.offset, b"", 0, time_us, [(row.entity_id, packed)])
         seen: Any = self._view(commit)
@@ -138,14 +139,6 @@ class StateShower:
         return TransformError(
             self._stream.stream_id, event.entity_id, event.slice, event.offset, cause
         )
-
-
-def _record(placed: Placed, manifest: str, payload: bytes) -> Record:
-    row = placed.row
-    return Record(
-        STATE, row.entity_id, row.seq_nr, manifest, payload, list(placed.tags),
-        meta={SNAPSHOT_META: True},
-    )  # fmt: skip
 
 
 async def state_first(
