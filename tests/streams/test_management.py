@@ -35,7 +35,7 @@ from thespian_dc.model.projection_errors import (
     WishRefusedError,
     WishWithdrawnError,
 )
-from thespian_dc.model.settings import Local
+from thespian_dc.model.settings import Local, Remote
 from thespian_dc.projection.management import Projections
 from thespian_dc.projection.observe import progress
 from thespian_dc.testkit.eventually import eventually, never
@@ -61,8 +61,10 @@ def run(
     """Start a consumer process of the projection."""
     children: list[Child] = []
 
-    def start(handler: type = RebuiltCount, **changes: Any) -> Child:
-        source = Local(ENTITY_TYPE, journal_url)
+    def start(
+        handler: type = RebuiltCount, source: Local | Remote | None = None, **changes: Any
+    ) -> Child:
+        source = source or Local(ENTITY_TYPE, journal_url)
         child = start_consumer(projection(read_model, source, handler=handler, **changes))
         recorded(child.process.pid)
         children.append(child)
@@ -161,6 +163,24 @@ def test_a_position_is_set_back_and_its_events_are_handled_again(
     eventually(lambda: counted(read_model) == {"apple": 20 + stands})
     add(writer, 20)
     eventually(lambda: counted(read_model) == {"apple": 40 + stands})
+
+
+def test_a_producer_takes_a_position_that_was_set_by_hand(
+    writer: Writer, serve: Any, run: Any, manage: Projections, read_model: Path
+) -> None:
+    """It names no commit to compare; the next one does again."""
+    _, port = serve()
+    add(writer, 20)
+    run(SumUp, source=Remote("carts", f"127.0.0.1:{port}"))
+    eventually(lambda: counted(read_model) == {"apple": 20})
+    slice_ = slice_with_events(manage)
+    stands = manage.positions(NAME)[slice_]
+    manage.set_position(NAME, slice_, 1)
+    eventually(lambda: counted(read_model) == {"apple": 20 + stands - 1})
+    ((write_id,),) = rows(
+        read_model, "select length(write_id) from thespian_dc_positions where slice = ?", slice_
+    )
+    assert write_id == 16
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["running", "stopped"])
