@@ -158,35 +158,15 @@ def records_of_entity(commit: Commit, entity_id: str) -> list[tuple[int, Record]
 
 
 def seq_nr_runs(commit: Commit) -> dict[str, tuple[int, int]]:
-    """The first and the last seq_nr of each entity's records in a sound commit, in offset order.
-
-    Decodes nothing else of a record: a commit of a busy slice has many records of few entities.
-    """
+    """The first and the last seq_nr of each entity's records in a sound commit, in offset order."""
     firsts: dict[str, int] = {}
     lasts: dict[str, int] = {}
-    start = _HEADER_BYTES
-    for owner, length, _ in msgpack.unpackb(commit.heads):
-        firsts.setdefault(owner, start)
-        lasts[owner] = start
-        start += length
-    body = commit.body
-    return {o: (_seq_nr_at(body, at), _seq_nr_at(body, lasts[o])) for o, at in firsts.items()}
-
-
-def _seq_nr_at(body: bytes, start: int) -> int:
-    """seq_nr of the packed record there: behind the array's head, `kind` (one byte) and the id."""
-    at = start + 2
-    kind = body[at]  # of msgpack string: fixstr, or with a length of one or two bytes
-    if kind < 0xD9:
-        at += 1 + (kind & 0x1F)
-    elif kind == 0xD9:
-        at += 2 + body[at + 1]
-    else:
-        at += 3 + int.from_bytes(body[at + 1 : at + 3], "big")
-    first = body[at]
-    if first < 0x80:
-        return first
-    return int.from_bytes(body[at + 1 : at + 1 + (1 << (first - 0xCC))], "big")
+    # Decoding whole records takes 0.3 us each; finding seq_nr alone in their bytes took three times
+    # as long in Python.
+    for _, owner, seq_nr, *_ in msgpack.unpackb(commit.body):
+        firsts.setdefault(owner, seq_nr)
+        lasts[owner] = seq_nr
+    return {owner: (first, lasts[owner]) for owner, first in firsts.items()}
 
 
 def entities_of(commit: Commit) -> list[str]:
