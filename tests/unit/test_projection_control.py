@@ -25,8 +25,10 @@ from thespian_dc.projection.control import (
     decide,
     mine,
 )
+from thespian_dc.projection.parking import ParkedEvent, ParkedMost
 from thespian_dc.projection.sqlite.control import WISHES_MAX, SqliteControl
 from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.parked import SqliteParked
 from thespian_dc.projection.sqlite.positions import SqlitePositions
 from thespian_dc.projection.workers import WorkerRow
 
@@ -148,6 +150,22 @@ def test_what_the_handler_raises_takes_everything_back(store: SqliteControl) -> 
     store.perform("p", wish.nr)
     assert store.offsets("p") == {0: 0, 1: 0}
     assert store.rebuild_to("p") == {0: 5, 1: 0}
+
+
+def test_a_position_that_is_set_forgets_what_its_slice_parked(store: SqliteControl) -> None:
+    """Its events come again, or are to be passed over; other slices keep theirs."""
+    claimed(store)
+    parked = SqliteParked(store.database)
+    for slice_ in (0, 1):
+        event = ParkedEvent(slice_, 3, f"e{slice_}", 1, 0, b"12345", "cause", 1, 0)
+        store.database.begin()
+        parked.park("p", event, ParkedMost(10, 1_000))
+        store.database.commit()
+    store.perform("p", store.wish("p", POSITION, 0, 5, None).nr)
+    assert [one.entity_id for one in parked.entities("p")] == ["e1"]
+    assert parked.total("p") == ParkedMost(1, 5)
+    store.perform("p", store.wish("p", SKIP, 1, 0, 0).nr)
+    assert parked.total("p") == ParkedMost(1, 5), "a skipped event says nothing of them"
 
 
 def test_wishes_are_bounded(store: SqliteControl) -> None:

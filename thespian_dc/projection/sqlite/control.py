@@ -25,6 +25,7 @@ from thespian_dc.projection.control import (
 )
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.marks import SqliteMarks
+from thespian_dc.projection.sqlite.parked import SqliteParked
 from thespian_dc.projection.sqlite.positions import SqlitePositions
 from thespian_dc.projection.workers import WorkerRow
 
@@ -72,6 +73,7 @@ class SqliteControl:
         with database.named():
             database.run_script(_SCHEMA)
         self._positions, self._marks = SqlitePositions(database), SqliteMarks(database)
+        self._parked = SqliteParked(database)
 
     def close(self) -> None:
         self._database.close()
@@ -169,6 +171,7 @@ class SqliteControl:
                     self._marks.skip(projection, slice_, wish.offset)
                 else:
                     self._marks.forget(projection, slice_, offset)
+                    self._parked.forget(projection, slice_)
             if also is not None:
                 also()
             return self._end(projection, nr, DONE, "")
