@@ -19,6 +19,7 @@ from thespian_dc.projection.api import (
     SourceBatch,
     SourceDescription,
     SourceEvents,
+    StoredPositions,
 )
 from thespian_dc.projection.core import Claim, ProjectionCore, StartSource
 from thespian_dc.projection.databases import Stores
@@ -29,6 +30,7 @@ from thespian_dc.projection.healer import Healer
 from thespian_dc.projection.inbox import Inbox
 from thespian_dc.projection.observe import ProjectionHooks, hooked
 from thespian_dc.projection.releasing import release
+from thespian_dc.projection.starts import Ask, Put, Starts
 from thespian_dc.projection.transactions import TRANSACTION_BATCHES_MAX, Outcome, Transactions
 from thespian_dc.shell.clock import now_us
 
@@ -86,10 +88,12 @@ class Run:
         parts: Parts,
         make_source: Callable[[], Source],
         stopping: threading.Event,
+        starts: Starts,
         slices: Sequence[int] | None = None,
         hooks: ProjectionHooks | None = None,
     ) -> None:
         self._stopping, self._slices, self._hooks = stopping, slices, hooks
+        self._starts = starts
         self._projection, self._core = projection, core
         stores, self._delivery, self._recovery, self._wishes = parts
         self._positions = stores.positions
@@ -165,12 +169,25 @@ class Run:
     # --- starting ---
 
     def _begin(self) -> None:
-        stored = self._positions.load(self._projection.name)
+        stored = self._placed(self._positions.load(self._projection.name))
         action = self._core.on_loaded(stored, self._slices)
         if isinstance(action, Claim):
             self._claim(action)
         else:
             self._start_source(action)
+
+    def _placed(self, stored: StoredPositions) -> StoredPositions:
+        """What is stored once the projection has begun where its settings say."""
+        name, rows = self._projection.name, {s: row.position for s, row in stored.slices.items()}
+        todo = self._starts.decide(rows, now_us())
+        if isinstance(todo, Put):
+            self._positions.place(name, stored.journal_id, todo.positions, moves=True)
+        elif isinstance(todo, Ask):
+            source = self._make_source()
+            found = source.heads() if todo.time_us is None else source.positions_at(todo.time_us)
+            self._positions.place(name, *found, moves=todo.moves)
+        self._starts.on_placed()
+        return self._positions.load(name) if todo is not None else stored
 
     def _on_source_started(self, description: SourceDescription) -> bool:
         """False where this run is to serve only a part of what it asked for."""

@@ -21,6 +21,7 @@ from thespian_dc.projection.delivery import deliver
 from thespian_dc.projection.failures import Care, Failures
 from thespian_dc.projection.observe import Activity, ProjectionHooks
 from thespian_dc.projection.run import Course, Parts, Run
+from thespian_dc.projection.starts import Starts
 from thespian_dc.projection.wishes import WorkerWishes
 from thespian_dc.projection.worker import Alone, Worker
 from thespian_dc.shell.clock import now_us
@@ -45,6 +46,7 @@ class ProjectionRunner:
     ) -> None:
         self._projection, self._make_source = projection, make_source
         self._core = ProjectionCore(projection.name, projection.restart_backoff_ms)
+        self._starts = Starts(projection)
         self._stopping = threading.Event()
         self._run: Run | None = None
         self._phase, self._error, self._restarts, self._paused = "starting", "", 0, False
@@ -178,7 +180,7 @@ class ProjectionRunner:
             self._hooks = self._projection.hooks()
         run = self._run = Run(
             self._projection, self._core, self._parts(stores, wishes), self._make_source,
-            self._stopping, slices, self._hooks,
+            self._stopping, self._starts, slices, self._hooks,
         )  # fmt: skip
         run.continues(self._heads, self._times_us)
         try:

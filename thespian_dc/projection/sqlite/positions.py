@@ -6,13 +6,14 @@ transaction is rolled back and PositionConflictError tells the consumer to stop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
 from thespian_dc.model.position import Position
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.marks import SqliteMarks
 
 _SCHEMA = """
 create table if not exists thespian_dc_positions(
@@ -27,6 +28,10 @@ _CHECK = (
 _MOVE = (
     "update thespian_dc_positions set offset = ?, write_id = ? "
     "where projection = ? and slice = ? and epoch = ? and offset = ?"
+)
+_PLACE = (
+    "insert into thespian_dc_positions values (?, ?, ?, 1, ?, ?) on conflict (projection, slice) "
+    "do update set epoch = epoch + 1, offset = excluded.offset, write_id = excluded.write_id"
 )
 
 
@@ -73,6 +78,27 @@ class SqlitePositions:
             raise
         mine = {slice_: row for slice_, row in claimed.slices.items() if slice_ in set(slices)}
         return StoredPositions(journal_id, mine)
+
+    def place(
+        self, projection: str, journal_id: str, positions: Mapping[int, Position], *, moves: bool
+    ) -> None:
+        """See PositionStore."""
+        marks = SqliteMarks(self._database)
+        self._database.begin()
+        try:
+            stored = self.load(projection)
+            _check_journal(projection, stored, journal_id)
+            for slice_, position in positions.items():
+                if slice_ in stored.slices and not moves:
+                    continue
+                row = (projection, slice_, journal_id, position.offset, position.write_id)
+                with self._database.named():
+                    self._execute(_PLACE, row)
+                marks.forget(projection, slice_, position.offset)
+            self._database.commit()
+        except BaseException:
+            self._database.rollback()
+            raise
 
     def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
         """PositionConflictError unless the row is ours still; in a transaction it stays so.
