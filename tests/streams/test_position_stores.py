@@ -30,7 +30,7 @@ def opening(url: str) -> Iterator[Callable[[], Stores]]:
 
 class TestSqliteStores(PositionConformance):
     @pytest.fixture
-    def open_stores(self, tmp_path: Path) -> Iterator[Callable[[], Stores]]:  # type: ignore[override]
+    def open_stores(self, tmp_path: Path) -> Iterator[Callable[[], Stores]]:
         with opening(f"sqlite:///{tmp_path}/read.db") as one:
             yield one
 
@@ -50,7 +50,7 @@ def url(cassandra: Any) -> str:
 @pytest.mark.timeout(400)
 class TestCassandraStores(PositionConformance):
     @pytest.fixture
-    def open_stores(self, url: str) -> Iterator[Callable[[], Stores]]:  # type: ignore[override]
+    def open_stores(self, url: str) -> Iterator[Callable[[], Stores]]:
         with opening(url) as one:
             access: Any = one().database
             for table in ("projection_slices", "projection_cells", "projection_names"):

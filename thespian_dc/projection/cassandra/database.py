@@ -108,6 +108,16 @@ class CassandraDatabase:
         with self.named():
             return bool(self.access.decide(self.bind(name, *values))["[applied]"])
 
+    def settle(self, name: str, *values: Any) -> bool:
+        """A conditional write that may be sent again, since it changes nothing the second time and
+        its condition stays true by it."""
+        for _ in range(SENDS_MAX - 1):
+            try:
+                return self.compare_and_set(name, *values)
+            except PositionStoreError:
+                continue
+        return self.compare_and_set(name, *values)
+
     # --- the transaction ---
 
     @property

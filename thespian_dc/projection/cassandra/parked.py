@@ -222,9 +222,6 @@ class CassandraAttempts:
         self, projection: str, slice_: int, epoch: int, value: Any, lost: bool = False
     ) -> None:
         """lost: the slice may be another run's by now; then nothing is written."""
-        packed = msgpack.packb(value)
-        done = self._database.compare_and_set(
-            "put_own", packed, projection, slice_, ATTEMPT, "", epoch
-        )
-        if not done and not lost:
+        place = (projection, slice_, ATTEMPT, "", epoch)
+        if not self._database.settle("put_own", msgpack.packb(value), *place) and not lost:
             raise PositionStoreError(self._database.url, f"slice {slice_} is another run's")

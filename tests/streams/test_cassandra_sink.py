@@ -1,0 +1,352 @@
+"""Projections whose read model is in Cassandra, in both forms, on a real server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+pytest.importorskip("cassandra")
+
+from cassandra import OperationTimedOut
+
+from tests.streams import material
+from tests.streams.material import Added, Fuse, Writer
+from thespian_dc.journal.cassandra.link import Link
+from thespian_dc.model.delivery_settings import Recovery
+from thespian_dc.model.errors import JournalUnavailableError, PositionConflictError
+from thespian_dc.model.handler_errors import SinkError
+from thespian_dc.model.position import Position
+from thespian_dc.model.settings import Local, Projection
+from thespian_dc.projection.api import (
+    CassandraProjectionHandler,
+    CassandraUpsertHandler,
+    RunningProjection,
+    local_source,
+    start_projection,
+)
+from thespian_dc.projection.cassandra.read import SinkReader
+from thespian_dc.projection.cassandra.transaction import write_time
+from thespian_dc.projection.core import Move
+from thespian_dc.projection.databases import Stores, open_stores
+from thespian_dc.projection.parking import RETRY
+from thespian_dc.testkit.eventually import eventually
+
+pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]
+NAME = "popularity"
+
+
+@pytest.fixture(scope="module")
+def keyspace(cassandra: Any) -> str:
+    """One for this file; each test has a projection of its own name in it."""
+    from thespian_dc.projection.cassandra.schema import apply_schema
+
+    url: str = cassandra.url(f"s_{uuid.uuid4().hex[:12]}")
+    apply_schema(url)
+    stores = open_stores(url)
+    access: Any = stores.database
+    name = access.access.keyspace
+    access.access.define(f"create table {name}.carts (cart text primary key, n bigint, last text)")
+    stores.database.close()
+    return url
+
+
+@pytest.fixture
+def name() -> str:
+    return f"p{uuid.uuid4().hex[:12]}"
+
+
+def settings_of(url: str, name: str, handler: Any, **changes: Any) -> Projection:
+    return Projection(
+        name, Local(material.ENTITY_TYPE), handler, url, [Added], restart_backoff_ms=(5, 50),
+        **changes,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(journal_url: str, keyspace: str, name: str) -> Iterator[Callable[..., RunningProjection]]:
+    running: list[RunningProjection] = []
+
+    def start(handler: Any, **changes: Any) -> RunningProjection:
+        settings = settings_of(keyspace, name, handler, **changes)
+        source = Local(material.ENTITY_TYPE)
+        running.append(start_projection(settings, lambda: local_source(source, journal_url)))
+        return running[-1]
+
+    yield start
+    Fuse.blown = set()
+    for one in running:
+        assert one.stop(30.0), "a projection did not stop"
+
+
+@pytest.fixture
+def stores(keyspace: str) -> Iterator[Callable[[], Stores]]:
+    opened: list[Stores] = []
+
+    def one() -> Stores:
+        opened.append(open_stores(keyspace))
+        return opened[-1]
+
+    yield one
+    for found in opened:
+        found.database.close()
+
+
+@pytest.fixture
+def counted(keyspace: str, name: str) -> Iterator[Callable[[], dict[str, int]]]:
+    """Totals over all slices."""
+    reader = SinkReader(keyspace)
+
+    def total() -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for (_, key), value in reader.rows(name).items():
+            sums[key] = sums.get(key, 0) + value
+        return sums
+
+    yield total
+    reader.close()
+
+
+class Counts(CassandraProjectionHandler):
+    """Reads what it wrote: any handler will do where rows and position move together."""
+
+    def handle(self, event: Any, tx: Any) -> None:
+        tx.put(event.payload.sku, (tx.get(event.payload.sku) or 0) + event.payload.quantity)
+        if event.payload.quantity in Fuse.blown:
+            raise ValueError(f"no {event.payload.quantity}")
+
+
+class Carts(CassandraUpsertHandler):
+    """A row per cart, in a table of the user's."""
+
+    def handle(self, event: Any, tx: Any) -> None:
+        if event.payload.sku == "empty":
+            tx.delete("carts", {"cart": event.entity_id})
+            return
+        tx.upsert("carts", {"cart": event.entity_id, "n": event.seq_nr})
+        tx.upsert("carts", {"cart": event.entity_id, "last": event.payload.sku})
+        if event.payload.quantity in Fuse.blown:
+            raise ValueError("no")
+
+
+def carts(stores: Stores, prefix: str) -> dict[str, tuple[int, str]]:
+    access: Any = stores.database
+    rows = access.access.rows(f"select cart, n, last from {access.access.keyspace}.carts")
+    return {cart: (n, last) for cart, n, last in rows if cart.startswith(prefix)}
+
+
+def test_rows_and_position_are_one_batch(writer: Writer, run: Any, counted: Any) -> None:
+    """Caught up, followed, stopped, gone on from there: each event counts once."""
+    writer.add([(f"c-{nr % 7}", Added("a", 1)) for nr in range(200)])
+    first = run(Counts)
+    eventually(lambda: counted() == {"a": 200}, 30)
+    writer.add([("c-1", Added("b", 3))])
+    eventually(lambda: counted() == {"a": 200, "b": 3})
+    assert first.stop(30.0)
+    writer.add([(f"c-{nr % 7}", Added("a", 1)) for nr in range(20)])
+    run(Counts)
+    eventually(lambda: counted() == {"a": 220, "b": 3}, 30)
+
+
+class LosesAnswers:
+    """Every third conditional write: its answer is lost after it was done, or it never went out."""
+
+    def __init__(self) -> None:
+        self.calls, self.lost, self.unsent = 0, 0, 0
+
+    def patch(self, patch: pytest.MonkeyPatch) -> None:
+        real = Link.decide
+
+        def decide(link: Link, statement: Any) -> dict[str, Any]:
+            self.calls += 1
+            if self.calls % 6 == 3:
+                self.unsent += 1
+                raise JournalUnavailableError(link.url, "late") from OperationTimedOut()
+            answer = real(link, statement)
+            if self.calls % 6 == 0:
+                self.lost += 1
+                raise JournalUnavailableError(link.url, "late") from OperationTimedOut()
+            return answer
+
+        patch.setattr(Link, "decide", decide)
+
+
+def test_an_unknown_outcome_is_read_back(
+    writer: Writer, run: Any, counted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Applied or not, nobody said: totals are exact all the same."""
+    faults = LosesAnswers()
+    faults.patch(monkeypatch)
+    run(Counts)
+    for nr in range(30):
+        writer.add([(f"c-{nr % 3}", Added("a", 1))])
+    eventually(lambda: counted() == {"a": 30}, 60)
+    assert faults.lost > 2
+    assert faults.unsent > 2
+
+
+@pytest.mark.parametrize("fault", ["lost", "unsent"])
+def test_each_unknown_outcome_by_itself(
+    stores: Any, name: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The batch is sent again as it is, or found to stand: either way it took effect once."""
+    found = stores()
+    found.positions.claim(name, [0], "j")
+    real, seen = Link.decide, []
+
+    def decide(link: Link, statement: Any) -> dict[str, Any]:
+        seen.append(statement)
+        if len(seen) == 1:
+            if fault == "lost":
+                real(link, statement)
+            raise JournalUnavailableError(link.url, "late") from OperationTimedOut()
+        return real(link, statement)
+
+    monkeypatch.setattr(Link, "decide", decide)
+    transaction = found.database.transaction
+    found.database.begin()
+    transaction.at(name, 0, 0)
+    transaction.put("a", 1)
+    found.positions.move(name, [Move(0, 1, 0, Position(1, b"w"))])
+    found.database.commit()
+    assert len(seen) == (1 if fault == "lost" else 2)
+    assert all(one is seen[0] for one in seen)
+    assert found.positions.load(name).slices[0] == (1, Position(1, b"w"))
+    assert transaction.get("a") == 1
+
+
+def test_a_fenced_worker_changes_no_row(stores: Any, name: str) -> None:
+    """Its batch comes after another claimed the slice: nothing of it is stored."""
+    zombie, owner = stores(), stores()
+    zombie.positions.claim(name, [0], "j")
+    transaction = zombie.database.transaction
+    zombie.database.begin()
+    transaction.at(name, 0, 0)
+    transaction.put("a", 1)
+    zombie.positions.move(name, [Move(0, 1, 0, Position(1, b"w"))])
+    owner.positions.claim(name, [0], "j")
+    with pytest.raises(PositionConflictError):
+        zombie.database.commit()
+    owner.database.transaction.at(name, 0, 0)
+    assert owner.database.transaction.get("a") is None
+    assert owner.positions.load(name).slices[0] == (2, Position())
+
+
+def test_what_an_event_did_is_taken_back_alone(writer: Writer, run: Any, counted: Any) -> None:
+    """A raise in the middle of a transaction: its puts are gone, those around it stay."""
+    Fuse.blown = {1003}
+    writer.add([("c-1", Added("a", 1000 + nr)) for nr in range(6)])
+    running = run(Counts, recovery=Recovery("skip"))
+    eventually(lambda: counted() == {"a": 1000 + 1001 + 1002 + 1004 + 1005}, 30)
+    assert running.status().skipped == 1
+
+
+def test_parking_works_the_same(
+    writer: Writer, run: Any, counted: Any, stores: Any, name: str
+) -> None:
+    """Parked in the position's batch; retried in order; other entities go on."""
+    Fuse.blown = {1000}
+    writer.add([("c-1", Added("a", 1000)), ("c-2", Added("b", 1)), ("c-1", Added("a", 1))])
+    run(Counts, recovery=Recovery("retry-and-park", 1, 1))
+    eventually(lambda: counted() == {"b": 1}, 30)
+    parked = stores().parked
+    [entity] = eventually(lambda: (e := parked.entities(name)) and e[0].events == 2 and e)
+    assert entity.cause == "ValueError: no 1000"
+    Fuse.blown = set()
+    parked.wish(name, RETRY, "c-1", 1)
+    eventually(lambda: counted() == {"a": 1001, "b": 1}, 30)
+    eventually(lambda: not parked.entities(name))
+
+
+def test_upserts_go_anywhere(writer: Writer, run: Any, stores: Any, name: str) -> None:
+    """Whole rows of the user's own table; what one event does twice to a row ends the last way;
+    many rows are cut into batches."""
+    found = stores()
+    ids = [f"{name}-{nr}" for nr in range(150)]
+    writer.add([(one, Added("x" * 500, 1)) for one in ids])
+    writer.add([(ids[0], Added("last", 1)), (ids[1], Added("empty", 1))])
+    run(Carts, delivery="at-least-once")
+    expected = dict.fromkeys(ids[2:], (1, "x" * 500)) | {ids[0]: (2, "last")}
+    eventually(lambda: carts(found, name) == expected, 30)
+
+
+def test_upserts_of_a_raise_are_not_written(
+    writer: Writer, run: Any, stores: Any, name: str
+) -> None:
+    """They are gathered until the transaction's end, and taken back with their event."""
+    Fuse.blown = {2}
+    writer.add([(f"{name}-1", Added("a", 1)), (f"{name}-1", Added("b", 2))])
+    running = run(Carts, delivery="at-least-once", recovery=Recovery("skip"))
+    eventually(lambda: running.status().skipped == 1, 30)
+    assert carts(stores(), name) == {f"{name}-1": (1, "a")}
+
+
+def test_a_late_write_of_a_fenced_worker_does_not_win(stores: Any, name: str) -> None:
+    """Form two fences nothing: the write time says who is newer, epoch first, then offset."""
+    zombie, owner = stores(), stores()
+    zombie.positions.claim(name, [0], "j")
+    owner.positions.claim(name, [0], "j")
+    for found, offset, last in ((owner, 5, "owner"), (zombie, 9, "zombie"), (owner, 4, "older")):
+        found.database.begin()
+        found.database.transaction.at(name, 0, offset)
+        found.database.transaction.upsert("carts", {"cart": name, "n": offset, "last": last})
+        found.database.transaction.write_upserts()
+        found.database.rollback()
+    assert carts(owner, name) == {name: (5, "owner")}
+
+
+def test_write_times_have_bounds() -> None:
+    """Beyond them the order would be lost: named, not wrapped round."""
+    assert write_time(2, 0) > write_time(1, (1 << 39) - 1)
+    for epoch, offset in ((1, 1 << 39), (1 << 24, 0), (0, 1)):
+        with pytest.raises(SinkError):
+            write_time(epoch, offset)
+    assert write_time((1 << 24) - 1, (1 << 39) - 1) < 1 << 63
+
+
+class WrongRows(CassandraUpsertHandler):
+    """Writes what cannot be written."""
+
+    row: ClassVar[tuple[str, dict[str, Any]]] = ("", {})
+
+    def handle(self, event: Any, tx: Any) -> None:
+        tx.upsert(*self.row)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (("nowhere", {"a": 1}), "make it first"),
+        (("carts", {"n": 1}), "its primary key is (cart)"),
+        (("carts", {"cart": "c", "colour": 1}), "no column ['colour']"),
+        (("projection_slices", {"projection": "p"}), "make it first"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named(writer: Writer, run: Any, row: Any, told: str) -> None:
+    """The handler's own mistake: its policy applies."""
+    WrongRows.row = row
+    writer.add([("c-1", Added("a", 1))])
+    running = run(WrongRows, delivery="at-least-once")
+    status = eventually(lambda: (s := running.status()).restarts and s, 30)
+    assert told in status.error
+
+
+def test_a_missing_schema_is_named_and_not_made(cassandra: Any) -> None:
+    """Running consumers make no tables."""
+    running = start_projection(
+        settings_of(cassandra.url("nobody_made_me"), "p", Counts),
+        lambda: local_source(Local(material.ENTITY_TYPE), "memory:"),
+    )
+    status = eventually(lambda: (s := running.status()).restarts and s, 30)
+    assert "schema apply --positions" in status.error
+    assert running.stop()
+
+
+@pytest.mark.parametrize("handler", [material.CountItems, material.Plain])
+def test_handlers_of_sql_have_no_place_here(run: Any, handler: Any) -> None:
+    """SQL is not to be had in Cassandra; a plain handler would do at least once."""
+    running = run(handler)
+    status = eventually(lambda: (s := running.status()).phase == "halted" and s, 30)
+    assert status.error.startswith("SettingsError")
