@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from thespian_dc.journal.cassandra.credentials import password_of, tls_of
 from thespian_dc.journal.cassandra.limits import limits_of
 from thespian_dc.journal.cassandra.sealed import (
     offset_at_time,
@@ -16,7 +18,12 @@ from thespian_dc.journal.cassandra.sealed import (
     write_time,
 )
 from thespian_dc.journal.cassandra.url import parse_url
-from thespian_dc.model.errors import CorruptRecordError, JournalUrlError, UnsafeServerError
+from thespian_dc.model.errors import (
+    CorruptRecordError,
+    JournalUrlError,
+    SettingsError,
+    UnsafeServerError,
+)
 from thespian_dc.model.ids import SliceKey
 
 SERVER: dict[str, str | None] = {
@@ -67,6 +74,8 @@ def test_settings_have_types_and_defaults() -> None:
         ("cassandra://h/k?timeout_s=soon", "timeout_s='soon'"),
         ("cassandra://h/k?consistency=one", "local_quorum"),
         ("cassandra://h/k?username=u", "go together"),
+        ("cassandra://h/k?tls_cert=c&tls_key=k", "without tls_ca the connection is not TLS"),
+        ("cassandra://h/k?tls_ca=a&tls_key=k", "the key of tls_cert, which is missing"),
         ("cassandra://h/k?replication=-1", "positive"),
         ("cassandra://h/", "no keyspace"),
         ("cassandra://h/Shop", "no keyspace"),
@@ -169,3 +178,23 @@ def test_a_later_offset_always_has_a_later_write_time() -> None:
         assert write_time(offset + 1) > write_time(offset) + 1000
         assert offset_at_time(write_time(offset) + 1000) == offset
         assert write_time(offset) < 1 << 63
+
+
+# --- files of secrets ---
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
+    """When the journal is opened, with the key that names the file; no prompt, no traceback of
+    OpenSSL."""
+    for name, content in (("text", b"no PEM"), ("empty", b" \n"), ("bytes", b"\xff\xfe")):
+        (tmp_path / name).write_bytes(content)
+    wrong = {
+        "username=u&password_file={}/none": "password_file '.*none' cannot be read: No such file",
+        "username=u&password_file={}/empty": "password_file '.*empty' is empty",
+        "username=u&password_file={}/bytes": "it is not text",
+        "tls_ca={}/none": "tls_ca '.*none' cannot be read: No such file",
+        "tls_ca={}/text": "tls_ca '.*text' holds no certificate",
+        "tls_ca={}/text&tls_cert={}/none": "tls_cert '.*none' cannot be read",
+    }
+    for query, says in wrong.items():
+        parsed = parse_url("cassandra://h/k?" + query.replace("{}", str(tmp_path)))
+        with pytest.raises(SettingsError, match=says):
+            password_of(parsed) if parsed.username else tls_of(parsed)

@@ -8,13 +8,15 @@ This file starts Maven and apt-get, never the server.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from thespian_dc.model.errors import MissingToolError
 
@@ -60,7 +62,7 @@ storage_port: {storage_port}
 native_transport_port: {cql_port}
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [{{seeds: "{host}:{storage_port}"}}]
+    parameters: [{{seeds: "{seed}:{storage_port}"}}]
 data_file_directories: [{data}/data]
 commitlog_directory: {data}/commitlog
 saved_caches_directory: {data}/saved_caches
@@ -68,6 +70,7 @@ hints_directory: {data}/hints
 cdc_raw_directory: {data}/cdc_raw
 commitlog_sync: {commitlog_sync}
 {commitlog_detail}
+{more}
 """
 
 _EXPORTS = (
@@ -212,9 +215,19 @@ def _apt_install(package: str) -> bool:
 
 
 def write_configuration(
-    folder: Path, host: str, cql_port: int, storage_port: int, commitlog_sync: str
+    folder: Path,
+    host: str,
+    cql_port: int,
+    storage_port: int,
+    commitlog_sync: str,
+    seed: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write conf/cassandra.yaml and conf/logback.xml below `folder`; data goes to `folder`/data."""
+    """Write conf/cassandra.yaml and conf/logback.xml below `folder`; data goes to `folder`/data.
+
+    seed: the address of a node whose ring this one joins; the server's own by default. more:
+    settings of cassandra.yaml that are not among those above, plain values.
+    """
     detail = "commitlog_sync_period: 10000ms" if commitlog_sync == "periodic" else ""
     conf = folder / "conf"
     conf.mkdir(parents=True, exist_ok=True)
@@ -224,15 +237,22 @@ def write_configuration(
             host=host,
             storage_port=storage_port,
             cql_port=cql_port,
+            seed=seed or host,
             data=folder / "data",
             commitlog_sync=commitlog_sync,
             commitlog_detail=detail,
+            more="\n".join(f"{name}: {json.dumps(value)}" for name, value in (more or {}).items()),
         )
     )
 
 
-def java_command(java: Path, lib: Path, folder: Path, heap_mb: int, jmx_port: int) -> Sequence[str]:
-    """The command that runs the server of `folder` in the foreground."""
+def java_command(
+    java: Path, lib: Path, folder: Path, heap_mb: int, jmx_port: int, ring_delay_ms: int = 0
+) -> Sequence[str]:
+    """The command that runs the server of `folder` in the foreground.
+
+    ring_delay_ms: how long it listens to the others of its ring; alone there, it waits for nobody.
+    """
     openings = [f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS]
     openings += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS]
     return [
@@ -248,8 +268,8 @@ def java_command(java: Path, lib: Path, folder: Path, heap_mb: int, jmx_port: in
         f"-Dcassandra.storagedir={folder}/data",
         f"-Dcassandra.jmx.local.port={jmx_port}",
         "-Dcassandra-foreground=yes",
-        # Alone in its ring, the server has nobody to wait for.
-        "-Dcassandra.ring_delay_ms=0",
+        f"-Dcassandra.ring_delay_ms={ring_delay_ms}",
+        "-Dcassandra.superuser_setup_delay_ms=0",
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-cp",
         f"{folder}/conf:{lib}/*",

@@ -1,4 +1,5 @@
-"""A real Cassandra server as a context manager: one node on loopback, to start, kill and pause.
+"""A real Cassandra server as a context manager: one node on loopback, to start, kill and pause;
+or several in one ring.
 
     with EmbeddedCassandra() as server:
         settings = Settings(journal=server.url("shop"), ...)
@@ -21,15 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from thespian_dc.model.errors import EmbeddedServerError
 from thespian_dc.testkit import cassandra_files
 
 _READY = "Starting listening for CQL clients"
 _HOST = "127.0.0.1"
+_RING_DELAY_MS = 5000  # with less a node may not find its seed
 
 
 class EmbeddedCassandra:
@@ -42,6 +45,8 @@ class EmbeddedCassandra:
     the process (measured: 34 of 300): replay ends at the last sync marker. Say "periodic" where
     speed is compared, never where kills are.
     port: the CQL port, 0 for a free one; it stays the same over restarts.
+    host: a loopback address. seed: a started node on another one, whose ring and ports this one
+    shares. settings: more of cassandra.yaml, as `authenticator`; plain values.
     Raises MissingToolError without Java 17 or Maven, EmbeddedServerError when it does not come up.
     """
 
@@ -53,9 +58,14 @@ class EmbeddedCassandra:
         commitlog_sync: str = "batch",
         port: int = 0,
         start_timeout_s: float = 180.0,
+        host: str = _HOST,
+        seed: EmbeddedCassandra | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.version, self.heap_mb, self.commitlog_sync = version, heap_mb, commitlog_sync
-        self.host, self.port, self.start_timeout_s = _HOST, port, start_timeout_s
+        self.host, self.port, self.start_timeout_s = host, port, start_timeout_s
+        self.storage_port = 0
+        self._seed, self._settings = seed, settings
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._jmx_port = 0
@@ -92,15 +102,18 @@ class EmbeddedCassandra:
         _end_orphans()
         runs = _runs_dir()
         runs.mkdir(parents=True, exist_ok=True)
-        cql_port, storage_port, self._jmx_port = _free_ports(3)
+        cql_port, self.storage_port, self._jmx_port = _free_ports(3)
         self.port = self.port or cql_port
+        if self._seed is not None:
+            self.port, self.storage_port = self._seed.port, self._seed.storage_port
         # The server says it listens before it binds, and we would then meet the other one there.
         if _accepts(self.host, self.port):
             raise EmbeddedServerError(self.version, f"port {self.port} is taken", "(not started)")
         self._folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{os.getpid()}-"))
         cassandra_files.write_configuration(
-            self._folder, self.host, self.port, storage_port, self.commitlog_sync
-        )
+            self._folder, self.host, self.port, self.storage_port, self.commitlog_sync,
+            self._seed.host if self._seed else "", self._settings,
+        )  # fmt: skip
         try:
             self._launch()
         except BaseException:
@@ -145,8 +158,9 @@ class EmbeddedCassandra:
     def _launch(self) -> None:
         lib = cassandra_files.prepare(self.version)
         command = cassandra_files.java_command(
-            cassandra_files.find_java(), lib, self._home(), self.heap_mb, self._jmx_port
-        )
+            cassandra_files.find_java(), lib, self._home(), self.heap_mb, self._jmx_port,
+            _RING_DELAY_MS if self._seed else 0,
+        )  # fmt: skip
         with self.log_path.open("ab") as log:
             said_before = log.tell()
             # Its own session: Ctrl-C in the terminal is for the owner, who then stops the server.

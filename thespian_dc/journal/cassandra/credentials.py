@@ -16,7 +16,8 @@ from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.model.errors import JournalAccessError, SettingsError
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-_NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
+_NO_CERTIFICATE = ("ALERT", "EOF_OCCURRED")
+_CLOSED = ("reset by peer", "closed", "Broken pipe")
 
 
 def password_of(parsed: CassandraUrl) -> str:
@@ -85,6 +86,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _reason(parsed: CassandraUrl, error: BaseException) -> str:
     from cassandra import AuthenticationFailed, Unauthorized
+    from cassandra.connection import ConnectionException
 
     if isinstance(error, Unauthorized):
         return f"user {parsed.username!r} has not the permissions it needs: {error}"
@@ -95,13 +97,24 @@ def _reason(parsed: CassandraUrl, error: BaseException) -> str:
             f"it does not take user {parsed.username!r} with the password in"
             f" {parsed.password_file!r}"
         )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate does not come from tls_ca {parsed.tls_ca!r}: {error.verify_message}"
-        )
-    text = str(error).upper().replace(" ", "_")
-    if isinstance(error, ssl.SSLError) and any(one in text for one in _NO_TLS):
+    # The driver passes on what OpenSSL said as the text of an OSError.
+    text = str(error)
+    if not isinstance(error, OSError | ConnectionException) or "SSL" not in text:
+        return ""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"its certificate does not come from tls_ca {parsed.tls_ca!r}"
+    words = text.upper().replace(" ", "_")
+    if any(one in words for one in _NO_TLS):
         return "it does not speak TLS on this port; leave out tls_ca, or name its TLS port"
-    if any(one in text for one in _NO_CERTIFICATE) and "SSL" in text:
+    if any(one in words for one in _NO_CERTIFICATE):
         return "it wants a client's certificate that it trusts; set ?tls_cert=…&tls_key=…"
     return ""
+
+
+def hint_of(parsed: CassandraUrl, error: BaseException) -> str:
+    """What else a connection that was closed at once may mean."""
+    if not any(text in str(error) for text in _CLOSED):
+        return ""
+    if parsed.tls_ca:
+        return "; a server that wants a client's certificate (tls_cert, tls_key) may end it so"
+    return "; a server that takes only TLS (tls_ca) ends it so"

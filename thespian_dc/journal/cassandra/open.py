@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from thespian_dc.journal.cassandra.credentials import password_of, refusal_of, tls_of
+from thespian_dc.journal.cassandra.credentials import hint_of, password_of, refusal_of, tls_of
 from thespian_dc.journal.cassandra.limits import TIMEOUT_S_DEFAULT, limits_of
 from thespian_dc.journal.cassandra.url import CassandraUrl, parse_url
 from thespian_dc.model.errors import (
@@ -108,7 +108,8 @@ def _failure(parsed: CassandraUrl, error: Exception) -> JournalError:
     """What an error of the driver, met while the journal is opened, is called here."""
     from thespian_dc.journal.cassandra.outcome import reason_of
 
-    return refusal_of(parsed, error) or JournalUnavailableError(parsed.url, reason_of(error))
+    reason = reason_of(error) + hint_of(parsed, error)
+    return refusal_of(parsed, error) or JournalUnavailableError(parsed.url, reason)
 
 
 def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
