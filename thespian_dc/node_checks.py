@@ -78,6 +78,7 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     """NotImportableError where the actor system cannot run a class of the settings, the journal's
     error where it cannot be opened there, or holds other slice counts."""
     things: list[Any] = [*settings.entities, *(one.handler for one in settings.projections)]
+    things += [one.hooks for one in settings.projections if one.hooks is not None]
     things += [one for stream in settings.streams for one in functions_of(stream.transform)]
     located = []
     for thing in things:

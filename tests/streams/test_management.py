@@ -36,6 +36,7 @@ from thespian_dc.model.projection_errors import (
     WishWithdrawnError,
 )
 from thespian_dc.model.settings import Local, Remote
+from thespian_dc.projection.api import ProjectionHandler
 from thespian_dc.projection.management import Projections
 from thespian_dc.projection.observe import progress
 from thespian_dc.testkit.eventually import eventually, never
@@ -268,6 +269,34 @@ def test_a_rebuild_needs_a_handler_that_can_and_a_worker(
     assert sum(offsets(read_model).values()) == 20
 
 
+def test_a_rebuild_that_raises_changes_nothing(
+    writer: Writer, run: Any, manage: Projections, read_model: Path
+) -> None:
+    """Neither effects nor positions; the projection goes on."""
+    add(writer, 20)
+    run(Unbuildable)
+    eventually(lambda: counted(read_model) == {"apple": 20})
+    with pytest.raises(WishRefusedError, match="rebuild raised ValueError: no"):
+        manage.rebuild(NAME)
+    add(writer, 20)
+    eventually(lambda: counted(read_model) == {"apple": 40})
+
+
+def test_a_rebuild_without_a_transaction(
+    writer: Writer, run: Any, manage: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler deletes first, then the positions are set back."""
+    notes = tmp_path / "notes.txt"
+    monkeypatch.setenv("MANAGEMENT_TEST_NOTES", str(notes))
+    add(writer, 20)
+    run(Noted, delivery="at-least-once")
+    eventually(lambda: len(notes.read_text().split()) == 20 if notes.exists() else False)
+    manage.rebuild(NAME)
+    eventually(lambda: manage.status(NAME).phase == "running")
+    assert len(notes.read_text().split()) == 20
+    assert len(set(notes.read_text().split())) == 20
+
+
 def test_a_wish_that_no_worker_comes_to_is_withdrawn(
     writer: Writer, run: Any, manage: Projections, read_model: Path
 ) -> None:
@@ -318,6 +347,25 @@ def test_status_tells_idle_busy_stuck_and_dead_apart(
     child.kill()
     view = manage.status(NAME)
     assert (view.phase, view.workers[0].health) == ("stopped", "dead")
+
+
+class Unbuildable(RebuiltCount):
+    """Raises after it deleted something."""
+
+    def rebuild(self, tx: Any) -> None:
+        super().rebuild(tx)
+        raise ValueError("no")
+
+
+class Noted(ProjectionHandler):
+    """A line per event in a file."""
+
+    def handle(self, event: Any) -> None:
+        with Path(os.environ["MANAGEMENT_TEST_NOTES"]).open("a") as notes:
+            notes.write(f"{event.entity_id}#{event.seq_nr}\n")
+
+    def rebuild(self) -> None:
+        Path(os.environ["MANAGEMENT_TEST_NOTES"]).unlink()
 
 
 class SumUp(CountItems):
