@@ -42,12 +42,16 @@ class MismatchError(Exception):
 
 
 def interleaved(
-    sides: Mapping[str, Callable[[], float]], rounds: int = ROUNDS
+    sides: Mapping[str, Callable[[], float]], rounds: int = ROUNDS, warm_up_s: float = 0.0
 ) -> dict[str, list[float]]:
-    """Call each side once to warm it up, then all of them in turn, `rounds` times; returns their
-    figures in order."""
-    for warm_up in sides.values():
-        warm_up()
+    """Call all sides in turn, once and for at least warm_up_s, to warm them up, and then `rounds`
+    times; returns the figures of these, in order."""
+    started = time.monotonic()
+    while True:
+        for warm_up in sides.values():
+            warm_up()
+        if time.monotonic() - started >= warm_up_s:
+            break
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():

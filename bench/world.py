@@ -17,7 +17,7 @@ from typing import Any
 from thespian.actors import ActorSystem
 
 from bench.entities import TEXT, Add
-from bench.harness import digest, must_equal, percentiles_ms
+from bench.harness import ROUNDS, digest, must_equal, percentiles_ms
 from thespian_dc import Client, Node, Settings
 from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.ids import SliceKey
@@ -108,8 +108,8 @@ class Load:
         return answered / (time.perf_counter() - started)
 
     def latency(self, in_flight: int) -> dict[str, float]:
-        """p50 and p99 of all calls of `rate` but the first, which warmed it up."""
-        return percentiles_ms(itertools.chain(*self.sampled[in_flight][1:]))
+        """p50 and p99 of the calls of `rate` that were not its warm-up."""
+        return percentiles_ms(itertools.chain(*self.sampled[in_flight][-ROUNDS:]))
 
 
 def check(journal_url: str, load: Load) -> None:
