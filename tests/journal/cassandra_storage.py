@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cassandra import ConsistencyLevel
 from cassandra.cluster import Cluster, Session
 from cassandra.query import dict_factory
 
@@ -60,10 +61,11 @@ class CassandraKeyspace:
         self.url = f"{url}?segment_records={SEGMENT_RECORDS}"
         apply_schema(self.url)
         place = url.removeprefix("cassandra://")
-        host, port = place.split("/")[0].split(":")
+        hosts, port = place.split("/")[0].split(":")
         self.name = place.split("/")[1]
-        self._cluster = Cluster([host], port=int(port), protocol_version=5)
+        self._cluster = Cluster(hosts.split(","), port=int(port), protocol_version=5)
         self.session: Session = self._cluster.connect(self.name)
+        self.session.default_consistency_level = ConsistencyLevel.LOCAL_QUORUM
         self.session.row_factory = dict_factory
         self._facts = self.rows("cells")
         self.steps = self._counters()

@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("cassandra")
 
-from thespian_dc.journal.api import Appended, Journal, Outcome, append_wait, open_journal
+from tests.journal.appender import Appender, check_log
+from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
 from thespian_dc.journal.cassandra.open import apply_schema
 from thespian_dc.model.errors import (
     HomeDataCentreError,
@@ -21,7 +22,7 @@ from thespian_dc.model.errors import (
     SchemaError,
 )
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.record import EVENT, Commit, Record, make_commit, pack_record, records_of
+from thespian_dc.model.record import EVENT, Record, make_commit, pack_record
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 from thespian_dc.testkit.eventually import eventually
 
@@ -51,74 +52,6 @@ def url(server: EmbeddedCassandra) -> str:
     return url
 
 
-class Appender:
-    """One slice's owner: appends commit after commit from the answers, until one is not done."""
-
-    def __init__(self, journal: Journal, key: SliceKey) -> None:
-        self.journal, self.key, self.head, self.epoch = journal, key, 0, 0
-        self.sent: list[Commit] = []
-        self.done: set[bytes] = set()
-        self.last: Appended | None = None
-
-    def take_over(self) -> None:
-        self.epoch = self.journal.claim(self.key, "m", os.urandom(16)).epoch
-        self.head = self.journal.find_head(self.key).head
-        assert self.journal.install(self.key, self.head, self.epoch)
-
-    def start(self) -> None:
-        self.last = None
-        self._send_next()
-
-    def _send_next(self) -> None:
-        offset = self.head
-        record = Record(EVENT, "a", offset + 1, "Added:1", os.urandom(50), [], f"c-{offset}")
-        pairs = [("a", pack_record(record))]
-        self.sent.append(make_commit(self.key, offset, os.urandom(16), self.epoch, offset, pairs))
-        self.journal.append([self.sent[-1]], self._answered)
-
-    def _answered(self, answer: Appended) -> None:
-        if answer.outcome is Outcome.DONE:
-            self.note(answer.commit)
-            self._send_next()
-        else:
-            self.last = answer
-
-    def note(self, commit: Commit) -> None:
-        self.done.add(commit.write_id)
-        self.head = commit.end_offset
-
-    def resolve(self) -> str:
-        """By the contract: head and epoch first, then the row, else the identical commit again."""
-        assert self.last is not None
-        commit = self.last.commit
-        at = self.journal.head_at(self.key, commit.base_offset)
-        if at is not None and at.head > commit.base_offset:
-            row = self.journal.commit_at(self.key, commit.base_offset)
-            assert row is not None
-            assert row.write_id == commit.write_id, "nobody else owns this slice"
-            self.note(commit)
-            return "was written"
-        (answer,) = append_wait(self.journal, [commit])
-        assert answer.outcome is Outcome.DONE, answer
-        self.note(commit)
-        return "was not, is now"
-
-
-def check_log(journal: Journal, appender: Appender) -> None:
-    """Each acknowledged commit once, in order, nothing else."""
-    stored: list[Commit] = []
-    offset = 0
-    while page := journal.read(appender.key, offset):
-        stored += page
-        offset = page[-1].end_offset
-    assert [commit.base_offset for commit in stored] == list(range(appender.head))
-    write_ids = [commit.write_id for commit in stored]
-    assert len(write_ids) == len(set(write_ids))
-    assert set(write_ids) == appender.done
-    seq_nrs = [record.seq_nr for commit in stored for record in records_of(commit)]
-    assert seq_nrs == list(range(1, appender.head + 1))
-
-
 def test_a_kill_with_appends_in_flight_loses_and_doubles_nothing(
     server: EmbeddedCassandra, url: str
 ) -> None:
@@ -146,6 +79,7 @@ def test_a_kill_with_appends_in_flight_loses_and_doubles_nothing(
         server.restart()
         eventually(lambda: _answers(journal), deadline_s=60)
         unknown += [appender.resolve() for appender in appenders]
+        assert all(unknown)
     for appender in appenders:
         appender.take_over()
         check_log(journal, appender)
@@ -180,7 +114,9 @@ def test_a_paused_server_answers_unknown(server: EmbeddedCassandra, url: str) ->
     finally:
         server.resume()
     eventually(lambda: _answers(journal), deadline_s=30)
-    print(f"in flight when the server was paused: {appender.resolve()}")
+    resolved = appender.resolve()
+    assert resolved
+    print(f"in flight when the server was paused: {resolved}")
     check_log(journal, appender)
     journal.close()
 

@@ -1,8 +1,15 @@
-"""What chaos runs measured is shown though they passed: kills, rates, pauses."""
+"""What chaos runs measured is shown though they passed: kills, rates, pauses. And a Cassandra that
+may be killed."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from thespian_dc.model.errors import MissingToolError
+from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -10,3 +17,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if "test_chaos_" in report.nodeid and report.when == "call" and report.capstdout:
             terminalreporter.section(report.nodeid, "-")
             terminalreporter.write_line(report.capstdout.strip())
+
+
+@pytest.fixture
+def cassandra_of_its_own() -> Iterator[EmbeddedCassandra]:
+    """To be killed; skipped on a laptop that lacks the tools, failed in CI."""
+    server = EmbeddedCassandra(heap_mb=768)
+    try:
+        server.start()
+    except MissingToolError as missing:
+        if os.environ.get("THESPIAN_DC_CI") == "1":
+            raise
+        pytest.skip(str(missing))
+    yield server
+    server.stop()

@@ -3,9 +3,7 @@ read from the journal, the projection's table and the history of every command, 
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,25 +11,10 @@ import pytest
 from tests.processes.chaos.world import PAUSE_S_MAX, busy, kill_in_turn, world
 from tests.processes.running import free_port
 from thespian_dc.journal.api import apply_schema
-from thespian_dc.model.errors import MissingToolError
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 FULL = pytest.param(10, marks=pytest.mark.soak)
-
-
-@pytest.fixture
-def cassandra_of_its_own() -> Iterator[EmbeddedCassandra]:
-    """To be killed; skipped on a laptop that lacks the tools, failed in CI."""
-    server = EmbeddedCassandra(heap_mb=768)
-    try:
-        server.start()
-    except MissingToolError as missing:
-        if os.environ.get("THESPIAN_DC_CI") == "1":
-            raise
-        pytest.skip(str(missing))
-    yield server
-    server.stop()
 
 
 @pytest.mark.parametrize("kills", [3, FULL])

@@ -12,8 +12,9 @@ from tests.processes.chaos.child import Child
 from tests.processes.chaos.history import ACKNOWLEDGED
 from tests.processes.chaos.ledger import ENTITY_TYPE
 from tests.processes.chaos.world import PAUSE_S_MAX, RATE_MIN, Evidence, World, busy, world
-from thespian_dc.journal.api import open_journal
+from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
@@ -120,15 +121,31 @@ def test_a_host_that_slept_appends_nothing_and_answers_nothing_old(
 def test_a_node_dies_and_the_other_serves_all_slices(tmp_path: Path, times: int) -> None:
     """Hosts, coordinator and Admin at once, as when a machine loses power; later it comes back."""
     with world(tmp_path) as run:
-        survivor, victim = run.ledgers(hosts=1), run.ledgers(hosts=1)
-        run.load(survivor)
-        for _ in range(times):
-            eventually(lambda: shared(run), deadline_s=60)
-            run.wait(run.rng.random())
-            run.kill_node(victim)
-            run.wait(5.0)
-            victim = run.ledgers(hosts=1)
-        evidence = run.judge()
+        nodes_die(run, times)
+
+
+@pytest.mark.cassandra
+@pytest.mark.soak
+def test_a_node_dies_on_a_journal_in_cassandra(
+    cassandra_of_its_own: EmbeddedCassandra, tmp_path: Path
+) -> None:
+    """Taking a slice over is a dozen requests there, and a recovery four."""
+    with world(tmp_path, cassandra_of_its_own.url("nodes")) as run:
+        apply_schema(run.journal)
+        nodes_die(run, 10)
+
+
+def nodes_die(run: World, times: int) -> None:
+    """One of two nodes, again and again; all its slices are served within the time."""
+    survivor, victim = run.ledgers(hosts=1), run.ledgers(hosts=1)
+    run.load(survivor)
+    for _ in range(times):
+        eventually(lambda: shared(run), deadline_s=60)
+        run.wait(run.rng.random())
+        run.kill_node(victim)
+        run.wait(5.0)
+        victim = run.ledgers(hosts=1)
+    evidence = run.judge()
     assert busy(evidence)
     assert shown_after(evidence, "node") <= PAUSE_S_MAX
     assert evidence.starved(10.0) == [], "clients get their answers"
