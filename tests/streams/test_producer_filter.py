@@ -19,10 +19,10 @@ from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import (
-    FilterChangedError,
     FilterTooLargeError,
     InvalidFilterError,
     StreamClosedError,
+    StreamFilterChangedError,
     TransformError,
     UnknownStreamError,
 )
@@ -290,7 +290,7 @@ def test_setting_a_filter_is_a_compare_and_set(
     assert stored_filters(journal).filter_of("carts") == StreamFilter(0, None)
     first = set_stream_filter(journal, "carts", Include.tags("a"), expected_version=0)
     assert first == StreamFilter(1, Include.tags("a").spelled_out())
-    with pytest.raises(FilterChangedError):
+    with pytest.raises(StreamFilterChangedError):
         set_stream_filter(writer.journal, "carts", None, expected_version=0)
     assert stored_filters(writer.journal).filter_of("carts") == first
     with pytest.raises(UnknownStreamError):

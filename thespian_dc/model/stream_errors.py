@@ -369,19 +369,19 @@ class FilterTooLargeError(StreamError):
 
 
 @with_fields
-class FilterChangedError(StreamError):
+class StreamFilterChangedError(StreamError):
     """Somebody else changed the filter meanwhile; nothing was changed now."""
 
     grpc_status = "ABORTED"
 
-    what: str
+    stream_id: str
     expected: int
     found: int
 
     def __str__(self) -> str:
         return (
-            f"the filter of {self.what} is version {self.found}, not {self.expected}: somebody "
-            "changed it meanwhile; look at it and decide again"
+            f"the filter of stream {self.stream_id} is version {self.found}, not {self.expected}: "
+            "somebody changed it meanwhile; look at it and decide again"
         )
 
 

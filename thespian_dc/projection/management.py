@@ -149,11 +149,12 @@ class Projections:
         self, projection: str, wanted: Filter, expected: int | None = None
     ) -> VersionedFilter:
         """Want this and nothing else, from the next batch of each slice on. What is included later
-        is brought up to date first (docs/filters.md). It outlives all processes.
+        is brought up to date first (docs/filters.md). It outlives all processes. Includes without
+        any exclude let through only what they include.
 
         expected: the version it must have now; FilterChangedError if another.
         """
-        return self._change_filter(projection, lambda _: wanted, expected)
+        return self._change_filter(projection, lambda _: wanted.spelled_out(), expected)
 
     def add_criteria(
         self, projection: str, criteria: Filter, expected: int | None = None

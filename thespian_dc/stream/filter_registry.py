@@ -15,9 +15,9 @@ import msgpack
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.criteria import FILTER_BYTES_MAX, Filter, filter_from, plain_of
 from thespian_dc.model.stream_errors import (
-    FilterChangedError,
     FilterTooLargeError,
     InvalidFilterError,
+    StreamFilterChangedError,
     UnknownStreamError,
 )
 
@@ -75,7 +75,7 @@ def set_stream_filter(
     too), or with None take it away. Producers obey within about a second.
 
     filter_ is meant as a whole: includes alone let through only what they include.
-    expected_version: only if the stream's still is this one, else FilterChangedError.
+    expected_version: only if the stream's still is this one, else StreamFilterChangedError.
     """
     wanted = None if filter_ is None else filter_.spelled_out()
 
@@ -84,7 +84,7 @@ def set_stream_filter(
             raise UnknownStreamError(stream_id)
         version = plain[stream_id][0]
         if expected_version is not None and version != expected_version:
-            raise FilterChangedError(stream_id, expected_version, version)
+            raise StreamFilterChangedError(stream_id, expected_version, version)
         return {**plain, stream_id: (version + 1, None if wanted is None else plain_of(wanted))}
 
     return _change(journal, changed).filter_of(stream_id)
