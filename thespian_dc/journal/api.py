@@ -114,11 +114,9 @@ class Journal(Protocol):
     commit_bytes_max: int
     """A host does not put more than this into one commit unless a single command needs it."""
     command_bytes_max: int
-    """Hard limit of one command's events together; more is TooLargeError before anything is
-    written."""
+    """Hard limit of one command's events together; more is TooLargeError, unwritten."""
     appends_at_once: int
-    """How many slices' appends a host has under way at most; SLICES_MAX where each one more is
-    cheaper for the journal than one later."""
+    """So many slices of a host have an append under way at most; SLICES_MAX: all may."""
 
     # --- registry ---
     def slices(self, entity_type: str, wanted: int) -> int:
