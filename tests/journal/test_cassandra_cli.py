@@ -137,3 +137,15 @@ def test_a_newer_schema_is_left_alone(cassandra_url: str) -> None:
     assert (refused.exit_code, "upgrade thespian-dc" in refused.stderr) == (2, True)
     assert run("schema", "check", "--journal", cassandra_url).exit_code == 1
     assert statuses(cassandra_url)["schema"] == "FAIL"
+
+
+def test_a_consumers_tables_are_made_by_the_same_verb(cassandra_url: str) -> None:
+    """--positions: absent is found, made is made, and a second time changes nothing."""
+    before = run("schema", "check", "--positions", cassandra_url)
+    assert (before.exit_code, "schema apply --positions" in before.stdout) == (1, True)
+    results = [lines_of(run("schema", verb, "--positions", cassandra_url, "--json"))[0]["result"]
+               for verb in ("apply", "apply", "check")]  # fmt: skip
+    assert results == ["made", "unchanged", "fits"]
+    assert run("schema", "apply").exit_code == 2
+    embedded = run("schema", "apply", "--positions", "sqlite:///read.db")
+    assert (embedded.exit_code, "by itself" in embedded.stderr) == (2, True)

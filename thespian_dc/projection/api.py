@@ -253,6 +253,21 @@ def start_projection(
     return runner
 
 
+def apply_positions_schema(url: str) -> tuple[int, str]:
+    """Make a consumer's tables on a server: (version found before, home data centre)."""
+    from thespian_dc.projection.databases import on_a_server
+
+    made: tuple[int, str] = on_a_server(url).apply_schema(url)
+    return made
+
+
+def check_positions_schema(url: str) -> None:
+    """ConsumerSchemaError or HomeDataCentreError where they do not fit."""
+    from thespian_dc.projection.databases import on_a_server
+
+    on_a_server(url).check_schema(url)
+
+
 def local_source(local: Local, journal_url: str) -> Source:
     """A source over a journal that this process opens; journal_url: the node's own, if local has
     none."""

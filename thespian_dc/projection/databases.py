@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from thespian_dc.model.errors import SettingsError
 from thespian_dc.projection.api import PositionStore
 from thespian_dc.projection.attempts import AttemptStore
 from thespian_dc.projection.handling import Mark
@@ -82,6 +83,15 @@ def open_stores(url: str) -> Stores:
     from thespian_dc.projection.sqlite.database import SqliteDatabase
 
     return stores_of(SqliteDatabase(url))
+
+
+def on_a_server(url: str) -> Any:
+    """The module with the schema of that kind of server: apply_schema(url), check_schema(url)."""
+    if not url.startswith("cassandra:"):
+        raise SettingsError(f"{url}: an embedded database makes its tables by itself")
+    from thespian_dc.projection.cassandra import schema
+
+    return schema
 
 
 def open_control(url: str, busy_timeout_s: float) -> Callable[[], ControlStore] | None:

@@ -137,6 +137,25 @@ class PositionConformance:
         assert other.positions.load(P).slices[0] == StoredPosition(2, START)
         assert other.parked.total(P) == (0, 0)
 
+    def test_slices_are_placed_where_a_projection_begins(
+        self, stores: Stores, open_stores: Open
+    ) -> None:
+        """New ones, and with `moves` those that have a position; what was remembered there goes."""
+        with transaction(stores):
+            stores.marks.write(P, Changes({}, {}, [(0, "c-1", Mark(4, 11))], []))
+        there, new = Position(9, b"w9"), Position(3, b"w3")
+        stores.positions.place(P, "j", {0: there, 2: new}, moves=False)
+        loaded = open_stores().positions.load(P).slices
+        assert (loaded[0], loaded[2].position) == (StoredPosition(1, START), new)
+        assert stores.marks.marks(P, 0, ["c-1"]) == {"c-1": Mark(4, 11)}
+        stores.positions.place(P, "j", {0: there}, moves=True)
+        loaded = open_stores().positions.load(P).slices
+        assert loaded[0] == StoredPosition(2, there)
+        assert stores.marks.marks(P, 0, ["c-1"]) == {}
+        assert stores.marks.load(P, [0, 2]).slices == {0: SliceMemory(9), 2: SliceMemory(3)}
+        with pytest.raises(JournalDivergedError):
+            stores.positions.place(P, "another", {0: START}, moves=True)
+
     # --- parked ---
 
     def test_parked_events_come_back_in_order(self, stores: Stores, open_stores: Open) -> None:

@@ -184,18 +184,29 @@ class CassandraDatabase:
         held = self.held[place]
         expected = held.position
         position, write_id = staged.moved or (expected, b"")
-        batch = BatchStatement(BatchType.LOGGED)
         if staged.moved is None:
-            batch.add(self.bind("confirm", held.epoch, *place, held.epoch, expected))
+            condition = self.bind("confirm", held.epoch, *place, held.epoch, expected)
         else:
-            batch.add(self.bind("move", position, write_id, *place, held.epoch, expected))
+            condition = self.bind("move", position, write_id, *place, held.epoch, expected)
+        self._decide(place, self._batch(place, condition, staged), expected, position)
+        held.position = position
+
+    def commit_with(self, place: Place, condition: Any) -> bool:
+        """What is gathered for this partition, under another condition than that it is held here.
+        PositionStoreError: the outcome is not known."""
+        batch = self._batch(place, condition, self._staged.pop(place, _Staged()))
+        with self.named():
+            return bool(self.access.decide(batch)["[applied]"])
+
+    def _batch(self, place: Place, condition: Any, staged: _Staged) -> Any:
+        batch = BatchStatement(BatchType.LOGGED)
+        batch.add(condition)
         for (kind, key), value in staged.rows.items():
             if value is None:
                 batch.add(self.bind("delete", *place, kind, key))
             else:
                 batch.add(self.bind("put", *place, kind, key, value))
-        self._decide(place, batch, expected, position)
-        held.position = position
+        return batch
 
     def _decide(self, place: Place, batch: Any, expected: int, wanted: int) -> None:
         """Send until its outcome is known; PositionConflictError: it did not and will not take

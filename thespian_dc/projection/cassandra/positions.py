@@ -6,7 +6,7 @@ An epoch is mine only if the answer to its claim says so, or my token stands the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
@@ -14,6 +14,7 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.cassandra.database import CassandraDatabase, Held
+from thespian_dc.projection.cassandra.marks import CassandraMarks
 from thespian_dc.projection.core import Move
 
 CLAIMS_MAX = 10
@@ -49,6 +50,17 @@ class CassandraPositions:
         claimed = {s: self._claim(projection, s, journal_id) for s in sorted(slices)}
         return StoredPositions(journal_id, claimed)
 
+    def place(
+        self, projection: str, journal_id: str, positions: Mapping[int, Position], *, moves: bool
+    ) -> None:
+        """See PositionStore: slice by slice, each with what is remembered there."""
+        with self._database.named():
+            self._database.access.all(
+                [self._database.bind("name", projection, slice_) for slice_ in positions]
+            )
+        for slice_, position in sorted(positions.items()):
+            self._place(projection, slice_, journal_id, position, moves)
+
     def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
         """See PositionStore. A plain quorum read: it sees every claim that was answered; what it
         misses, the batch's condition does not."""
@@ -66,13 +78,33 @@ class CassandraPositions:
                 raise PositionConflictError(projection, slice_, expected, what)
             self._database.stage_move((projection, slice_), position.offset, position.write_id)
 
+    def _place(
+        self, projection: str, slice_: int, journal_id: str, position: Position, moves: bool
+    ) -> None:
+        database, token, place = self._database, os.urandom(16), (projection, slice_)
+        for _ in range(CLAIMS_MAX):
+            row = self._row(projection, slice_)
+            _check_journal(projection, row, journal_id)
+            if row is not None and (row[4] == token or not moves):
+                return
+            database.begin()
+            CassandraMarks(database).forget(projection, slice_, position.offset)
+            if row is None:
+                condition = database.bind("claim_first", 1, *position, journal_id, token, *place)
+            else:
+                condition = database.bind("replace", row[0] + 1, *position, token, *place, row[0])
+            try:
+                if database.commit_with(place, condition):
+                    return
+            except PositionStoreError:
+                continue  # not known: the next read says
+        raise PositionStoreError(database.url, f"slice {slice_} is claimed all the time")
+
     def _claim(self, projection: str, slice_: int, journal_id: str) -> StoredPosition:
         database, token = self._database, os.urandom(16)
         for _ in range(CLAIMS_MAX):
             row = self._row(projection, slice_)
-            if row is not None and row[3] != journal_id:
-                reason = f"its id is {journal_id}, the positions are of {row[3]}"
-                raise JournalDivergedError(f"projection {projection}", 0, reason)
+            _check_journal(projection, row, journal_id)
             if row is not None and row[4] == token:  # an earlier send of ours took effect
                 break
             try:
@@ -94,3 +126,9 @@ class CassandraPositions:
         """epoch, position, write_id, journal_id, token; None where nobody ever claimed it."""
         found = self._database.deciding("slice", projection, slice_)
         return found[0] if found and found[0][0] is not None else None
+
+
+def _check_journal(projection: str, row: Any, journal_id: str) -> None:
+    if row is not None and row[3] != journal_id:
+        reason = f"its id is {journal_id}, the positions are of {row[3]}"
+        raise JournalDivergedError(f"projection {projection}", 0, reason)

@@ -63,6 +63,12 @@ def apply_schema(url: str) -> tuple[int, str]:
         return int(found.get("schema", 0)), found.get("home_dc", centre)
 
 
+def check_schema(url: str) -> None:
+    """The same as `check`, over a connection of its own."""
+    with cassandra_access().for_schema(url) as (access, _):
+        check(access, url)
+
+
 def check(access: Any, url: str) -> None:
     """ConsumerSchemaError, HomeDataCentreError where the keyspace is not what is needed."""
     found = _facts(access)

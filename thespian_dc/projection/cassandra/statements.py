@@ -13,6 +13,9 @@ CQL = {
     f" where {_PLACE} if epoch = null",
     "claim": f"update {{ks}}.projection_slices set epoch = ?, claim_token = ? where {_PLACE}"
     " if epoch = ?",
+    "replace": "update {ks}.projection_slices"
+    " set epoch = ?, position = ?, write_id = ?, claim_token = ?"
+    f" where {_PLACE} if epoch = ?",
     "move": f"update {{ks}}.projection_slices set position = ?, write_id = ? where {_PLACE}"
     " if epoch = ? and position = ?",
     "confirm": f"update {{ks}}.projection_slices set epoch = ? where {_PLACE}"
