@@ -60,13 +60,20 @@ class Reader:
         self.errors.append(error)
         self.ready.set()
 
-    async def read_all(self, after_each: Callable[[], None]) -> None:
+    async def pause(self) -> None:
+        """Between two batches."""
+        await asyncio.sleep(0)
+
+    async def read_all(self, after_each: Callable[[], None], turns: int = 0) -> None:
+        """turns: of the loop, before it begins."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
         while self.offsets != self.heads and not self.errors:
             self.ready.clear()
             moved = False
             for slice_ in self.heads:
                 offset = self.offsets[slice_]
-                views = self.tail.take(slice_, offset, 4_000)
+                views = self.tail.take(slice_, offset, 4_000, self)
                 for view in views:
                     assert view.first_offset <= offset < view.end_offset
                     offset = view.end_offset
@@ -75,19 +82,25 @@ class Reader:
                 after_each()
                 if not views and offset < self.heads[slice_]:
                     self.tail.want(slice_, offset, self)
-            await (asyncio.sleep(0) if moved else self.ready.wait())
+            await (self.pause() if moved else self.ready.wait())
 
 
-def run(tail_of: Callable[[], Tail], readers: int, after_each: Callable[[Tail], None]) -> Any:
-    """Read the log with so many readers at once; returns the tail and the readers."""
+def run(
+    tail_of: Callable[[], Tail], readers: int, after_each: Callable[[Tail], None],
+    apart: int = 0, kind: type[Reader] = Reader,
+) -> Any:  # fmt: skip
+    """Read the log with so many readers, beginning so many turns of the loop apart; returns the
+    tail and the readers."""
 
     async def main() -> Any:
         tail = tail_of()
         heads = {s: tail._journal.find_head(SliceKey(TYPE, s)).head for s in range(SLICES)}
         following = asyncio.create_task(tail.follow())
-        calls = [Reader(tail, heads) for _ in range(readers)]
+        calls = [kind(tail, heads) for _ in range(readers)]
         async with asyncio.timeout(WITHIN_S):
-            await asyncio.gather(*(c.read_all(lambda: after_each(tail)) for c in calls))
+            await asyncio.gather(
+                *(c.read_all(lambda: after_each(tail), apart * n) for n, c in enumerate(calls))
+            )
         following.cancel()
         return tail, calls
 
@@ -110,7 +123,6 @@ def test_the_cache_never_holds_more_than_its_bytes(
         sizes = held(tail)
         most = max(most, sum(sizes))
         assert sum(sizes) + module.COMMIT_BYTES * len(sizes) <= CACHE or len(sizes) == 1
-        assert len(tail._cached) == len(sizes)
         assert sum(len(log.bases) for log in tail._logs) == len(sizes)
 
     _, calls = run(lambda: Tail(journal, TYPE, SLICES, pool, bytes_max=CACHE), 3, check)
@@ -144,6 +156,36 @@ def test_readers_at_the_same_place_share_what_was_read(
     assert alone.commits_read >= 60 * SLICES
     assert ten.commits_read <= 1.5 * alone.commits_read
     assert all(call.offsets == call.heads for call in calls)
+
+
+class Strolling(Reader):
+    """Stops at random between batches: readers drift apart and together again."""
+
+    rng = random.Random(3)
+
+    async def pause(self) -> None:
+        for _ in range(self.rng.randrange(40)):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("apart", [200, 600])
+def test_readers_that_are_apart_do_not_take_the_cache_from_each_other(
+    pool: ThreadPoolExecutor, apart: int
+) -> None:
+    """Spread over about what the cache holds, and over more. Where the oldest left first, each
+    that fell behind drove out what the next one needed: twenty times the log was read."""
+    journal = MemoryJournal("memory:drift", MemoryStorage(1 << 10))
+    journal.slices(TYPE, SLICES)
+    for slice_ in range(SLICES):
+        writer = Writer(journal, SliceKey(TYPE, slice_)).take_over()
+        for _ in range(300):
+            writer.write("a", payload=b"p" * 4_000)
+    ten, calls = run(
+        lambda: Tail(journal, TYPE, SLICES, pool, bytes_max=1_500_000), 10, lambda _: None, apart,
+        Strolling,
+    )  # fmt: skip
+    assert all(call.offsets == call.heads for call in calls)
+    assert ten.commits_read <= 4 * 300 * SLICES
 
 
 def failing_at(offset: int) -> Callable[..., Awaitable[CommitView]]:

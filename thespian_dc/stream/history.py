@@ -206,7 +206,7 @@ class CallHistory:
             return False
         return True
 
-    def take(self, slice_: int, offset: int, bytes_max: int) -> list[CommitView]:
+    def take(self, slice_: int, offset: int, bytes_max: int, call: Waiter) -> list[CommitView]:
         """What is there from this offset on: a page at most, whatever bytes_max is."""
         ready = self._ready[slice_] = [
             view for view in self._ready[slice_] if view.end_offset > offset

@@ -156,7 +156,7 @@ class PullCall:
             history = self._history
             if history is not None and not history.covers(slice_, offset):
                 history = None
-            commits = (history or tail).take(slice_, offset, BATCH_BYTES_MAX)
+            commits = (history or tail).take(slice_, offset, BATCH_BYTES_MAX, self)
             if not commits:
                 core.on_nothing(slice_)
                 (history or tail).want(slice_, offset, self)

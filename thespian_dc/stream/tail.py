@@ -6,7 +6,8 @@ that is synchronous in a stream's view. Laws:
 - What `take` returns is contiguous from the offset asked for.
 - A pushed commit is taken only where it goes on from the known end; else it only says that there is
   more to read. Reading is the truth: without any push everything arrives, a poll later.
-- The cache holds at most `bytes_max` bytes of bodies; the oldest to come in leave first.
+- The cache holds at most `bytes_max` bytes of bodies. What leaves first is what no call comes to
+  any more, then what is farthest ahead of the next call that will come to it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right, insort
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from inspect import iscoroutinefunction
 from typing import NamedTuple, Protocol, cast
@@ -29,6 +29,10 @@ from thespian_dc.stream.transform import AsyncView, View, whole_commit
 log = logging.getLogger(__name__)
 
 CACHE_BYTES_MAX = 8 << 20
+PLACES_MAX = 8
+"""Of calls in one slice that a read leaves room for."""
+ROOM_SHARE = 8
+"""When the cache is full, this part of it is emptied at once."""
 COMMIT_BYTES = 500
 """What a cached commit takes beside its body, roughly."""
 READ_BYTES = (16 << 10, 512 << 10)
@@ -50,13 +54,14 @@ class Waiter(Protocol):
 
 
 class _Slice:
-    __slots__ = ("again", "bases", "body_bytes", "end", "reading", "views", "waiters")
+    __slots__ = ("again", "bases", "body_bytes", "calls", "end", "reading", "views", "waiters")
 
     def __init__(self) -> None:
         self.bases: list[int] = []  # of the cached commits, sorted
         self.views: dict[int, CommitView] = {}
         self.end = 0  # the greatest offset known to be written
         self.waiters: dict[Waiter, int] = {}  # what each wants next
+        self.calls: dict[Waiter, int] = {}  # where each is, as it last asked
         self.reading: set[int] = set()  # offsets of reads under way
         self.body_bytes = 1000.0  # of a commit, as the last reads found them
         self.again = False  # one of them began before what is known to be there now
@@ -90,9 +95,7 @@ class Tail:
         self._is_async = iscoroutinefunction(view)
         self._showing: set[asyncio.Task[None]] = set()  # bounded by the reads under way
         self._logs = [_Slice() for _ in range(slices)]
-        # slice, base, size of each cached commit, oldest first; bounded by bytes_max
-        self._cached: deque[tuple[int, int, int]] = deque()
-        self._cached_bytes = 0
+        self._cached_bytes = 0  # of all views, with COMMIT_BYTES each
         self._awake = asyncio.Event()
         self._poll_ms = POLL_MS[0]
         self.reads = 0
@@ -111,10 +114,11 @@ class Tail:
         log_ = self._logs[slice_]
         log_.end = max(log_.end, head)
 
-    def take(self, slice_: int, offset: int, bytes_max: int) -> list[CommitView]:
+    def take(self, slice_: int, offset: int, bytes_max: int, call: Waiter) -> list[CommitView]:
         """Cached commits from the one that covers `offset`, about bytes_max bytes; [] if it is not
         here."""
         cached = self._logs[slice_]
+        cached.calls[call] = offset
         index = bisect_right(cached.bases, offset) - 1
         taken: list[CommitView] = []
         size = 0
@@ -140,6 +144,7 @@ class Tail:
         """The call ended."""
         for log_ in self._logs:
             log_.waiters.pop(waiter, None)
+            log_.calls.pop(waiter, None)
 
     # --- for hosts ---
 
@@ -152,6 +157,7 @@ class Tail:
         goes_on = commit.base_offset == log_.end and self.view is whole_commit
         if goes_on and checksum_of(commit) == commit.checksum:
             self._put(slice_, whole_commit(commit))
+            self._make_room()
         self.push_head(slice_, commit.end_offset)
 
     def push_head(self, slice_: int, head: int) -> None:
@@ -186,10 +192,11 @@ class Tail:
             await self._awake.wait()
 
     async def _read_all(self, wanted: list[tuple[int, int]]) -> bool:
+        sized = [(slice_, offset, self._read_bytes(slice_)) for slice_, offset in wanted]
         for slice_, offset in wanted:
             self._logs[slice_].reading.add(offset)
         loop = asyncio.get_running_loop()
-        reads = await loop.run_in_executor(self._pool, lambda: [self._read(*w) for w in wanted])
+        reads = await loop.run_in_executor(self._pool, lambda: [self._read(*one) for one in sized])
         for read in reads:
             self._on_found(read)
         return any(read.views or read.commits for read in reads)
@@ -200,7 +207,9 @@ class Tail:
             log_.again = True
             return
         log_.reading.add(offset)
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._read, slice_, offset)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._read, slice_, offset, self._read_bytes(slice_)
+        )
 
         def on_done(done: asyncio.Future[_Read]) -> None:
             if not done.cancelled():
@@ -208,13 +217,13 @@ class Tail:
 
         future.add_done_callback(on_done)
 
-    def _read(self, slice_: int, offset: int) -> _Read:
+    def _read(self, slice_: int, offset: int, bytes_max: int) -> _Read:
         """In the pool. Damage and a failing transform show what stands before them first."""
         views: list[CommitView] = []
         commits: list[Commit] = []
         key = SliceKey(self.entity_type, slice_)
         try:
-            for commit in self._journal.read(key, offset, self._read_bytes(slice_)):
+            for commit in self._journal.read(key, offset, bytes_max):
                 if checksum_of(commit) != commit.checksum:
                     records_of(commit)  # raises the damage by name
                 if self._is_async:
@@ -226,10 +235,12 @@ class Tail:
         return _Read(slice_, offset, views, None, commits)
 
     def _read_bytes(self, slice_: int) -> int:
-        """So much that all slices' reads fit into the cache together: what is read for a consumer
-        must not be gone again before its turn comes."""
-        body = self._logs[slice_].body_bytes
-        share = self._bytes_max / (2 * self.slices) * body / (body + COMMIT_BYTES)
+        """So much that the reads for all slices, and for calls at several places in each, fit into
+        the cache together: what is read for a consumer must not be gone again before its turn
+        comes."""
+        log_ = self._logs[slice_]
+        body, places = log_.body_bytes, min(len(set(log_.calls.values())), PLACES_MAX) or 1
+        share = self._bytes_max / (2 * self.slices * places) * body / (body + COMMIT_BYTES)
         return int(min(max(share, READ_BYTES[0]), READ_BYTES[1]))
 
     def _on_found(self, read: _Read) -> None:
@@ -255,8 +266,9 @@ class Tail:
         self.commits_read += len(read.views)
         log_ = self._logs[read.slice]
         log_.reading.discard(read.offset)
-        for view in reversed(read.views):  # where not all fit, the first is what somebody waits for
+        for view in read.views:
             self._put(read.slice, view)
+        self._make_room()
         if isinstance(read.error, JournalUnavailableError):
             log.warning("journal_unavailable", extra={"error": str(read.error)})
         elif read.error is not None and not read.views:
@@ -279,15 +291,27 @@ class Tail:
             return
         log_.views[view.first_offset] = view
         insort(log_.bases, view.first_offset)
-        size = len(view.body) + COMMIT_BYTES
-        self._cached.append((slice_, view.first_offset, size))
-        self._cached_bytes += size
-        while self._cached_bytes > self._bytes_max and len(self._cached) > 1:
-            gone, base, size = self._cached.popleft()
-            self._cached_bytes -= size
-            del self._logs[gone].views[base]
-            bases = self._logs[gone].bases
-            del bases[bisect_right(bases, base) - 1]
+        self._cached_bytes += len(view.body) + COMMIT_BYTES
+
+    def _make_room(self) -> None:
+        """Down to the bound, and some more at once: looking at all of them has its price."""
+        if self._cached_bytes <= self._bytes_max:
+            return
+        ahead: list[tuple[float, int, int]] = []
+        for slice_, log_ in enumerate(self._logs):
+            places = sorted(set(log_.calls.values()))
+            for base in log_.bases:
+                behind = bisect_right(places, log_.views[base].end_offset - 1) - 1
+                distance = base - places[behind] if behind >= 0 else float("inf")
+                ahead.append((distance, slice_, base))
+        ahead.sort(reverse=True)
+        room = self._bytes_max - self._bytes_max // ROOM_SHARE
+        for _, slice_, base in ahead[:-1]:  # one stays, however large it is
+            if self._cached_bytes <= room:
+                break
+            log_ = self._logs[slice_]
+            self._cached_bytes -= len(log_.views.pop(base).body) + COMMIT_BYTES
+            del log_.bases[bisect_right(log_.bases, base) - 1]
 
     def _notify(self, slice_: int) -> None:
         log_ = self._logs[slice_]
