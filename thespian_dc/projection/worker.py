@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 BEAT_US = 500_000
 ROW_BY_RUN_S = 0.3
+LOCKED_US = 5_000_000
+LEAVE_US = 1_500_000
 
 
 class Worker:
@@ -47,13 +49,14 @@ class Worker:
         self._row_wanted, self._row_stored = threading.Event(), threading.Event()
         self._stopping = self._halted = False
         self._beat_due_us = 0
+        self._answered_us = now_us()
         self._stirred = -1
         self._slices_known = 0
         # Under `_changed`:
         self._plan: Plan | None = None
         self._failed: Exception | None = None
         self._served: frozenset[int] = frozenset()
-        self._rounds = 0
+        self._asked = self._told = 0
         self._seen = -1
         self.control = Control()
         """What is wished, as last read."""
@@ -99,10 +102,10 @@ class Worker:
             self._served = frozenset()
             self._slices_known = slices or self._slices_known
             self._failed = None
-            after = self._rounds + 1
+            self._asked += 1
             self._beat_due_us = 0
             self._wake.set()
-            self._changed.wait_for(lambda: self._is_answered(after))
+            self._changed.wait_for(self._is_answered)
             if self._failed is not None:
                 raise self._failed
             if self._plan is None or self._stopping:
@@ -112,8 +115,9 @@ class Worker:
             self._served = self._plan.serve
             return self._served
 
-    def _is_answered(self, after: int) -> bool:
-        return self._stopping or self._failed is not None or self._rounds >= after
+    def _is_answered(self) -> bool:
+        """By a round that began after the question."""
+        return self._stopping or self._failed is not None or self._told >= self._asked
 
     def acted(self, version: int) -> None:
         """The run did what was wished up to this version; whoever waits for it sees it soon."""
@@ -138,9 +142,9 @@ class Worker:
             try:
                 store = store or self._open_store()
                 self._round(store)
+                self._answered_us = now_us()
             except PositionStoreError as error:
-                log.warning("worker_database", extra={"worker": self.name, "error": str(error)})
-                self._tell(error)
+                self._tell_of(error)
             except Exception as error:  # the edge of the thread
                 log.exception("worker_failed", extra={"worker": self.name})
                 self._tell(error)
@@ -150,7 +154,17 @@ class Worker:
         if store is not None:
             self._leave(store)
 
+    def _tell_of(self, error: PositionStoreError) -> None:
+        """One that others hold locked is tried for a while before anybody hears of it."""
+        locked = "locked" in error.reason
+        if locked and now_us() - self._answered_us < LOCKED_US:
+            return
+        log.warning("worker_database", extra={"worker": self.name, "error": str(error)})
+        self._tell(error)
+
     def _round(self, store: ControlStore) -> None:
+        with self._changed:
+            asked = self._asked
         stirred = store.stirred(self._projection)
         if stirred != self._stirred:
             self._read_control(store)
@@ -161,7 +175,7 @@ class Worker:
         if now_us() >= self._beat_due_us:
             due_us = self._beat_due_us = now_us() + BEAT_US
             try:
-                self._beat(store)
+                self._beat(store, asked)
             except PositionStoreError:
                 if self._beat_due_us == due_us:  # with the next look, rather
                     self._beat_due_us = 0
@@ -171,20 +185,20 @@ class Worker:
         self.control = store.control(self._projection)
         self._tell(None)
 
-    def _beat(self, store: ControlStore) -> None:
-        with self._changed:
-            answered, served = self._rounds + 1, self._served
+    def _beat(self, store: ControlStore, asked: int) -> None:
+        served = self._served
         self._store_row(store)
         plan = self._read(store, served)
         if plan.hold:
             store.hold(self._projection, self.name, plan.hold)
             plan = self._read(store, served)
-        if plan.release:
-            store.release(self._projection, self.name, sorted(plan.release))
+        with self._changed:  # so that nothing is taken in between of what is given back
+            release = plan.release - self._served
+            if release:
+                store.release(self._projection, self.name, sorted(release))
+            self._plan, self._told = plan, asked
         for dead in plan.forget:
             store.leave(self._projection, dead, forget=True)
-        with self._changed:
-            self._plan, self._rounds = plan, answered
         self._tell(None)
 
     def _store_row(self, store: ControlStore) -> None:
@@ -228,14 +242,19 @@ class Worker:
             self._on_news()
 
     def _leave(self, store: ControlStore) -> None:
-        try:
-            if self._halted:
-                store.beat(self._projection, self._row(leaving=True))
-            store.leave(self._projection, self.name, forget=not self._halted)
-        except PositionStoreError as error:
-            log.warning("worker_left_late", extra={"worker": self.name, "error": str(error)})
-        finally:
-            store.close()
+        until_us = now_us() + LEAVE_US
+        while True:
+            try:
+                if self._halted:
+                    store.beat(self._projection, self._row(leaving=True))
+                store.leave(self._projection, self.name, forget=not self._halted)
+                break
+            except PositionStoreError as error:
+                if now_us() > until_us or "locked" not in error.reason:
+                    facts = {"worker": self.name, "error": str(error)}
+                    log.warning("worker_not_removed", extra=facts)
+                    break
+        store.close()
 
 
 class Alone:
