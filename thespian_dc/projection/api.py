@@ -32,6 +32,7 @@ from thespian_dc.projection.history import Restored as Restored
 from thespian_dc.projection.history import SliceHistory as SliceHistory
 from thespian_dc.projection.history import pack_placed as pack_placed
 from thespian_dc.projection.history import state_for_lookup as state_for_lookup
+from thespian_dc.projection.listening import Listener as Listener
 from thespian_dc.projection.protocol import EventsHandled as EventsHandled
 from thespian_dc.projection.protocol import EventsRefused as EventsRefused
 from thespian_dc.projection.protocol import ProjectedEvents as ProjectedEvents
@@ -50,6 +51,7 @@ from thespian_dc.projection.views import SourceBatch as SourceBatch
 
 if TYPE_CHECKING:
     from thespian_dc.projection.core import Move
+    from thespian_dc.projection.local import LocalSource as LocalSource
     from thespian_dc.projection.management import Projections as Projections
     from thespian_dc.projection.observe import Progress as Progress
     from thespian_dc.projection.observe import ProjectionView as ProjectionView
@@ -268,7 +270,7 @@ def check_positions_schema(url: str) -> None:
     on_a_server(url).check_schema(url)
 
 
-def local_source(local: Local, journal_url: str) -> Source:
+def local_source(local: Local, journal_url: str) -> LocalSource:
     """A source over a journal that this process opens; journal_url: the node's own, if local has
     none."""
     from thespian_dc.projection.local import LocalSource
@@ -277,6 +279,7 @@ def local_source(local: Local, journal_url: str) -> Source:
 
 
 _WHERE = {
+    "LocalSource": "projection.local",
     "Progress": "projection.observe",
     "ProjectionView": "projection.observe",
     "Projections": "projection.management",

@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from thespian_dc.model.settings import Projection, Remote
 from thespian_dc.projection.api import (
     Courier,
+    Listener,
+    LocalSource,
     ProjectionStatus,
     RunningProjection,
     Source,
     local_source,
     start_projection,
 )
+from thespian_dc.shell.doorbell import Bell
 from thespian_dc.stream.protocol import StartConsumer
 
 MakeSource = Callable[[], Source]
@@ -30,6 +33,16 @@ class RunningProjections:
         for handlers that are actors."""
         self._settings, self._node_id, self._courier = settings, node_id, courier
         self._running: list[RunningProjection] = []
+        self._local: dict[str, LocalSource] = {}  # of each projection the last one
+        self._listener: Listener | None = None
+
+    def listen_to(self, bell: Bell) -> None:
+        """Let local sources look at once when it rings. It is closed with `stop`."""
+        self._listener = Listener(bell, self._on_bell)
+
+    def _on_bell(self) -> None:
+        for source in list(self._local.values()):
+            source.ring()
 
     def start(self) -> None:
         """Start all. What fails later shows in `status` and is tried again as the projection
@@ -50,6 +63,9 @@ class RunningProjections:
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End all at once, after their transactions; False where a handler did not return in
         time."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if not self._running:
             return True
         with ThreadPoolExecutor(len(self._running)) as pool:
@@ -63,6 +79,7 @@ class RunningProjections:
                 from thespian_dc.stream.client import RemoteSource  # grpc: on use, after any fork
 
                 return RemoteSource(source, f"{settings.service}/{projection.name}")
-            return local_source(source, settings.journal)
+            self._local[projection.name] = found = local_source(source, settings.journal)
+            return found
 
         return make

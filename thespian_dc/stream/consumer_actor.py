@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from thespian.actors import PoisonMessage
 
+from thespian_dc.model.settings import Local
 from thespian_dc.projection.protocol import EventsHandled, EventsRefused, ProjectedEvents
+from thespian_dc.shell.doorbell import open_bell
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, Peers, StartLeaf, StopLeaf
 from thespian_dc.stream.protocol import worker_leaves
@@ -38,6 +40,10 @@ class ConsumerActor(LeafActor):
         self._courier = courier
         self._running = RunningProjections(begin.settings, begin.node_id, courier)
         self._running.start()
+        if any(isinstance(one.source, Local) for one in begin.settings.projections):
+            bell = open_bell(self.address)
+            if bell is not None:
+                self._running.listen_to(bell)
 
     def on_items(self, items: list[Any]) -> None:
         """Of the courier."""
