@@ -59,6 +59,9 @@ FORWARD_TIMEOUT_S = 60.0
 SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0
 
+RUNG = ("producers", "consumers")
+"""Roles of leaves that are told of fresh commits; one that does not listen has no bell."""
+
 
 class HostActor(LeafActor):
     """settings: the node's Settings. A leaf: it owns the journal's threads."""
@@ -166,7 +169,7 @@ class HostActor(LeafActor):
 
     def on_peers(self, peers: Peers) -> None:
         self._publishing.on_producers(
-            [address for _, role, address in peers.leaves if role == "producers"]
+            [address for _, role, address in peers.leaves if role in RUNG]
         )
 
     def _on_frame(self, frame: CommandFrame, sender: Any) -> None:
