@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from thespian_dc.model.criteria import Exclude as Exclude
     from thespian_dc.model.criteria import Filter as Filter
     from thespian_dc.model.criteria import Include as Include
+    from thespian_dc.model.delivery_settings import Group as Group
+    from thespian_dc.model.delivery_settings import Recovery as Recovery
+    from thespian_dc.model.delivery_settings import ToActor as ToActor
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.history import History as History
@@ -37,6 +40,11 @@ if TYPE_CHECKING:
     from thespian_dc.model.settings import Tls as Tls
     from thespian_dc.model.transformation import Transformation as Transformation
     from thespian_dc.node import Node as Node
+    from thespian_dc.projection.api import CassandraProjectionHandler as CassandraProjectionHandler
+    from thespian_dc.projection.api import CassandraUpsertHandler as CassandraUpsertHandler
+    from thespian_dc.projection.api import GroupedHandler as GroupedHandler
+    from thespian_dc.projection.api import GroupedSqlHandler as GroupedSqlHandler
+    from thespian_dc.projection.api import ProjectedEvents as ProjectedEvents
     from thespian_dc.projection.api import ProjectionHandler as ProjectionHandler
     from thespian_dc.projection.api import SqlProjectionHandler as SqlProjectionHandler
     from thespian_dc.projection.api import Transaction as Transaction
@@ -46,6 +54,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Begin": "entity.api",
+    "CassandraProjectionHandler": "projection.api",
+    "CassandraUpsertHandler": "projection.api",
     "Client": "client.api",
     "DurableStateActor": "entity.api",
     "EntityRef": "entity.api",
@@ -53,15 +63,20 @@ _WHERE = {
     "EventSourcedActor": "entity.api",
     "Exclude": "model.criteria",
     "Filter": "model.criteria",
+    "Group": "model.delivery_settings",
+    "GroupedHandler": "projection.api",
+    "GroupedSqlHandler": "projection.api",
     "History": "model.history",
     "Include": "model.criteria",
     "Limits": "model.settings",
     "Local": "model.settings",
     "Node": "node",
+    "ProjectedEvents": "projection.api",
     "Projection": "model.settings",
     "ProjectionHandler": "projection.api",
     "ProjectionHooks": "projection.observe",
     "Projections": "projection.management",
+    "Recovery": "model.delivery_settings",
     "Registered": "codec.api",
     "Remote": "model.settings",
     "ReplyAddress": "entity.api",
@@ -70,6 +85,7 @@ _WHERE = {
     "Stream": "model.settings",
     "ThespianDcError": "model.errors",
     "Tls": "model.settings",
+    "ToActor": "model.delivery_settings",
     "ToEntity": "entity.api",
     "Transaction": "projection.api",
     "Transformation": "model.transformation",
