@@ -27,7 +27,7 @@ from thespian_dc.model.stream_errors import (
     UnknownStreamError,
 )
 from thespian_dc.projection.api import Lookup, SourceBatch
-from thespian_dc.stream import open_stream
+from thespian_dc.stream import open_stream, pull
 from thespian_dc.stream.filter_registry import (
     ENTRY,
     StreamFilter,
@@ -325,3 +325,22 @@ def test_no_batch_behind_a_change_shows_what_it_withholds(writer: Writer, serve:
             shown += shown_by(message)
     assert [event[3] for event in shown] == list(range(1, len(shown) + 1))
     assert len(shown) <= obeyed
+
+
+def test_a_filter_set_while_a_call_begins_is_obeyed_by_it(
+    writer: Writer, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding the stream and showing the first of it lie reads of the journal."""
+    add(writer, 1, "a")
+    _, port = serve(**stream())
+    checked = pull.check_positions
+
+    def meanwhile(*arguments: Any) -> Any:
+        set_stream_filter(writer.journal, "carts", Exclude.tags("a"))
+        eventually(lambda: looked_up(port) == ([], 1))
+        return checked(*arguments)
+
+    monkeypatch.setattr(pull, "check_positions", meanwhile)
+    with Pulled(port) as call:
+        call.next()
+        assert streamed(call, 1) == []

@@ -45,39 +45,43 @@ class PullCall:
         self._ended = False
         self._core: ProducerCore
         self._history: CallHistory | None = None
+        self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
         start = check_start(await self._first())
         stream = self._streams.find(start.stream_id)
-        tail = stream.tail
         self._core = ProducerCore(
-            start, tail.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
+            start, stream.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
         )
         check_history(stream.setting, start.history)
-        loop = asyncio.get_running_loop()
-        heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
-        if start.history is not History.FULL:
-            self._history = CallHistory(stream, self._core, heads, self._pool)
-        for slice_, head in heads.items():
-            tail.know_head(slice_, head)
-        started = Started(
-            PROTOCOL, stream.journal.journal_id, tail.entity_type, tail.slices, heads,
-            self._core.heartbeat_ms,
-        )  # fmt: skip
-        await self._context.write(write_started(started))
-        reader = asyncio.create_task(self._read())
-        stream.calls.add(self)
+        stream.calls.add(self)  # from here on it is told when the stream shows something else
         try:
-            stream.check()  # while the journal was asked it may have been closed
+            await self._begin(stream, start)
             await self._serve(stream)
         finally:
             stream.calls.discard(self)
             stream.tail.forget(self)
             if self._history is not None:
                 self._history.close()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            if self._reader is not None:
+                self._reader.cancel()
+                await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _begin(self, stream: OpenStream, start: Start) -> None:
+        """Check the positions and say what the stream is."""
+        loop = asyncio.get_running_loop()
+        heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
+        if start.history is not History.FULL:
+            self._history = CallHistory(stream, self._core, heads, self._pool)
+        for slice_, head in heads.items():
+            stream.tail.know_head(slice_, head)
+        started = Started(
+            PROTOCOL, stream.journal.journal_id, stream.entity_type, stream.slices, heads,
+            self._core.heartbeat_ms,
+        )  # fmt: skip
+        await self._context.write(write_started(started))
+        self._reader = asyncio.create_task(self._read())
 
     def end(self, error: Exception) -> None:
         """End the call with this error at its next turn."""
