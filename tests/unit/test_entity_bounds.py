@@ -10,7 +10,13 @@ from thespian.actors import ActorAddress
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.entity.actions import Forward, Report
 from thespian_dc.entity.actor import EventSourcedActor
-from thespian_dc.entity.protocol import Command, EntityRef, ReplyAddress, Route
+from thespian_dc.entity.protocol import (
+    SENT_BEFORE,
+    Command,
+    EntityRef,
+    ReplyAddress,
+    Route,
+)
 from thespian_dc.model.entity_errors import HostBusyError, StashOverflowError
 from thespian_dc.model.errors import TooLargeError, UnknownEntityTypeError
 from thespian_dc.model.settings import Limits
@@ -239,3 +245,22 @@ def test_answers_leave_in_the_order_of_an_entitys_commands() -> None:
     )
     host.run()
     assert list(host.answers) == numbers
+
+
+def test_a_tell_that_nobody_takes_does_not_go_round_at_full_speed() -> None:
+    """The registry names a host that does not hold the slice (any more). What has been sent on
+    before waits there until it looks at the members again, and is then sent on once."""
+    host = Host(Account).own()
+    host.take(host.core.on_assigned((), host.now_us))
+    host.take(host.core.release(host.keys, host.now_us))
+    host.run()
+    tell = Command("account", "a", Deposit(1), None, "id-1", SENT_BEFORE)
+    host.take(host.core.on_commands([tell._replace(epoch=1, command_id="id-2")], host.now_us))
+    assert [one.command_id for one in host.drop(Forward)] == ["id-2"]
+    for _ in range(3):
+        host.take(host.core.on_commands([tell], host.now_us))
+        assert not host.drop(Forward)
+        assert not host.core.idle
+        host.take(host.core.on_assigned((), host.now_us))
+        assert [one.command_id for one in host.drop(Forward)] == ["id-1"]
+    assert host.core.idle

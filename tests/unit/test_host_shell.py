@@ -9,7 +9,14 @@ from tests.unit.host_core import Host
 from thespian_dc.entity.actions import Answer, Forward
 from thespian_dc.entity.answers import Answers
 from thespian_dc.entity.host_actor import HostActor
-from thespian_dc.entity.protocol import Command, ReplyAddress, ReplyFrame, Route, Status
+from thespian_dc.entity.protocol import (
+    Command,
+    CommandFrame,
+    ReplyAddress,
+    ReplyFrame,
+    Route,
+    Status,
+)
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.shell.frames import unpack_items
 from thespian_dc.shell.outbox import Outbox
@@ -67,3 +74,13 @@ def test_what_an_entity_of_this_host_asked_is_sent_on_from_here() -> None:
     assert isinstance(forward, Forward)
     assert (forward.ref.entity_id, forward.reply_to, forward.command_id) == ("a", asked, "id")
     assert not any(isinstance(one, Answer) for one in host.core.on_tick(host.now_us + 1))
+
+
+def test_a_frame_that_a_later_one_overtook_is_known_as_such() -> None:
+    """What is in it may have been sent again in the later one: its marks of a first time say
+    nothing any more."""
+    answers = Shell().actor._answers
+    for frame_nr, is_overtaken in ((3, False), (4, False), (2, True), (5, False)):
+        frame = CommandFrame("client", frame_nr, b"")
+        assert answers.is_new(frame, "address")
+        assert answers.is_overtaken(frame) is is_overtaken

@@ -12,11 +12,12 @@ from typing import Any
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.entity.actions import LookUp
 from thespian_dc.entity.protocol import SENT_BEFORE, Command
+from thespian_dc.entity.rows import Kept, unpack_row
 from thespian_dc.journal.api import Appended, Outcome, append_wait
 from thespian_dc.model.entity_errors import OutcomeUnknownError
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices.actions import Append, CommitAt, Failed, FoundCommit
-from thespian_dc.testkit.entities import Account, Balance, Deposit, GetBalance
+from thespian_dc.testkit.entities import Account, Balance, Deposit, Do, GetBalance
 
 KNOWN = 32
 LIMITS = Limits(known_commands=KNOWN)
@@ -137,6 +138,70 @@ def test_commands_that_come_meanwhile_wait_and_keep_their_order() -> None:
     assert replies(host, numbers) == [
         Balance(1), Balance(total + 1), Balance(total + 2), Balance(total + 2),
     ]  # fmt: skip
+
+
+def test_a_copy_that_waited_for_another_is_looked_up_again() -> None:
+    """The log was asked for both at once; the first ran, and more followed than are remembered."""
+    host = owner()
+    host.send(*deposits(host, FIRST, 1), *deposits(host, SECOND_CLIENT, 1))
+    host.run()
+    host = successor(host)
+    between = [f"three-{n}" for n in range(2 * KNOWN)]
+    numbers = host.send(*deposits(host, ["x", *between, "x"], SENT_BEFORE))
+    host.run()
+    assert records(host) == [*FIRST, *SECOND_CLIENT, "x", *between]
+    assert host.answers[numbers[-1]] == host.answers[numbers[0]]
+
+
+def test_a_command_that_lost_its_commit_is_looked_up_under_the_next_epoch() -> None:
+    """What the log said under the former one is no longer all."""
+    host = owner()
+    host.send(*deposits(host, FIRST, 1), *deposits(host, SECOND_CLIENT, 1))
+    host.run()
+    host = successor(host)
+    [number] = host.send(*deposits(host, ["x"], SENT_BEFORE))
+    host.run(but=Append)
+    lost = host.drop(Append)
+    other = owner(host.journal, "m3", host.now_us + SECOND)
+    other.send(*deposits(other, ["x"], SENT_BEFORE))
+    other.send(*deposits(other, [f"three-{n}" for n in range(2 * KNOWN)], 3))
+    other.run()
+    for append in lost:
+        host.perform(append)
+    host.until(lambda: number in host.answers)
+    assert records(host).count("x") == 1
+
+
+def test_a_stashed_command_is_looked_up_when_it_comes_back() -> None:
+    """A copy may have come meanwhile, and run because the entity was in another mood."""
+    host = owner()
+    aside = host.command(Account, "a", Do("stash_until_closed", 1), "x")._replace(epoch=1)
+    host.send(*deposits(host, FIRST, 1), aside)
+    host.run()
+    host.send(*deposits(host, ["x"], SENT_BEFORE), *deposits(host, SECOND_CLIENT, 1))
+    host.send(*deposits(host, [f"three-{n}" for n in range(KNOWN)], 1))
+    host.send(host.command(Account, "a", Do("close")))
+    host.run()
+    assert records(host).count("x") == 1
+    assert host.answers[aside.reply_to.correlation] == Balance(len(FIRST) + 1)
+
+
+def test_a_state_row_that_holds_fewer_ids_hides_nothing() -> None:
+    """It was taken before later commands made the entity forget others, and written after."""
+    host = owner()
+    host.send(*deposits(host, ["first"], 1))
+    host.run()
+    host.send(*deposits(host, [f"{n}" for n in range(2 * KNOWN)], 1))
+    host.run().pass_time(SECOND).run()
+    row = host.journal.read_state(host.keys[0], "a")
+    assert row is not None
+    poorer = Kept("a", row.seq_nr, unpack_row(row)[0], {}).at(row.offset)
+    host.journal.delete_state(host.keys[0], "a")
+    host.journal.write_states(host.keys[0], [poorer])
+    host = successor(host)
+    [again] = host.send(*deposits(host, ["first"], SENT_BEFORE))
+    host.run()
+    assert host.answers[again] == Balance(1)
 
 
 def test_a_command_without_an_id_is_not_looked_up() -> None:

@@ -28,13 +28,14 @@ LARGE_FRAME = 64  # commands; a frame of so many is acknowledged at once
 
 
 class _Client:
-    __slots__ = ("acks", "address", "answers", "hurry", "seen")
+    __slots__ = ("acks", "address", "answers", "hurry", "latest", "seen")
 
     def __init__(self, address: Any) -> None:
         self.address = address
         self.acks: list[int] = []
         self.answers: deque[tuple[int, int, Any]] = deque()  # bounded by the client's commands_max
         self.hurry = False
+        self.latest = 0
         self.seen: deque[int] = deque(maxlen=KNOWN_FRAMES)
 
 
@@ -73,7 +74,12 @@ class Answers:
             client.hurry = True
             return False
         client.seen.append(frame.frame_nr)
+        client.latest = max(client.latest, frame.frame_nr)
         return True
+
+    def is_overtaken(self, frame: CommandFrame) -> bool:
+        """A later frame of its client was here before it: what is in it may have come in that."""
+        return frame.frame_nr < self._clients[frame.client_id].latest
 
     def hurry(self, client_id: str) -> None:
         """Acknowledge with the next flush: the client has more, or waits for nothing else."""

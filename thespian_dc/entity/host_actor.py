@@ -23,6 +23,7 @@ from thespian_dc.entity.faults import check_size
 from thespian_dc.entity.journal_threads import JournalThreads
 from thespian_dc.entity.membership import Membership, Seen
 from thespian_dc.entity.protocol import (
+    SENT_BEFORE,
     Command,
     CommandFrame,
     ReplyAddress,
@@ -180,7 +181,7 @@ class HostActor(LeafActor):
             self._answers.hurry(frame.client_id)
             return
         commands: list[Command] = []
-        waited_for = False
+        waited_for, is_overtaken = False, self._answers.is_overtaken(frame)
         items = unpack_items(frame.blob)
         self._counts["commands"] += len(items)
         for entity_type, entity_id, body, correlation, command_id, raw, epoch, since in items:
@@ -196,8 +197,9 @@ class HostActor(LeafActor):
                     self._answers.answer(reply_to, Status.ERROR, refused)
                 continue
             known_as = command_id_of(frame.client_id, correlation, command_id)
+            owner = SENT_BEFORE if is_overtaken else epoch
             commands.append(
-                Command(entity_type, entity_id, message, reply_to, known_as, epoch, since)
+                Command(entity_type, entity_id, message, reply_to, known_as, owner, since)
             )
         if len(items) >= LARGE_FRAME or not waited_for:
             self._answers.hurry(frame.client_id)

@@ -189,6 +189,7 @@ class Release:
             self.tell(turn, StashOverflowError(str(instance.ref), limit))
         else:
             turn.open += 1
+            turn.put_aside()
             if instance.stash is None:
                 instance.stash = []
             instance.stash.append(turn)

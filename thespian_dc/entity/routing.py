@@ -10,7 +10,7 @@ from thespian_dc.entity.asks import Asks
 from thespian_dc.entity.hosted import Hosted, HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance, Phase
 from thespian_dc.entity.loss import Loss
-from thespian_dc.entity.protocol import Command, EntityRef
+from thespian_dc.entity.protocol import SENT_BEFORE, Command, EntityRef
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.residents import Residents
@@ -101,7 +101,9 @@ class Routing:
             instance = self._residents.admit(slice_, entity_id)
             instance.wait(turn)
             self._recovery.begin(instance)
-        elif slice_.assigned:
+        elif slice_.assigned or (turn.epoch == SENT_BEFORE and not turn.waited_for):
+            # The latter has been sent on before, to here: when members are looked at again, it goes
+            # on. At once, it would go round until somebody takes the slice.
             slice_.waiting.append(turn)
         else:
             self._loss.send_on(slice_, turn)

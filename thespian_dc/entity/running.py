@@ -53,14 +53,14 @@ class Running:
         command, description = turn.command, instance.type
         instance.used_us = self._hosted.now_us
         known = instance.known
-        if known is not None:
-            if command.command_id in known:
-                self.repeat(instance, turn, known[command.command_id])
-                return
-            if len(known) >= self._known_max and self.may_be_persisted(instance, turn):
-                instance.wait_first(turn)
-                self.look_ups.begin(instance)
-                return
+        if known is not None and command.command_id in known:
+            self.repeat(instance, turn, known[command.command_id])
+            return
+        # With fewer records than ids are remembered, none was ever forgotten.
+        if instance.seq_nr >= self._known_max and self.may_be_persisted(instance, turn):
+            instance.wait_first(turn)
+            self.look_ups.begin(instance)
+            return
         instance.effects = effects = Effects(instance, turn, Stage.HANDLER)
         message, super_ = command.message, description.super
         try:
@@ -175,7 +175,11 @@ class Running:
 
     def may_be_persisted(self, instance: Instance, turn: Turn) -> bool:
         """Somebody may have had it before, and its id may be forgotten."""
-        if turn.epoch is None or turn.epoch == instance.slice.writer.epoch:
+        if turn.epoch is None:
+            return False
+        if turn.epoch == instance.slice.writer.epoch and (
+            turn.clear_at is None or instance.seq_nr - turn.clear_at < self._known_max
+        ):
             return False
         id_ = turn.command.command_id
         return id_ != "" and id_ not in (instance.known or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from thespian_dc.entity.protocol import Command, ReplyAddress
+from thespian_dc.entity.protocol import SENT_BEFORE, Command, ReplyAddress
 
 NOBODY = ReplyAddress(None, "", 0)
 """The sender of a command nobody waits for: what is sent to it vanishes."""
@@ -21,18 +21,19 @@ class Turn:
     tries: how often it ran and lost its commit. answered: an answer (or no_reply) is recorded.
     silent: no_reply was called, so that its sender is answered by `send`, if at all. handed_on: its
     sender went out in a message. recorded: a run of it has records. persisted: those of one are
-    durable, so it must not run from the start again. epoch, since: as in Command; epoch becomes
-    None when the log was asked.
+    durable, so it must not run from the start again. epoch, since: as in Command; when the log was
+    asked, epoch is that of the owner that asked and clear_at the entity's seq_nr then.
     """
 
     __slots__ = (
-        "answered", "command", "epoch", "handed_on", "open", "persisted", "recorded", "reply_to",
-        "sender", "silent", "since", "tries",
+        "answered", "clear_at", "command", "epoch", "handed_on", "open", "persisted", "recorded",
+        "reply_to", "sender", "silent", "since", "tries",
     )  # fmt: skip
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.epoch, self.since = command.epoch, command.since
+        self.clear_at: int | None = None
         self.reply_to: Any = command.reply_to
         self.sender: Any = NOBODY if command.reply_to is None else command.reply_to
         self.open = 1
@@ -50,6 +51,11 @@ class Turn:
     def is_hook(self) -> bool:
         """Not a command: an entity that comes back calls its hook anew."""
         return self.command.message is HOOK
+
+    def put_aside(self) -> None:
+        """Stashed: a copy of it may come and run before it does."""
+        if self.epoch is not None:
+            self.epoch = SENT_BEFORE
 
     def begin_again(self) -> None:
         """Nothing of it took place: it will run from the start."""

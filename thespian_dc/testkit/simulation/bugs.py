@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from thespian_dc.entity.actions import AdvanceIndex, Answer, WriteStates
+from thespian_dc.entity.actions import AdvanceIndex, Answer, Forward, WriteStates
 from thespian_dc.entity.effects import Effects
 from thespian_dc.entity.hosted import HostedSlice, HostedType
 from thespian_dc.entity.instance import Instance
@@ -58,6 +58,20 @@ def acknowledge_before_commit() -> contextlib.AbstractContextManager[type[Simula
         conclude(self, effects)
         if effects.instance.last is effects:
             self._hosted.out += [item for item in effects.items if isinstance(item, Answer)]
+
+    return _patched(Running, "_conclude", wrong)
+
+
+def effects_before_commit() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """What an entity sends goes out when the command has run, not when its commit is durable."""
+    conclude = Running._conclude
+
+    def wrong(self: Running, effects: Effects) -> None:
+        conclude(self, effects)
+        if effects.instance.last is effects:
+            for item in [one for one in effects.items if isinstance(one, Forward)]:
+                effects.items.remove(item)
+                self._release.forward(item)
 
     return _patched(Running, "_conclude", wrong)
 
@@ -147,6 +161,17 @@ def resend_with_new_id() -> contextlib.AbstractContextManager[type[Simulation]]:
         return operate(self, now_us)
 
     return _patched(SliceWriter, "_operate", wrong)
+
+
+def commit_time_from_the_clock_alone() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """A commit's time is its owner's clock, whatever time the commit before it has."""
+    append_next = SliceWriter._append_next
+
+    def wrong(self: SliceWriter, now_us: int) -> list[Action]:
+        self._time_us = 0
+        return append_next(self, now_us)
+
+    return _patched(SliceWriter, "_append_next", wrong)
 
 
 def refused_after_unknown() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -269,7 +294,8 @@ BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
-        epoch_not_compared, index_read_without_the_tail, late_latest_state_wins,
+        commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
+        index_read_without_the_tail, late_latest_state_wins,
         log_not_asked_for_forgotten_ids, mark_over_an_unindexed_range, only_dirty_entities_dropped,
         position_before_effect, refused_after_unknown, resend_with_new_id, row_read_before_head,
         snapshot_of_uncommitted_state,

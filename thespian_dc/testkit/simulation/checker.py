@@ -122,6 +122,10 @@ class Checker:
             by_nonce[record.nonce].append(record)
         for sent in self._history.sent.values():
             self._check_command(sent, by_nonce.get(sent.nonce, []), by_entity[sent.entity_id])
+            if sent.after and sent.nonce in by_nonce and sent.after not in by_nonce:
+                self._history.breaks(
+                    "I1", f"{sent.nonce} is stored; {sent.after}, which sends it, is not"
+                )  # fmt: skip
         self._check_looks(by_entity)
         self._check_effects(log)
         self._check_index(log)

@@ -9,25 +9,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from thespian_dc.entity.actions import Answer
-from thespian_dc.entity.protocol import SENT_BEFORE, Command, ReplyAddress, Route, Status
-from thespian_dc.journal.api import Owner
-from thespian_dc.model.ids import SliceKey, slice_of
-from thespian_dc.shell.frames import unpack
-from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Seen
+from thespian_dc.entity.protocol import (
+    SENT_BEFORE,
+    Command,
+    ReplyAddress,
+    Route,
+    Status,
+    TypeRoutes,
+)
+from thespian_dc.entity.router_core import Deliver, Outgoing
+from thespian_dc.model.errors import AskTimeoutError
+from thespian_dc.model.ids import slice_of
+from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Pass, Seen
 from thespian_dc.testkit.simulation.history import History, Sent, Told
 from thespian_dc.testkit.simulation.journal import POISON, SimulatedJournal
-from thespian_dc.testkit.simulation.member import SimulatedMember
+from thespian_dc.testkit.simulation.member import SENDS_BITS, SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.process import Process
+from thespian_dc.testkit.simulation.router import SimulatedRouter, routes_of
 from thespian_dc.testkit.simulation.world import World
 
 RESEND_US = 700_000
 ROUTES_US = 300_000
 RETRY_US = 40_000
-WITH_ID, LOOKS, POISONED, EMPTY = 0.4, 0.15, 0.01, 0.01
+WITH_ID, LOOKS, POISONED, EMPTY, PASSES = 0.4, 0.15, 0.01, 0.01, 0.05
 
 
-SENDS_MAX = 1 << 16
+SENDS_MAX = 1 << SENDS_BITS
 """A correlation is the command's number times this, plus how often it had been sent."""
 
 
@@ -92,6 +101,12 @@ class SimulatedClient(Process):
             amounts = () if world.faulty and world.chance(EMPTY) else amounts
             poisoned = world.faulty and world.chance(POISONED)
             message = Add(nonce, amounts, POISON if poisoned else b"")
+        if amounts and world.chance(PASSES):
+            onward, to = f"{nonce}-on", rng.choice(self._entity_ids)
+            message = Pass(nonce, amounts, to, onward)
+            self._history.sent[onward] = Sent(
+                onward, onward, to, amounts, world.now_us, given_up=True, after=nonce
+            )
         command_id = nonce if world.chance(WITH_ID) else ""
         command = Command(Counter.entity_type, entity_id, message, None, command_id)
         sent = Sent(nonce, command_id, entity_id, amounts, world.now_us)
@@ -143,19 +158,15 @@ class SimulatedClient(Process):
     def _ask_routes(self) -> None:
         self._journal.call(self.name, self._read_routes, self.into(self._on_routes))
 
-    def _read_routes(self) -> tuple[dict[int, Owner], list[int]]:
-        memory, name = self._journal.memory, Counter.entity_type
-        keys = [SliceKey(name, number) for number in range(self._slices)]
-        return memory.owners(name), [memory.find_head(key).head for key in keys]
+    def _read_routes(self) -> TypeRoutes:
+        return routes_of(self._journal, self._slices)
 
-    def _on_routes(self, found: tuple[dict[int, Owner], list[int]]) -> None:
-        owners, heads = found
-        for slice_, owner in owners.items():
-            self._routes[slice_] = (owner.member_id.partition(".")[0], owner.epoch)
-        self._heads = [max(pair) for pair in zip(self._heads, heads, strict=True)]
+    def _on_routes(self, found: TypeRoutes) -> None:
+        self._routes |= {n: owner for n, owner in enumerate(found.owners) if owner[0]}
+        self._heads = [max(pair) for pair in zip(self._heads, found.heads, strict=True)]
 
     # --- what comes back ---
-    def on_answer(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer, member: str) -> None:
         """Once, twice, late, or not at all."""
         number, sends = divmod(answer.to.correlation, SENDS_MAX)
         asked = self._asked[number]
@@ -179,3 +190,58 @@ class SimulatedClient(Process):
                     told.append(Told(self.world.now_us, None, name))
                 elif is_latest:
                     self._send_again(asked)
+
+
+class RoutedClient(Process):
+    """Sends by a RouterCore, as real clients do: every command has an id, all are sent again."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        journal: SimulatedJournal,
+        members: dict[str, SimulatedMember],
+        history: History,
+        name: str,
+        slices: int,
+        entity_ids: list[str],
+        pause_us: int,
+    ) -> None:
+        super().__init__(world, name)
+        self._parts = network, journal, members, slices
+        self._history, self._entity_ids, self._pause_us = history, entity_ids, pause_us
+        self._count = 0
+        self.sending = False
+
+    def boot(self) -> None:
+        self._router = SimulatedRouter(self, *self._parts, self._on_outcome)
+        self.sending = True
+        self._next()
+
+    def _next(self) -> None:
+        if not self.sending:
+            return
+        rng, entity_id = self.world.rng, self.world.rng.choice(self._entity_ids)
+        for _ in range(rng.choice((1, 2, 5))):
+            self._count += 1
+            nonce, amounts = f"{self.name}-{self._count}", (rng.randint(1, 9),)
+            sent = Sent(nonce, nonce, entity_id, amounts, self.world.now_us)
+            self._history.sent[nonce] = sent
+            body = pack(Add(nonce, amounts))
+            command = Outgoing(Counter.entity_type, entity_id, body, sent)
+            self._router.submit(command, rng.choice((4.0, 10.0, 20.0)))
+        self.after(self.world.between(self._pause_us * 4, self._pause_us * 40), self._next)
+
+    def on_answer(self, answer: Answer, member: str) -> None:
+        if answer.to.client_id == self._router.client_id:
+            self._router.on_answer(answer, member)
+
+    def _on_outcome(self, outcome: Deliver) -> None:
+        sent, value = outcome.ticket, outcome.value
+        if outcome.status == Status.OK:
+            sent.told.append(Told(self.world.now_us, unpack(value), ""))
+        elif isinstance(value, AskTimeoutError):
+            sent.given_up = True
+            self.world.hit("router: outcome unknown")
+        else:
+            sent.told.append(Told(self.world.now_us, None, type(value).__name__))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from thespian_dc.entity.actor import EventSourcedActor
+from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandRejectedError
 
 
@@ -16,6 +17,16 @@ class Add:
     nonce: str
     amounts: tuple[int, ...]
     note: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """As Add; once that is durable, `to` is sent an Add of the same amounts, under `onward`."""
+
+    nonce: str
+    amounts: tuple[int, ...]
+    to: str
+    onward: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,10 @@ class Counter(EventSourcedActor):
             raise CommandRejectedError("nothing to add")
         added = [Added(command.nonce, amount, command.note) for amount in command.amounts]
         self.persist(added).then_reply(lambda state: Seen(state["seq_nr"], state["total"]))
+
+    def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
+        self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
+        self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
 
     def receiveMsg_Look(self, command: Look, sender: Any) -> None:
         self.reply(Seen(self.state["seq_nr"], self.state["total"]))

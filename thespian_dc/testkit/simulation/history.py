@@ -27,6 +27,8 @@ class Sent:
     amounts: tuple[int, ...]
     sent_us: int
     given_up: bool = False
+    after: str = ""
+    """The nonce of the command whose entity sends this one, once it is durable."""
     told: list[Told] = field(default_factory=list)
 
     @property

@@ -105,6 +105,11 @@ class SimulatedJournal:
     def _recover_from_overload(self) -> None:
         self._faults = CALMER
 
+    def heads(self, entity_type: str, slices: int) -> tuple[int, ...]:
+        """Of each slice's log, as they are now."""
+        keys = [SliceKey(entity_type, number) for number in range(slices)]
+        return tuple(self.memory.find_head(key).head for key in keys)
+
     # --- requests ---
     def perform(
         self, caller: str, action: JournalAction | Operation, answer: Callable[[Result], None]

@@ -8,7 +8,8 @@ from thespian_dc.testkit.simulation.run import Outcome
 
 STEPS_MIN, FAULTS_MIN = 2_000, 3
 FAULTS = (
-    "append met another head or epoch", "append refused, overloaded", "append refused, poison",
+    "append by a clock behind the last owner's", "append met another head or epoch",
+    "append refused, overloaded", "append refused, poison",
     "append refused while an earlier send is in doubt",
     "competing consumer", "competing owner", "competing owner while an append is in doubt",
     "consumer crash", "consumer paused",
@@ -30,11 +31,14 @@ TRANSITIONS = (
 )  # fmt: skip
 HOST = (
     "AdvanceIndex", "Answer", "Append", "Claim", "CommitAt", "Confirm", "FindHead", "HeadAt",
-    "Install", "LastCommit", "LookUp", "Published", "ReadOwner", "Recover", "WriteStates",
+    "Forward", "Install", "LastCommit", "LookUp", "Published", "ReadOwner", "Recover",
+    "WriteStates",
 )  # fmt: skip
 REST = (
     "client: followed NOT_OWNER", "client: outcome unknown", "client: sent again",
     "client: told CommandNotWrittenError", "client: told CommandRejectedError",
+    "host: known frame", "router: AskRoutes", "router: Deliver", "router: NOT_OWNER",
+    "router: SendFrame", "router: host was gone", "router: outcome unknown",
     "projection: PositionConflictError", "projection: StreamGapError",
     "projection: batch handled", "projection: duplicate dropped", "projection: slices claimed",
 )  # fmt: skip

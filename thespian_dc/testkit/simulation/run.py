@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thespian_dc.testkit.simulation.checker import Checker
-from thespian_dc.testkit.simulation.client import SimulatedClient
+from thespian_dc.testkit.simulation.client import RoutedClient, SimulatedClient
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter as CounterEntity
 from thespian_dc.testkit.simulation.faults import FaultPlan
@@ -79,18 +79,19 @@ class Simulation:
             self.history, self.journal, self.positions, CounterEntity.entity_type, shape.slices
         )
         clients: dict[str, Any] = {}
+        by_name: dict[str, SimulatedMember] = {}
         self.members = [
-            self.member_class(world, network, self.journal, clients, f"m{n}", shape.slices)
+            self.member_class(world, network, self.journal, clients, by_name, f"m{n}", shape.slices)
             for n in range(shape.members)
         ]
+        by_name |= {member.name: member for member in self.members}
         entity_ids = [f"e{n}" for n in range(shape.entities)]
-        by_name = {member.name: member for member in self.members}
         self.clients = [
-            SimulatedClient(
+            kind(
                 world, network, self.journal, by_name, self.history, f"client{n}", shape.slices,
                 entity_ids, shape.pause_us,
             )
-            for n in range(shape.clients)
+            for n, kind in enumerate([SimulatedClient] * shape.clients + [RoutedClient])
         ]  # fmt: skip
         clients.update({client.name: client for client in self.clients})
         self.consumers = [
