@@ -85,6 +85,9 @@ class World:
         self.evaluated: dict[int, Filter] = {}
         self.in_force: list[tuple[str, int, int]] = []  # (id, below offset, from_seq_nr)
         self.now_us = 0
+        # The producer's end of the call: what it was told, what it applies, how far it has read.
+        self.told = self.producer = self.wanted
+        self.read = baseline
         self.begin()
 
     # --- the producer ---

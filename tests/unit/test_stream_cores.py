@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thespian_dc.model.criteria import UNFILTERED, Exclude, Filter, VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError
-from thespian_dc.model.position import Position
+from thespian_dc.model.position import START, Position
 from thespian_dc.model.stream_errors import (
     DamagedBatchError,
     MalformedMessageError,
@@ -33,6 +34,7 @@ from thespian_dc.wire.conversion import (
     PROTOCOL,
     Beat,
     Credit,
+    FilterInForce,
     Start,
     Started,
     read_from_consumer,
@@ -60,9 +62,16 @@ def commits(*sizes: tuple[int, int], base: int = 0) -> list[CommitView]:
 NOTHING = Credit(0, 0)
 
 
-def consumer(outstanding: Credit = NOTHING, **positions: int) -> ConsumerCore:
+def consumer(
+    outstanding: Credit = NOTHING,
+    wanted: VersionedFilter = UNFILTERED,
+    slices: list[int] | None = None,
+    **positions: int,
+) -> ConsumerCore:
     at = {int(name[1:]): Position(offset, b"w") for name, offset in positions.items()}
-    core = ConsumerCore("carts", "c", "", at, outstanding, "peer", 1000, 0)
+    core = ConsumerCore(
+        "carts", "c", "", at, outstanding, "peer", 1000, 0, wanted=wanted, slices=slices
+    )
     core.first("")
     return core
 
@@ -257,6 +266,35 @@ def test_a_duplicate_is_dropped_and_its_credit_returned() -> None:
     core.on_started(STARTED, 0)
     assert core.on_batch(SourceBatch(0, 0, 5, 5, commits((5, 99))), 0) is None
     assert core.take_credit() == Credit(99, 5)
+
+
+WANTED = VersionedFilter(3, Exclude.entity_ids("a"))
+
+
+def test_a_call_begins_with_the_filter_and_is_told_of_changes_once() -> None:
+    """In Start, and again only when another one is wanted."""
+    core = consumer(wanted=WANTED)
+    assert core.first("").filter == WANTED
+    assert core.take_filter() is None
+    core.change_filter(later := VersionedFilter(4, Filter()))
+    assert core.take_filter() == later
+    assert core.take_filter() is None
+
+
+def test_only_the_slices_wanted_are_asked_for() -> None:
+    """From their positions, or their beginnings; the call is complete with them."""
+    core = consumer(s1=7, slices=[1, 2])
+    assert core.first("").positions == {1: Position(7, core.positions[1].write_id), 2: START}
+    assert core.on_started(Started(1, "j", "cart", 4, {}, 1000), 0)
+    assert core.on_in_force(FilterInForce(3, {0: 0, 1: 7, 2: 0}), 0).starts == {1: 7, 2: 0}
+
+
+def test_a_filter_in_force_above_what_was_sent_is_a_gap() -> None:
+    """What lies between would have been judged by nobody."""
+    core = consumer(s0=5)
+    core.on_started(STARTED, 0)
+    with pytest.raises(StreamGapError):
+        core.on_in_force(FilterInForce(3, {0: 6}), 0)
 
 
 def test_another_journal_behind_the_same_name_is_divergence() -> None:
