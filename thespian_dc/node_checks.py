@@ -8,6 +8,7 @@ from typing import Any
 
 from thespian_dc.entity.api import EntityType
 from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
+from thespian_dc.model.delivery_settings import ToActor
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError
 from thespian_dc.model.settings import Local, Settings
@@ -56,6 +57,13 @@ def entity_types(settings: Settings) -> list[str]:
     return [one.entity_type for one in entities]
 
 
+def _handlers(settings: Settings) -> list[Any]:
+    """Classes and functions that a consumer's process imports; of actors those given as classes."""
+    found = [one.handler for one in settings.projections]
+    things = [one.actor if isinstance(one, ToActor) else one for one in found]
+    return [one for one in things if one and not isinstance(one, str)]
+
+
 def differences(running: Settings, wanted: Settings) -> tuple[str, ...]:
     """The fields that differ; a list is as good as a tuple."""
     names = [field.name for field in dataclasses.fields(Settings)]
@@ -77,7 +85,7 @@ def absolute(url: str) -> str:
 def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     """NotImportableError where the actor system cannot run a class of the settings, the journal's
     error where it cannot be opened there, or holds other slice counts."""
-    things: list[Any] = [*settings.entities, *(one.handler for one in settings.projections)]
+    things: list[Any] = [*settings.entities, *_handlers(settings)]
     things += [one.hooks for one in settings.projections if one.hooks is not None]
     things += [one for stream in settings.streams for one in functions_of(stream.transform)]
     located = []
