@@ -54,6 +54,7 @@ REMEMBERED_MAX = 64_000
 PAGES_BYTES = 2 << 20
 """Of all slices' pages together."""
 _PAGE_BYTES = (16 << 10, 256 << 10)
+RETRY_S = 0.1
 
 
 def check_history(stream: Stream, history: History) -> None:
@@ -230,6 +231,8 @@ class CallHistory:
             judge = self._judge(slice_)
             parts = await loop.run_in_executor(self._pool, history.next, judge)
             views = [await self._shown(slice_, part) for part in parts]
+            if not views:  # a journal that is behind its own head: ask again, not at once
+                await asyncio.sleep(RETRY_S)
         except Exception as error:  # noqa: BLE001 - the consumer is told
             waiter.on_read_error(slice_, error)
             return
