@@ -25,6 +25,7 @@ from tests.streams.material import (
     projection,
     rows,
 )
+from thespian_dc.model.criteria import Criteria, Filter
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.settings import Local
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
@@ -307,3 +308,34 @@ class DiskFull(CountItems):
         tx.execute(f"pragma max_page_count = {pages}")
         for _ in range(10_000):
             tx.execute("insert into seen(entity_id, seq_nr) values (hex(randomblob(900)), 1)")
+
+
+def test_a_debt_of_a_parked_entity_waits(writer: Writer, run: Any, tmp_path: Path) -> None:
+    """What a filter held back meanwhile comes behind what is parked: looked up when the entity is
+    free, in its order."""
+    read_model = tmp_path / "read.db"
+    Fuse.blown = {1001}
+    writer.add([("c-1", Added("a", 1001)), ("c-2", Added("b", 1))])
+    run(projection(read_model, handler=FusedCount, recovery=policy("retry-and-park")))
+    eventually(lambda: counted(read_model) == {"b": 1})
+    stores = open_stores(f"sqlite:///{read_model}")
+    only_others = Filter(exclude=Criteria(entity_ids=["c-1"]))
+    version = stores.filters.change("popularity", 0, only_others).version
+    in_force = "select count(*) from thespian_dc_filter_starts where version = ?"
+    eventually(lambda: rows(read_model, in_force, version) == [(material.SLICES,)])
+    writer.add([("c-1", Added("a", 2)), ("c-2", Added("b", 1)), ("c-1", Added("a", 3))])
+    eventually(lambda: counted(read_model) == {"b": 2})
+    stores.filters.change("popularity", version, Filter())
+    eventually(lambda: rows(read_model, in_force, version + 1) == [(material.SLICES,)])
+    writer.add([("c-1", Added("a", 4)), ("c-2", Added("b", 1))])
+    eventually(lambda: counted(read_model) == {"b": 3})
+    owed = "select count(*) from thespian_dc_debts"
+    eventually(lambda: rows(read_model, owed) == [(1,)])
+    never(lambda: "a" in counted(read_model), within_s=0.3)
+    Fuse.blown = set()
+    stores.parked.wish("popularity", RETRY, "c-1")
+    eventually(lambda: counted(read_model) == {"a": 1001 + 2 + 3 + 4, "b": 3})
+    seen = rows(read_model, "select seq_nr from seen where entity_id = 'c-1' order by nr")
+    assert seen == [(1,), (2,), (3,), (4,)]
+    eventually(lambda: rows(read_model, owed) == [(0,)])
+    stores.database.close()
