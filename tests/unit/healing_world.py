@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
+from thespian_dc.model.criteria import Criteria, Exclude, Filter, Include, VersionedFilter
 from thespian_dc.projection.api import CommitView, LookedUp, Lookup
 from thespian_dc.projection.healing import Healing
 from thespian_dc.projection.memory import Debt, Mark, SliceMemory, StoredMemory
@@ -50,10 +50,9 @@ class Stored:
     handled: list[Handled] = field(default_factory=list)
 
 
-def selects(criteria: object, event: Event) -> bool:
-    ids, tags = criteria.entity_ids, criteria.tags  # type: ignore[attr-defined]
-    everything = "(?s).*" in criteria.regexes or bool(criteria.regexes)  # type: ignore[attr-defined]
-    return event.entity_id in ids or everything or bool(set(tags) & set(event.tags))
+def selects(criteria: Criteria, event: Event) -> bool:
+    tags = set(criteria.tags) & set(event.tags)
+    return event.entity_id in criteria.entity_ids or bool(criteria.regexes) or bool(tags)
 
 
 def passes(wanted: Filter, event: Event) -> bool:
