@@ -30,6 +30,7 @@ from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.settings import Local
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.projection.databases import open_stores
+from thespian_dc.projection.management import Projections
 from thespian_dc.projection.parking import RETRY, SKIP
 from thespian_dc.testkit.eventually import eventually, never
 
@@ -75,6 +76,8 @@ def test_skip_leaves_out_exactly_that_event(
     assert counted(read_model) == {f"s{i}": 1000 + i for i in range(EVENTS) if i != poisoned}
     assert running.status().restarts == 0
     assert running.status().skipped == 1
+    manage = Projections(f"sqlite:///{read_model}")
+    eventually(lambda: manage.status("popularity").workers[0].activity.skipped == 1)
 
 
 @pytest.mark.parametrize("poisoned", range(EVENTS))

@@ -27,7 +27,7 @@ class Activity:
     positions, heads, lag_s: by slice served: stored offset, head as last known, and the age of the
     last handled commit (0.0 where nothing is known to wait). busy_since_us:
     since when there was always something to handle, 0 where nothing waits. handling_since_us: of
-    the transaction at hand, 0 between two. error: as in ProjectionStatus.
+    the transaction at hand, 0 between two. error, skipped, parked: as in ProjectionStatus.
     """
 
     phase: str = "starting"
@@ -39,6 +39,8 @@ class Activity:
     positions: Mapping[int, int] = field(default_factory=dict)
     heads: Mapping[int, int] = field(default_factory=dict)
     lag_s: Mapping[int, float] = field(default_factory=dict)
+    skipped: int = 0
+    parked: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

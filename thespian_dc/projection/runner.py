@@ -82,8 +82,7 @@ class ProjectionRunner:
         return ProjectionStatus(
             self._projection.name, now.phase, now.events, lag, now.positions, now.restarts,
             now.error, self._worker.name, now.busy_since_us, now.lag_s,
-            self._worker.control.workers, self._care.skipped,
-            self._failures.waiting if self._failures else 0,
+            self._worker.control.workers, now.skipped, now.parked,
         )  # fmt: skip
 
     def _activity(self) -> Activity:
@@ -106,6 +105,8 @@ class ProjectionRunner:
             positions,
             heads,
             lag_s,
+            self._care.skipped,
+            self._failures.waiting if self._failures else 0,
         )
 
     def _wake(self) -> None:
