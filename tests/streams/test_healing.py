@@ -23,9 +23,16 @@ from tests.streams.material import (
     rows,
 )
 from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.settings import Local, Remote
-from thespian_dc.projection.api import RunningProjection, Source, local_source, start_projection
+from thespian_dc.projection.api import (
+    Projections,
+    RunningProjection,
+    Source,
+    local_source,
+    start_projection,
+)
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.filters import SqliteFilters
 from thespian_dc.stream.client import RemoteSource
@@ -267,3 +274,67 @@ def test_many_debts_at_once(run: Any, writer: Writer, read_model: Path) -> None:
     everything = list(range(1, 7))
     eventually(lambda: seen(read_model) == dict.fromkeys(ids, everything), deadline_s=30)
     eventually(lambda: not debts(read_model))
+
+
+def test_two_workers_heal_their_slices_and_hand_them_over(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """Marks, debts and versions belong to slices: who gets a slice gets them with it."""
+    ids = [f"c-{nr}" for nr in range(40)]
+    first = run(read_model, filter=Exclude.entity_ids(*ids[:20]))
+    second = run(read_model, filter=Exclude.entity_ids(*ids[:20]))
+    for _ in range(3):
+        writer.add([(one, Added("x", 1)) for one in ids])
+    eventually(lambda: passed(read_model, writer))
+    eventually(lambda: first.status().positions and second.status().positions)
+    change(read_model, Exclude.entity_ids(*ids[:5]) + Include.entity_ids(*ids[5:10]))
+    eventually(lambda: in_force(read_model, 2))
+    writer.add([(one, Added("x", 1)) for one in ids])
+    assert second.stop()
+    writer.add([(one, Added("x", 1)) for one in ids])
+    everything = list(range(1, 6))
+    eventually(lambda: seen(read_model) == dict.fromkeys(ids[5:], everything), deadline_s=20)
+    eventually(lambda: not debts(read_model))
+
+
+def test_what_is_looked_up_can_be_parked_and_released(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """The entity's rest waits behind the event that raised, also what comes by the stream; others
+    go on; all comes in order when it is released."""
+    Fuse.blown = {1002}
+    policy = Recovery("retry-and-park", retries=1, delay_ms=1)
+    large = Include.tags("large")
+    run(read_model, handler=FusedCount, filter=large, recovery=policy)
+    writer.add([("a", Added("x", 1000 + nr)) for nr in range(1, 4)])
+    writer.add([("a", Added("x", 1004)), ("b", Added("x", 1))], tags=("large",))
+    eventually(lambda: seen(read_model) == {"a": [1], "b": [1]} and not debts(read_model))
+    writer.add([("a", Added("x", 1005))])
+    writer.add([("a", Added("x", 1006)), ("b", Added("x", 2))], tags=("large",))
+    eventually(lambda: seen(read_model) == {"a": [1], "b": [1, 2]})
+    projections = Projections(f"sqlite:///{read_model}")
+    [parked] = projections.parked(NAME)
+    assert (parked.entity_id, parked.seq_nr) == ("a", 2)
+    Fuse.blown = set()
+    projections.retry_parked(NAME, "a")
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5, 6], "b": [1, 2]})
+    eventually(lambda: not debts(read_model))
+
+
+def test_an_event_skipped_by_hand_is_not_looked_up(
+    run: Any, writer: Writer, read_model: Path
+) -> None:
+    """It counts as handled, wherever it would have come from."""
+    Fuse.blown = {1002}
+    running = run(read_model, handler=FusedCount, filter=Exclude.entity_ids("b"))
+    writer.add([("a", Added("x", 1001)), ("a", Added("x", 1002))])
+    eventually(lambda: running.status().restarts)
+    Projections(f"sqlite:///{read_model}").skip(NAME, slice_of("a", writer.slices), 1)
+    change(read_model, Exclude.entity_ids("a", "b"))
+    eventually(lambda: in_force(read_model, 2))
+    Fuse.blown = set()
+    writer.add([("a", Added("x", 1003))])
+    change(read_model, Filter())
+    eventually(lambda: in_force(read_model, 3))
+    writer.add([("a", Added("x", 1004))])
+    eventually(lambda: seen(read_model) == {"a": [1, 3, 4]})
