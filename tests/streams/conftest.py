@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.streams.material import ENTITY_TYPE, SLICES, Fuse, Writer
-from thespian_dc.model.settings import Projection, Stream
+from tests.streams.material import (
+    ENTITY_TYPE,
+    SLICES,
+    Fuse,
+    RebuiltCount,
+    Writer,
+    projection,
+)
+from tests.streams.processes import Child, start_consumer
+from thespian_dc.model.settings import Local, Projection, Remote, Stream
 from thespian_dc.projection.api import RunningProjection, start_projection
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
@@ -58,6 +66,7 @@ def consume() -> Iterator[Callable[..., tuple[RunningProjection, list[RemoteSour
         sources: list[RemoteSource] = []
 
         def make() -> RemoteSource:
+            assert isinstance(settings.source, Remote)
             sources.append(RemoteSource(settings.source, "ranking/test", heartbeat_ms))
             return sources[-1]
 
@@ -68,3 +77,31 @@ def consume() -> Iterator[Callable[..., tuple[RunningProjection, list[RemoteSour
     Fuse.blown = set()
     for one in running:
         assert one.stop(), "a projection did not stop"
+
+
+@pytest.fixture
+def read_model(tmp_path: Path) -> Path:
+    """The consumer's database."""
+    return tmp_path / "read.db"
+
+
+@pytest.fixture
+def run(
+    read_model: Path, journal_url: str, recorded: Callable[[int], int]
+) -> Iterator[Callable[..., Child]]:
+    """Start a process that runs the projection over `read_model`; killed with the test."""
+    children: list[Child] = []
+
+    def start(
+        handler: type = RebuiltCount, source: Local | Remote | None = None, **changes: Any
+    ) -> Child:
+        source = source or Local(ENTITY_TYPE, journal_url)
+        child = start_consumer(projection(read_model, source, handler=handler, **changes))
+        recorded(child.process.pid)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.process.poll() is None:
+            child.kill()

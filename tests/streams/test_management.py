@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.streams.material import (
-    ENTITY_TYPE,
     SLICES,
     Added,
     CountItems,
@@ -22,10 +21,8 @@ from tests.streams.material import (
     Writer,
     counted,
     offsets,
-    projection,
     rows,
 )
-from tests.streams.processes import Child, start_consumer
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.projection_errors import (
     ControlChangedError,
@@ -35,10 +32,10 @@ from thespian_dc.model.projection_errors import (
     WishRefusedError,
     WishWithdrawnError,
 )
-from thespian_dc.model.settings import Local, Remote
+from thespian_dc.model.settings import Remote
 from thespian_dc.projection.api import ProjectionHandler
 from thespian_dc.projection.management import Projections
-from thespian_dc.projection.observe import progress
+from thespian_dc.projection.observe import ProjectionView, progress
 from thespian_dc.testkit.eventually import eventually, never
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -46,40 +43,25 @@ NAME = "popularity"
 
 
 @pytest.fixture
-def read_model(tmp_path: Path) -> Path:
-    return tmp_path / "read.db"
-
-
-@pytest.fixture
 def manage(read_model: Path) -> Projections:
     return Projections(f"sqlite:///{read_model}")
-
-
-@pytest.fixture
-def run(
-    read_model: Path, journal_url: str, recorded: Callable[[int], int]
-) -> Iterator[Callable[..., Child]]:
-    """Start a consumer process of the projection."""
-    children: list[Child] = []
-
-    def start(
-        handler: type = RebuiltCount, source: Local | Remote | None = None, **changes: Any
-    ) -> Child:
-        source = source or Local(ENTITY_TYPE, journal_url)
-        child = start_consumer(projection(read_model, source, handler=handler, **changes))
-        recorded(child.process.pid)
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        if child.process.poll() is None:
-            child.kill()
 
 
 def add(writer: Writer, count: int, quantity: int = 1) -> None:
     """One event each for so many entities, over all slices."""
     writer.add([(f"c-{i}", Added("apple", quantity)) for i in range(count)])
+
+
+def when(manage: Projections, fact: Callable[[ProjectionView], bool]) -> ProjectionView:
+    """The first look at which it is so."""
+
+    def look() -> ProjectionView | None:
+        view = manage.status(NAME)
+        return view if fact(view) else None
+
+    found = eventually(look)
+    assert found is not None
+    return found
 
 
 def slice_with_events(manage: Projections) -> int:
@@ -242,13 +224,13 @@ def test_a_rebuild_begins_at_zero_with_nothing_of_before(
     before = manage.rebuild(NAME)
     assert before.phase == "rebuilding"
     assert sum(before.rebuild_to.values()) == 200
-    later = eventually(lambda: (v := manage.status(NAME)).positions != before.positions and v)
+    later = when(manage, lambda v: v.positions != before.positions)
     seen = progress(before, later, 0.1)
     assert 0 < seen.done < 1
     assert seen.rate > 0
     assert seen.eta_s is not None
     eventually(lambda: counted(read_model) == {"apple": 200} and manage.status(NAME))
-    view = eventually(lambda: (v := manage.status(NAME)).phase == "running" and v)
+    view = when(manage, lambda v: v.phase == "running")
     assert not view.rebuild_to
     assert rows(read_model, "select count(*) from seen") == [(200,)]
 
@@ -334,13 +316,13 @@ def test_status_tells_idle_busy_stuck_and_dead_apart(
     add(writer, 8)
     child = run(SlowCount)
     eventually(lambda: counted(read_model) == {"apple": 8}, deadline_s=20)
-    view = eventually(lambda: (v := manage.status(NAME)).workers[0].health == "idle" and v)
+    view = when(manage, lambda v: v.workers[0].health == "idle")
     assert (view.phase, view.lag) == ("running", 0)
     assert view.workers[0].slices == tuple(range(SLICES))
     add(writer, 40)
-    busy = eventually(lambda: (v := manage.status(NAME)).workers[0].health == "busy" and v)
+    busy = when(manage, lambda v: v.workers[0].health == "busy")
     assert busy.workers[0].busy_s > 0
-    late = eventually(lambda: (v := manage.status(NAME)).lag > 0 and v)
+    late = when(manage, lambda v: v.lag > 0)
     assert max(late.lag_s.values()) > 0
     os.kill(child.process.pid, signal.SIGSTOP)
     eventually(lambda: manage.status(NAME).phase == "stuck", deadline_s=20)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +15,19 @@ from click.testing import CliRunner, Result
 
 from tests import laws
 from tests.streams.material import (
-    ENTITY_TYPE,
     Added,
     PoisonedCount,
-    RebuiltCount,
     Writer,
     counted,
-    projection,
 )
-from tests.streams.processes import Child, start_consumer
+from tests.streams.processes import Child
 from thespian_dc.cli.main import main
-from thespian_dc.model.settings import Local, Recovery
+from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 NAME = "popularity"
 PROGRAM = [sys.executable, "-c", "from thespian_dc.cli.main import main; main()"]
-
-
-@pytest.fixture
-def read_model(tmp_path: Path) -> Path:
-    return tmp_path / "read.db"
-
-
-@pytest.fixture
-def run(
-    read_model: Path, journal_url: str, recorded: Callable[[int], int]
-) -> Iterator[Callable[..., Child]]:
-    children: list[Child] = []
-
-    def start(handler: type = RebuiltCount, **changes: Any) -> Child:
-        source = Local(ENTITY_TYPE, journal_url)
-        child = start_consumer(projection(read_model, source, handler=handler, **changes))
-        recorded(child.process.pid)
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        child.kill()
 
 
 @pytest.fixture
