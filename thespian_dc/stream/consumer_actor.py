@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import PoisonMessage
 
 from thespian_dc.model.settings import Local
-from thespian_dc.projection.protocol import EventsHandled, EventsRefused, ProjectedEvents
+from thespian_dc.projection.api import EventsHandled, EventsRefused, ProjectedEvents
 from thespian_dc.shell.doorbell import open_bell
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, Peers, StartLeaf, StopLeaf
