@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cassandra import ConsistencyLevel
-from cassandra.cluster import Cluster, Session
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.query import dict_factory
 
 from tests.journal.memory_storage import flip_value
@@ -63,10 +63,14 @@ class CassandraKeyspace:
         place = url.removeprefix("cassandra://")
         hosts, port = place.split("/")[0].split(":")
         self.name = place.split("/")[1]
-        self._cluster = Cluster(hosts.split(","), port=int(port), protocol_version=5)
+        profile = ExecutionProfile(
+            consistency_level=ConsistencyLevel.LOCAL_QUORUM, row_factory=dict_factory
+        )
+        self._cluster = Cluster(
+            hosts.split(","), port=int(port), protocol_version=5,
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        )  # fmt: skip
         self.session: Session = self._cluster.connect(self.name)
-        self.session.default_consistency_level = ConsistencyLevel.LOCAL_QUORUM
-        self.session.row_factory = dict_factory
         self._facts = self.rows("cells")
         self.steps = self._counters()
 
