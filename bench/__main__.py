@@ -18,6 +18,7 @@ BENCHES = (
     "commands_cassandra",
     "hot_entity",
     "catch_up",
+    "together",
     "latency",
     "residents",
     "passivated",
