@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.streams.material import (
     offsets,
     rows,
 )
+from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.projection_errors import (
     ControlChangedError,
@@ -211,6 +213,23 @@ def test_one_event_is_skipped(
         run(PoisonedCount)
     eventually(lambda: counted(read_model) == {"apple": 1, "pear": 1}, deadline_s=5)
     assert offsets(read_model)[slice_] == 3
+
+
+def test_an_event_that_is_looked_up_is_skipped_too(
+    writer: Writer, run: Any, manage: Projections, read_model: Path
+) -> None:
+    """An entity that is included later brings its earlier events: the one the handler fails at
+    stands below the position."""
+    c_1 = [("c-1", Added("apple", 1)), ("c-1", Added("apple", 13)), ("c-1", Added("pear", 1))]
+    writer.add([*c_1, ("c-2", Added("fig", 1))])
+    run(PoisonedCount, filter=Exclude.entity_ids("c-1"), restart_backoff_ms=(20_000, 20_000))
+    eventually(lambda: counted(read_model) == {"fig": 1})
+    manage.add_criteria(NAME, Include.entity_ids("c-1"))
+    view = when(manage, lambda v: v.phase == "failing")
+    at = re.search(r"slice (\d+) offset (\d+)", view.workers[0].activity.error)
+    assert at is not None, view
+    manage.skip(NAME, int(at[1]), int(at[2]))
+    eventually(lambda: counted(read_model) == {"fig": 1, "apple": 1, "pear": 1})
 
 
 def test_a_rebuild_begins_at_zero_with_nothing_of_before(

@@ -62,6 +62,13 @@ def test_skipping_moves_behind_the_event_and_a_rebuild_to_the_beginning() -> Non
     assert decide(Wish(1, REBUILD), ROWS) == [Change(n, START) for n in range(3)]
 
 
+def test_an_event_that_is_owed_is_skipped_below_the_position() -> None:
+    """It was passed over in the stream and is to be looked up; nothing else there is to come."""
+    assert decide(Wish(1, SKIP, 1, 4, 4), ROWS, {1}) == []
+    assert decide(Wish(1, SKIP, 1, 4, 4), ROWS, {2}) == Refusal("slice 1 stands at 11, not at 4")
+    assert decide(Wish(1, SKIP, 1, 12, 12), ROWS, {1}) == Refusal("slice 1 stands at 11, not at 12")
+
+
 def test_a_wish_is_for_the_worker_of_its_slice_a_rebuild_for_the_one_that_has_all() -> None:
     """The oldest first."""
     first, second, third = Wish(1, REBUILD), Wish(2, SKIP, 2, 5, 5), Wish(3, SKIP, 0, 5, 5)

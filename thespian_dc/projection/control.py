@@ -80,14 +80,22 @@ def mine(control: Control, served: Set[int]) -> Wish | None:
     return None
 
 
-def decide(wish: Wish, rows: Mapping[int, StoredPosition]) -> list[Change] | Refusal:
-    """What a wish does to the projection's rows as they are now, all of it or nothing."""
+def decide(
+    wish: Wish, rows: Mapping[int, StoredPosition], owing: Set[int] = frozenset()
+) -> list[Change] | Refusal:
+    """What a wish does to the projection's rows as they are now, all of it or nothing.
+
+    owing: slices with entities whose earlier events are yet to be looked up. There an event below
+    the position may still be to come, and may be left out; the position stays.
+    """
     if wish.kind == REBUILD:
         return [Change(slice_, START) for slice_ in sorted(rows)]
     row = rows.get(wish.slice)
     if row is None:
         return Refusal(f"slice {wish.slice} has no position yet")
     stands = row.position.offset
+    if wish.kind == SKIP and wish.offset < stands and wish.slice in owing:
+        return []
     if wish.expected is not None and stands != wish.expected:
         return Refusal(f"slice {wish.slice} stands at {stands}, not at {wish.expected}")
     if wish.kind == SKIP:

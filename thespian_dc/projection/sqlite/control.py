@@ -160,16 +160,16 @@ class SqliteControl:
             wish = self.wish_of(projection, nr)
             if wish.state != OPEN:
                 return wish
-            decided = decide(wish, self._positions.load(projection).slices)
+            decided = decide(wish, self._positions.load(projection).slices, self._owing(projection))
             if isinstance(decided, Refusal):
                 return self._end(projection, nr, REFUSED, decided.reason)
             if wish.kind == REBUILD:
                 self._execute(_REBUILD_TO, (projection,))
+            if wish.kind == SKIP:
+                self._marks.skip(projection, wish.slice, wish.offset)
             for slice_, (offset, write_id) in decided:
                 self._execute(_PUT, (offset, write_id, projection, slice_))
-                if wish.kind == SKIP:
-                    self._marks.skip(projection, slice_, wish.offset)
-                else:
+                if wish.kind != SKIP:
                     self._marks.forget(projection, slice_, offset)
                     self._parked.forget(projection, slice_)
             if also is not None:
@@ -307,6 +307,10 @@ class SqliteControl:
         )
         self._stir(projection)
         return self.wish_of(projection, nr)
+
+    def _owing(self, projection: str) -> set[int]:
+        sql = "select distinct slice from thespian_dc_debts where projection = ?"
+        return {slice_ for (slice_,) in self._select(sql, projection)}
 
     def _stir(self, projection: str) -> None:
         self._execute(
