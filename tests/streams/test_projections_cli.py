@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,6 +165,23 @@ def test_parked_entities_are_listed_shown_retried_and_skipped(
     assert cli("parked", "skip", NAME, "c-1").exit_code == 0
     eventually(lambda: counted(read_model) == {"fig": 1, "pear": 1})
     eventually(lambda: not objects(cli("parked", "list", NAME, "--json")))
+
+
+def test_a_terminal_gets_one_line_that_changes(running: Child, read_model: Path) -> None:
+    """Rate and what is left, until nothing waits."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [*PROGRAM, "projections", "status", NAME, "--follow", "--positions",
+         f"sqlite:///{read_model}"],
+        stdout=theirs, cwd=laws.ROOT, check=True, timeout=60,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert shown.count("\r\x1b[K") >= 2
+    assert "events/s" in shown
+    assert shown.rstrip("\r\n").count("\n") == 0
 
 
 def test_a_real_process(running: Child, read_model: Path) -> None:
