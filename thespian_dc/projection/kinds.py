@@ -6,6 +6,7 @@ where the handler's own method has the right form.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -227,7 +228,8 @@ def _flushing(name: str, flush: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def _alone(handle: Handle, flush: Callable[[Any], None]) -> Handle:
     def alone(event: Envelope[Any], tx: Any) -> None:
-        handle(event, tx)
+        with contextlib.suppress(TransactionFull):  # it ends here anyway
+            handle(event, tx)
         flush(tx)
 
     return alone

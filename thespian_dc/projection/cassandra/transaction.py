@@ -85,9 +85,12 @@ class CassandraTransaction:
 
     def committed(self) -> None:
         """What was gathered is stored."""
-        self._known.update(self._rows)
-        if len(self._known) > CACHE_ROWS:
+        self._remember(self._rows)
+
+    def _remember(self, rows: Mapping[Any, Any]) -> None:
+        if len(self._known) + len(rows) > CACHE_ROWS:
             self._known.clear()
+        self._known.update(rows)
 
     def _begin_event(self) -> None:
         self._undo.clear()
@@ -105,7 +108,7 @@ class CassandraTransaction:
         if found is _ABSENT:
             rows = self._database.rows("row", *self._place, SINK, key)
             found = rows[0][0] if rows else None
-            self._known[place] = found
+            self._remember({place: found})
         return None if found is None else msgpack.unpackb(found)
 
     def put(self, key: str, value: Any) -> None:
