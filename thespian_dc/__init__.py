@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.history import History as History
+    from thespian_dc.model.settings import Destination as Destination
     from thespian_dc.model.settings import Limits as Limits
     from thespian_dc.model.settings import Local as Local
     from thespian_dc.model.settings import Projection as Projection
+    from thespian_dc.model.settings import Push as Push
     from thespian_dc.model.settings import Remote as Remote
     from thespian_dc.model.settings import Settings as Settings
     from thespian_dc.model.settings import Stream as Stream
@@ -57,6 +59,7 @@ _WHERE = {
     "CassandraProjectionHandler": "projection.api",
     "CassandraUpsertHandler": "projection.api",
     "Client": "client.api",
+    "Destination": "model.settings",
     "DurableStateActor": "entity.api",
     "EntityRef": "entity.api",
     "Envelope": "model.envelope",
@@ -76,6 +79,7 @@ _WHERE = {
     "ProjectionHandler": "projection.api",
     "ProjectionHooks": "projection.observe",
     "Projections": "projection.management",
+    "Push": "model.settings",
     "Recovery": "model.delivery_settings",
     "Registered": "codec.api",
     "Remote": "model.settings",

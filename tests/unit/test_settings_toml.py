@@ -19,7 +19,16 @@ from thespian_dc.model import settings as model
 from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.history import History
-from thespian_dc.model.settings import Limits, Local, Projection, Remote, Settings, Stream, Tls
+from thespian_dc.model.settings import (
+    Limits,
+    Local,
+    Projection,
+    Push,
+    Remote,
+    Settings,
+    Stream,
+    Tls,
+)
 from thespian_dc.model.settings_toml import settings_from, variables
 from thespian_dc.model.transformation import Transformation
 from thespian_dc.settings_file import resolve
@@ -171,6 +180,32 @@ def test_every_field_of_every_setting_can_be_written_in_toml() -> None:
         for name, hint in typing.get_type_hints(one).items():
             with pytest.raises(SettingsError):  # a date fits nothing; an AssertionError: no form
                 _value(hint, tomllib.loads("d = 2026-01-01")["d"], name, here)
+
+
+def test_pushes_and_destinations_are_written_as_they_read() -> None:
+    """A table by name for what is bound to whom; a stream by its id, or as a table."""
+    text = """
+        service = "far"
+        listen = "127.0.0.1:1"
+        [[pushes]]
+        stream = { stream_id = "carts", entity = "cart" }
+        target = "localhost:2"
+        [[destinations]]
+        stream_id = "carts"
+        entity_type = "far-cart"
+        origins = { shop = "", bar = "bar.example.org" }
+        without_identity = true
+    """
+    read_as = read(text)
+    assert read_as.pushes == (Push(Stream("carts", "cart"), "localhost:2"),)
+    (destination,) = read_as.destinations
+    assert destination.origins == {"shop": "", "bar": "bar.example.org"}
+    with pytest.raises(SettingsError, match=r"destinations\[0\].origins must be a table, not 5"):
+        read(text.replace('{ shop = "", bar = "bar.example.org" }', "5"))
+    with pytest.raises(SettingsError, match="origin 'shop' is bound to no certificate"):
+        read(text.replace("without_identity = true", ""))
+    with pytest.raises(SettingsError, match="a push names 'cars', which is none of streams"):
+        read(text.replace('{ stream_id = "carts", entity = "cart" }', '"cars"'))
 
 
 def test_filters_histories_and_starts_are_written_as_they_read() -> None:

@@ -8,9 +8,10 @@ from TOML.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from inspect import iscoroutinefunction
 from typing import Any
 
 from thespian_dc.model.criteria import Filter
@@ -98,6 +99,68 @@ class Remote:
         check_name("stream_id", self.stream_id)
         host = check_target("target", self.target)
         check_plaintext("target", host, self.tls, self.plaintext_beyond_loopback)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A stream that this node brings to a destination by itself: it dials, nobody need reach it.
+
+    stream: one of Settings.streams by its id, or a Stream of its own, which nobody can pull then.
+    target: host:port of the receiving node. tls, plaintext_beyond_loopback: as of Remote.
+    """
+
+    stream: Stream | str
+    target: str
+    tls: Tls | None = None
+    plaintext_beyond_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("stream", self.stream_id)
+        host = check_target("target", self.target)
+        check_plaintext("target", host, self.tls, self.plaintext_beyond_loopback)
+
+    @property
+    def stream_id(self) -> str:
+        """The public name of what is pushed."""
+        return self.stream.stream_id if isinstance(self.stream, Stream) else self.stream
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Takes a stream that others push, and writes it to this node's journal as events of
+    `entity_type`, which ordinary projections read. No entity class may write that type.
+
+    origins: the services that may push, each with the name in the certificate that it must show.
+    without_identity: where the node listens on loopback without tls, take them at their word.
+    filter: which entities or events are wanted, to begin with; see docs/push.md. events: the
+    payload types that `transform` gets and returns. transform: (Envelope) -> the Envelope to be
+    stored, with another entity_id, tags or payload as wanted, or None to leave it out; meta says
+    "origin" and more. None: events are stored as they came.
+    """
+
+    stream_id: str
+    entity_type: str
+    origins: Mapping[str, str]
+    events: Sequence[Any] = ()
+    transform: Callable[[Any], Any] | None = None
+    filter: Filter = field(default_factory=Filter)
+    without_identity: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("stream_id", self.stream_id)
+        check_name("entity_type", self.entity_type)
+        check_importable("transform", self.transform)
+        if iscoroutinefunction(self.transform):
+            raise SettingsError(f"destination {self.stream_id}: transform must not be async")
+        if not self.origins:
+            raise SettingsError(f"destination {self.stream_id}: origins names nobody")
+        for origin, identity in self.origins.items():
+            check_name("origin", origin)
+            if not identity and not self.without_identity:
+                raise SettingsError(
+                    f"destination {self.stream_id}: origin {origin!r} is bound to no certificate; "
+                    "name its identity, or set without_identity=True (loopback only)"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +263,9 @@ class Settings:
 
     service: this service's name; clients connect by it. journal: URL (see
     journal.api.open_journal). hosts: entity host processes of this node. slices: per entity type, a
-    power of two, fixed for ever in the journal. listen: host:port for the streams; plaintext only
-    on loopback unless plaintext_beyond_loopback.
+    power of two, fixed for ever in the journal. listen: host:port for streams and destinations;
+    plaintext only on loopback unless plaintext_beyond_loopback. pushes: streams that this node
+    brings elsewhere. destinations: what others may push to it. See docs/push.md.
     """
 
     service: str
@@ -215,6 +279,8 @@ class Settings:
     hosts: int = 1
     slices: int = SLICES_DEFAULT
     limits: Limits = field(default_factory=Limits)
+    pushes: Sequence[Push] = ()
+    destinations: Sequence[Destination] = ()
 
     def __post_init__(self) -> None:
         check_name("service", self.service)
@@ -230,6 +296,41 @@ class Settings:
             check_plaintext("listen", host, self.tls, self.plaintext_beyond_loopback)
         check_unique("stream_id", [s.stream_id for s in self.streams])
         check_unique("projection name", [p.name for p in self.projections])
+        check_pushes(self)
+        check_destinations(self)
+
+
+def check_pushes(settings: Settings) -> None:
+    """SettingsError where a push names no stream, or one stands twice."""
+    known = [one.stream_id for one in settings.streams]
+    own = {one.stream_id: one.stream for one in settings.pushes if isinstance(one.stream, Stream)}
+    for one in settings.pushes:
+        if isinstance(one.stream, str) and one.stream not in known:
+            raise SettingsError(f"a push names {one.stream!r}, which is none of streams")
+        if isinstance(one.stream, Stream) and own[one.stream_id] != one.stream:
+            raise SettingsError(f"two pushes have different streams {one.stream_id!r}")
+    check_unique("stream_id", [*known, *own])
+    check_unique("push", [f"{one.stream_id} to {one.target}" for one in settings.pushes])
+
+
+def check_destinations(settings: Settings) -> None:
+    """SettingsError where a destination could not be reached, or not know who calls."""
+    entities = [getattr(one, "entity_type", "") for one in settings.entities]
+    check_unique("destination", [one.stream_id for one in settings.destinations])
+    for one in settings.destinations:
+        where = f"destination {one.stream_id}"
+        if not settings.listen:
+            raise SettingsError(f"{where} needs listen='host:port', where producers dial")
+        if one.entity_type in entities:
+            raise SettingsError(f"{where}: entities of this node write {one.entity_type!r} already")
+        proves = settings.tls is not None and settings.tls.client_auth
+        if not proves and not one.without_identity:
+            raise SettingsError(
+                f"{where}: without tls and client_auth nobody can show a certificate; set them, "
+                "or without_identity=True (loopback only)"
+            )
+        if one.without_identity and not is_loopback(check_target("listen", settings.listen)):
+            raise SettingsError(f"{where}: without_identity is for loopback only")
 
 
 WORKERS_MAX = 64

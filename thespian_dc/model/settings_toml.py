@@ -122,6 +122,10 @@ def _value(hint: Any, value: Any, path: str, resolve: Resolve) -> Any:
         return tuple(
             _value(inner[0], item, f"{path}[{index}]", resolve) for index, item in enumerate(value)
         )
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{path} must be a table, not {_shown(value)}")
+        return {key: _value(inner[1], one, _join(path, key), resolve) for key, one in value.items()}
     if origin in (typing.Union, types.UnionType):
         return _union(inner, value, path, resolve)
     if hint in (Any, type) or origin in (Callable, type):
@@ -170,7 +174,7 @@ def _union(hints: Sequence[Any], value: Any, path: str, resolve: Resolve) -> Any
         if isinstance(value, datetime):
             return value
         others = [hint for hint in others if hint is not datetime]
-    return _value(next(hint for hint in others if hint is not str), value, path, resolve)
+    return _value(next((hint for hint in others if hint is not str), str), value, path, resolve)
 
 
 def _meant(classes: Sequence[Any], table: Mapping[str, Any]) -> type:

@@ -51,6 +51,7 @@ from thespian_dc.projection.views import SourceBatch as SourceBatch
 
 if TYPE_CHECKING:
     from thespian_dc.projection.core import Move
+    from thespian_dc.projection.handling import records_in as records_in
     from thespian_dc.projection.local import LocalSource as LocalSource
     from thespian_dc.projection.management import Projections as Projections
     from thespian_dc.projection.observe import Progress as Progress
@@ -284,5 +285,6 @@ _WHERE = {
     "ProjectionView": "projection.observe",
     "Projections": "projection.management",
     "progress": "projection.observe",
+    "records_in": "projection.handling",
 }
 __getattr__ = lazily(__name__, _WHERE)
