@@ -8,7 +8,7 @@ must catch each by an invariant: a bug that only crashes a core proves nothing a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -27,13 +27,16 @@ from thespian_dc.journal.memory import _sealed
 from thespian_dc.journal.reading import index_rows_of
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, checksum_of
+from thespian_dc.model.stream_errors import StreamGapError
 from thespian_dc.projection.core import Move
+from thespian_dc.projection.healing import Healing
+from thespian_dc.projection.memory import SliceMemory, Start, StoredMemory
 from thespian_dc.slices.actions import Action, CommitAt, FoundCommit, NotWritten, Result
 from thespian_dc.slices.phases import Phase
 from thespian_dc.slices.writer import SliceWriter
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.journal import SimulatedJournal, Steps
-from thespian_dc.testkit.simulation.positions import Effect
+from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
 from thespian_dc.testkit.simulation.run import Simulation
 
 Bug = Callable[[], contextlib.AbstractContextManager[type[Simulation]]]
@@ -276,14 +279,64 @@ def mark_over_an_unindexed_range() -> contextlib.AbstractContextManager[type[Sim
 
 # --- in the consumer ---
 class _PositionFirst(SimulatedConsumer):
-    def _store(self, effects: list[Effect], moves: list[Move]) -> None:
-        super()._store([], moves)
+    def _store(
+        self,
+        effects: list[Effect],
+        moves: list[Move],
+        checks: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        super()._store([], moves, checks)
         self.after(60_000, self._positions.effects.extend, effects)
+
+
+class _NotCompared(SimulatedPositions):
+    def _compare(self, rows: Sequence[tuple[int, int, int]]) -> None:
+        """Whatever the row says."""
 
 
 def position_before_effect() -> contextlib.AbstractContextManager[type[Simulation]]:
     """The position is stored first and the effects a moment later."""
     return _with(consumer_class=_PositionFirst)
+
+
+def stale_worker_commits() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """A consumer that lost its slice goes on: its writes compare neither epoch nor offset."""
+    return _with(positions_class=_NotCompared)
+
+
+def position_past_an_unhealed_entity() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """The position passes an event of an entity that is owed others, and no debt is stored."""
+    changes = Healing.changes
+    return _patched(Healing, "changes", lambda self: changes(self)._replace(debts=[]))
+
+
+def filter_versions_forgotten_at_restart() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """A new run believes that its slices were never filtered since marks began."""
+    on_loaded = Healing.on_loaded
+
+    def wrong(self: Healing, stored: StoredMemory) -> None:
+        slices = {
+            slice_: SliceMemory(one.baseline, one.began, [Start(one.began, 0)])
+            for slice_, one in stored.slices.items()
+        }
+        on_loaded(self, replace(stored, slices=slices))
+
+    return _patched(Healing, "on_loaded", wrong)
+
+
+def jump_taken_as_loss() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """A jump in seq_nr ends the run as if the stream had lost something."""
+    judge = Healing.judge
+
+    def wrong(
+        self: Healing, slice_: int, version: int, entity_id: str, seq_nr: int, offset: int
+    ) -> bool:
+        self.settle(True)
+        if seq_nr > self._mark(entity_id).seq_nr + 1:
+            raise StreamGapError(entity_id, self._mark(entity_id).seq_nr + 1, seq_nr)
+        return judge(self, slice_, version, entity_id, seq_nr, offset)
+
+    return _patched(Healing, "judge", wrong)
 
 
 def _submissions(writer: SliceWriter) -> list[Any]:
@@ -293,6 +346,8 @@ def _submissions(writer: SliceWriter) -> list[Any]:
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
+        filter_versions_forgotten_at_restart, jump_taken_as_loss, position_past_an_unhealed_entity,
+        stale_worker_commits,
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
         index_read_without_the_tail, late_latest_state_wins,

@@ -213,21 +213,22 @@ class Checker:
                     )  # fmt: skip
 
     def _check_effects(self, log: Sequence[Stored]) -> None:
-        """I3: each record of the log has one effect, in offset order, and nothing else has one."""
-        wanted: dict[int, list[Effect]] = defaultdict(list)
-        found: dict[int, list[Effect]] = defaultdict(list)
+        """I3: the last filter includes every entity, so each record has one effect, in its entity's
+        order, and nothing else has one."""
+        wanted: dict[str, list[Effect]] = defaultdict(list)
+        found: dict[str, list[Effect]] = defaultdict(list)
         for record in log:
             effect = Effect(record.slice, record.offset, record.entity_id, record.seq_nr)
-            wanted[record.slice].append(effect)
+            wanted[record.entity_id].append(effect)
         for effect in self._positions.effects:
-            found[effect.slice].append(effect)
-        for slice_, effects in wanted.items():
-            if found[slice_] != effects:
-                got = [e.offset for e in found[slice_]]
-                at = next((i for i, o in enumerate(got) if o != i), len(got))
+            found[effect.entity_id].append(effect)
+        for entity_id in sorted(wanted.keys() | found.keys()):
+            if found[entity_id] != wanted[entity_id]:
+                got = [effect.seq_nr for effect in found[entity_id]]
+                at = next((i for i, nr in enumerate(got) if nr != i + 1), len(got))
                 self._history.breaks(
-                    "I3", f"slice {slice_}: {len(effects)} records, {len(got)} effects; the first "
-                    f"difference is at offset {at}: {got[max(0, at - 1) : at + 3]}"
+                    "I3", f"{entity_id}: {len(wanted[entity_id])} records, {len(got)} effects; "
+                    f"the first difference is at seq_nr {at + 1}: {got[max(0, at - 1) : at + 3]}"
                 )  # fmt: skip
 
     def _check_index(self, log: Sequence[Stored]) -> None:

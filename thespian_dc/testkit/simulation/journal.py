@@ -91,6 +91,7 @@ class SimulatedJournal:
         self.memory = MemoryJournal("memory:simulated", storage)
         self._segment_records = segment_records
         self._world, self._network, self._faults = world, network, CALMER
+        self._heads: dict[SliceKey, int] = {}
         self.refusing: set[str] = set()
         """Callers whose next append is refused."""
         self.on_applied: Callable[[str, Commit], None] = lambda caller, commit: None
@@ -107,8 +108,7 @@ class SimulatedJournal:
 
     def heads(self, entity_type: str, slices: int) -> tuple[int, ...]:
         """Of each slice's log, as they are now."""
-        keys = [SliceKey(entity_type, number) for number in range(slices)]
-        return tuple(self.memory.find_head(key).head for key in keys)
+        return tuple(self._heads.get(SliceKey(entity_type, n), 0) for n in range(slices))
 
     # --- requests ---
     def perform(
@@ -224,6 +224,7 @@ class SimulatedJournal:
     def _append(self, caller: str, commit: Commit) -> Appended:
         outcome = self._compare_and_append(commit)
         if outcome is Outcome.DONE:
+            self._heads[commit.key] = commit.end_offset
             self.on_applied(caller, commit)
         else:
             self._world.hit("fault: append met another head or epoch")

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
 from thespian_dc.model.position import START
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.core import Move
+from thespian_dc.projection.memory import Changes, Debt, Mark, SliceMemory, StoredMemory
 
 
 class Effect(NamedTuple):
@@ -31,6 +33,11 @@ class SimulatedPositions:
         self.rows: dict[int, StoredPosition] = {}
         self.journal_id = ""
         self.effects: list[Effect] = []
+        self.wanted: VersionedFilter = UNFILTERED
+        self.memory: dict[int, SliceMemory] = {}
+        self.filters: dict[int, Filter] = {}
+        self.marks: dict[str, Mark] = {}
+        self.debts: dict[str, tuple[int, Debt]] = {}
         self.on_move: Callable[[Move, int], None] = lambda move, epoch: None
 
     def load(self) -> StoredPositions:
@@ -46,14 +53,48 @@ class SimulatedPositions:
             self.rows[slice_] = StoredPosition(epoch + 1, position)
         return StoredPositions(journal_id, {slice_: self.rows[slice_] for slice_ in slices})
 
-    def transact(self, effects: Sequence[Effect], moves: Sequence[Move]) -> None:
-        """Effects and moves together; PositionConflictError leaves both out."""
-        for slice_, epoch, expected, _ in moves:
-            row = self.rows[slice_]
-            if (row.epoch, row.position.offset) != (epoch, expected):
-                found = f"{row.position.offset} under epoch {row.epoch}"
-                raise PositionConflictError("simulated", slice_, expected, found)
+    def want(self, filter_: Filter) -> None:
+        """Somebody changes the filter."""
+        self.wanted = VersionedFilter(self.wanted.version + 1, filter_)
+
+    def remembered(self, slices: Sequence[int]) -> StoredMemory:
+        """What is remembered of these slices."""
+        debts = {one: debt for one, debt in self.debts.items() if debt[0] in slices}
+        return StoredMemory(
+            {slice_: self.memory[slice_].copy() for slice_ in slices if slice_ in self.memory},
+            dict(self.filters), debts,
+            {one: self.marks[one] for one in debts if one in self.marks},
+        )  # fmt: skip
+
+    def transact(
+        self,
+        effects: Sequence[Effect],
+        moves: Sequence[Move],
+        changes: Changes,
+        checks: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        """All together; PositionConflictError leaves everything out. checks: (slice, epoch,
+        offset) that a row must have where no move says so."""
+        self._compare([*checks, *(move[:3] for move in moves)])
+        self._remember(changes)
         for move in moves:
             self.on_move(move, self.rows[move.slice].epoch)
             self.rows[move.slice] = StoredPosition(move.epoch, move.position)
         self.effects += effects
+
+    def _compare(self, rows: Sequence[tuple[int, int, int]]) -> None:
+        for slice_, epoch, expected in rows:
+            row = self.rows[slice_]
+            if (row.epoch, row.position.offset) != (epoch, expected):
+                found = f"{row.position.offset} under epoch {row.epoch}"
+                raise PositionConflictError("simulated", slice_, expected, found)
+
+    def _remember(self, changes: Changes) -> None:
+        self.memory |= {slice_: memory.copy() for slice_, memory in changes.slices.items()}
+        self.filters |= changes.filters
+        self.marks |= {one: mark for _, one, mark in changes.marks}
+        for slice_, one, debt in changes.debts:
+            if debt is None:
+                self.debts.pop(one, None)
+            else:
+                self.debts[one] = slice_, debt

@@ -40,6 +40,8 @@ REST = (
     "host: known frame", "router: AskRoutes", "router: Deliver", "router: NOT_OWNER",
     "router: SendFrame", "router: host was gone", "router: outcome unknown",
     "projection: PositionConflictError", "projection: StreamGapError",
+    "projection: filter changed", "projection: filter in force", "projection: owed events handled",
+    "fault: lookup not answered", "fault: position write unknown",
     "projection: batch handled", "projection: duplicate dropped", "projection: slices claimed",
 )  # fmt: skip
 WANTED = (

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SENT_US = 2_000
 """After so long a sender knows whether its peer's process took the frame."""
 FRAMES_KNOWN = 64
+TICK_US = 150_000
+"""A real router looks more often; here most of what it would find is nothing."""
 
 
 class SimulatedRouter:
@@ -71,6 +73,8 @@ class SimulatedRouter:
                 case Deliver():
                     self._deliver(action)
         due_us = self.core.wakeup_us(self._now_us)
+        if due_us is not None:
+            due_us = max(due_us, self._now_us + TICK_US)
         if due_us is not None and (self._tick_us is None or due_us < self._tick_us):
             self._tick_us = due_us
             self._process.after(due_us - self._now_us, self._on_tick, due_us)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.testkit.simulation.checker import Checker
 from thespian_dc.testkit.simulation.client import RoutedClient, SimulatedClient
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
@@ -85,7 +86,8 @@ class Simulation:
             for n in range(shape.members)
         ]
         by_name |= {member.name: member for member in self.members}
-        entity_ids = [f"e{n}" for n in range(shape.entities)]
+        self._resting = False
+        entity_ids = self._entity_ids = [f"e{n}" for n in range(shape.entities)]
         self.clients = [
             kind(
                 world, network, self.journal, by_name, self.history, f"client{n}", shape.slices,
@@ -107,6 +109,7 @@ class Simulation:
         world, shape = self.world, self.shape
         for process in (*self.members, *self.clients, self.consumers[0]):
             process.start()
+        self._change_filter()
         world.run(shape.calm_us)
         world.faulty = True
         names = [client.name for client in self.clients]
@@ -118,10 +121,24 @@ class Simulation:
         self.checker.check()
         return self._outcome()
 
+    def _change_filter(self) -> None:
+        """Somebody wants other entities, every second or so, until all is well."""
+        if self._resting:
+            return
+        rng, ids = self.world.rng, self._entity_ids
+        some = rng.sample(ids, len(ids) // 3)
+        self.positions.want(rng.choice([
+            Filter(), Exclude.entity_ids(*some), Include.entity_ids(*some).spelled_out(),
+            Exclude.all(), Exclude.entity_ids(*some) + Include.entity_ids(*some[::2]),
+        ]))  # fmt: skip
+        self.world.hit("projection: filter changed")
+        self.world.after(self.world.between(200_000, 4_000_000), self._change_filter)
+
     def _come_to_rest(self) -> None:
         """No faults from here on: every command must be answered, every record handled."""
         world = self.world
-        world.faulty = False
+        world.faulty, self._resting = False, True
+        self.positions.want(Include.entity_ids(*self._entity_ids).spelled_out())
         self.network.heal_all()
         self.journal.refusing.clear()
         for client in self.clients:
@@ -147,6 +164,10 @@ class Simulation:
             at = row.position.offset if row else 0
             if at != head:
                 left.append(f"slice {slice_}: the position is {at}, the head is {head}")
+        records = sum(self._heads().values())
+        if len(self.positions.effects) < records or self.positions.debts:
+            owed = len(self.positions.debts)
+            left.append(f"{records} records, {len(self.positions.effects)} effects, {owed} owed")
         return left
 
     def _heads(self) -> dict[int, int]:
