@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, VersionedFilter
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.projection_errors import HistoryLostError
+from thespian_dc.model.record import SNAPSHOT_META
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import (
     FilterInForce,
@@ -26,7 +27,7 @@ from thespian_dc.projection.handling import Fields, Gate, Prepare
 from thespian_dc.projection.healing import Healing
 from thespian_dc.shell.clock import now_us
 
-ENTITY_ID, SEQ_NR = 1, 2  # fields of a Record
+ENTITY_ID, SEQ_NR, META = 1, 2, 8  # fields of a Record
 
 
 class Included(NamedTuple):
@@ -112,7 +113,8 @@ class Healer:
             self._load(batch.slice, core.missing(fields[ENTITY_ID] for _, fields in records))
 
         def stays(slice_: int, offset: int, time_us: int, fields: Fields) -> bool:
-            if not core.judge(slice_, version, fields[ENTITY_ID], fields[SEQ_NR], offset):
+            entity_id, seq_nr, meta = fields[ENTITY_ID], fields[SEQ_NR], fields[META]
+            if not core.judge(slice_, version, entity_id, seq_nr, offset, _is_whole(meta)):
                 return True
             return takes is not None and takes(slice_, offset, time_us, fields)
 
@@ -173,7 +175,8 @@ class Healer:
         def stays(slice_: int, offset: int, time_us: int, fields: Fields) -> bool:
             if fields[ENTITY_ID] != entity_id:
                 raise MalformedMessageError("an answer to a lookup", "it is of another entity")
-            if not core.judge_owed(slice_, entity_id, fields[SEQ_NR], offset):
+            whole = _is_whole(fields[META])
+            if not core.judge_owed(slice_, entity_id, fields[SEQ_NR], offset, whole):
                 return True
             return takes is not None and takes(slice_, offset, time_us, fields)
 
@@ -199,3 +202,8 @@ class Healer:
 
     def rolled_back(self) -> None:
         self._core.on_rolled_back()
+
+
+def _is_whole(meta: Any) -> bool:
+    """The record was made of an entity's stored state."""
+    return bool(meta) and SNAPSHOT_META in meta

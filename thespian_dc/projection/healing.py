@@ -108,8 +108,17 @@ class Healing:
         for entity_id in asked:
             self._marks[entity_id] = found.get(entity_id, unmarked)
 
-    def judge(self, slice_: int, version: int, entity_id: str, seq_nr: int, offset: int) -> bool:
-        """Is this event, the next that passed the stream, to be handled now?
+    def judge(
+        self,
+        slice_: int,
+        version: int,
+        entity_id: str,
+        seq_nr: int,
+        offset: int,
+        whole: bool = False,
+    ) -> bool:
+        """Is this event, the next that passed the stream, to be handled now? whole: it stands for
+        all before it.
 
         A yes counts as soon as another event is judged, or with `settle(True)`.
         """
@@ -117,7 +126,8 @@ class Healing:
         mark, debt = self._mark(entity_id), self._debt(entity_id)
         if seq_nr <= mark.seq_nr:
             return False
-        if debt is None and not self._complete(slice_, version, entity_id, mark, seq_nr, offset):
+        complete = whole or self._complete(slice_, version, entity_id, mark, seq_nr, offset)
+        if debt is None and not complete:
             debt = _NOTHING
         if debt is None:
             self._pending = entity_id, slice_, Mark(seq_nr, offset + 1)
@@ -162,15 +172,15 @@ class Healing:
     def on_in_force(self, version: int) -> Sequence[str]:
         """No batch of an earlier version comes any more. Returns the ids that this one includes:
         their marks are needed for `include`."""
-        self._in_force = version
+        self._in_force = max(version, self._in_force)
         filter_ = self._filters.get(version)
         return filter_.include.entity_ids if filter_ is not None else ()
 
     def include(self, slice_: int, version: int, start: int, entity_ids: Iterable[str]) -> None:
         """What these ids of the slice, which the version includes, are owed becomes a debt: from
         `start` on the stream brings them. `on_version` was told before."""
-        filter_ = self._filters[version]
-        replays, memory = dict(filter_.from_seq_nrs), self._memory(slice_)
+        filter_, memory = self._filters.get(version), self._memory(slice_)
+        replays = dict(filter_.from_seq_nrs) if filter_ is not None else {}
         for entity_id in entity_ids:
             mark, debt, from_seq_nr = (
                 self._mark(entity_id), self._debt(entity_id), replays.get(entity_id, 0)
@@ -195,13 +205,16 @@ class Healing:
         owed = self._debt(answer.lookup.entity_id) is not None
         return owed and self._lookups.is_asked(answer.lookup)
 
-    def judge_owed(self, slice_: int, entity_id: str, seq_nr: int, offset: int) -> bool:
-        """Is this event, the next of an answer, to be handled? Counts as `judge`'s yes does."""
+    def judge_owed(
+        self, slice_: int, entity_id: str, seq_nr: int, offset: int, whole: bool = False
+    ) -> bool:
+        """Is this event, the next of an answer, to be handled? whole: it stands for all before it,
+        wherever it stands. Counts as `judge`'s yes does."""
         self.settle(True)
         mark, debt, memory = self._mark(entity_id), self._debt(entity_id), self._memory(slice_)
         if debt is None or seq_nr <= mark.seq_nr or seq_nr < debt.from_seq_nr:
             return False
-        if memory.baseline <= offset < memory.began or offset >= debt.limit:
+        if memory.baseline <= offset < memory.began or (offset >= debt.limit and not whole):
             return False
         self._pending = entity_id, slice_, Mark(seq_nr, offset + 1)
         if offset in self._skips.get(slice_, ()):
