@@ -105,7 +105,14 @@ def test_a_killer_is_parked_after_so_many_crashes(
     [entity] = parked.entities("popularity")
     assert (entity.entity_id, entity.events, entity.attempts) == ("c-1", 2, 3)
     assert "died 3 times" in entity.cause
-    if handler is Kills:
+    if handler is Kills:  # a retry that kills is one death, and over
+        parked.wish("popularity", RETRY, "c-1")
+        eventually(lambda: child.process.poll() is not None)
+        child, died = run_until_it_lives(settings(tmp_path, handler=handler), recorded)
+        assert died == 0
+        [entity] = parked.entities("popularity")
+        assert (entity.events, entity.attempts, entity.wished) == (2, 4, "")
+        assert entity.cause == "the process died while it was handed over again"
         mended.touch()
         parked.wish("popularity", RETRY, "c-1")
         eventually(lambda: counted(read_model).get("s7") == 7)

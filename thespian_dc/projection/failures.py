@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import ThespianDcError
@@ -27,6 +27,8 @@ from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.handling import Fields, Gate, Raised
 from thespian_dc.projection.parking import (
     PAGE,
+    RETRY,
+    TRYING,
     ParkedEvent,
     ParkedMost,
     ParkedWish,
@@ -63,6 +65,7 @@ class Failures:
         self._projection, self._policy = projection.name, policy
         self._core, self._parking, self._care = care.core, Parking(), care
         self._parked, self._attempts = stores.parked, stores.attempts
+        self._database = stores.database
         self._most = ParkedMost(policy.parked_events_max, policy.parked_bytes_max)
         self._window = projection.batch_events_max * TRANSACTIONS_EVENTS
         self._epochs: dict[int, int] = {}
@@ -90,6 +93,7 @@ class Failures:
                 self._crashes[slice_] = (attempt.offset, attempt.crashes)
                 self._crashed[slice_] = rows[slice_][1] + self._window
         if self._crashed:
+            self._drop_deadly_wishes()
             facts = {"projection": self._projection, "slices": sorted(self._crashed)}
             log.warning("projection_ended_uncleanly", extra=facts)
 
@@ -224,6 +228,36 @@ class Failures:
         wishes = self._parked.wishes(self._projection, list(self._epochs))
         return wishes[0] if wishes else None
 
+    def trying(self, wish: ParkedWish) -> ParkedWish:
+        """The same wish, noted as under way: durable before the handler is called."""
+        under_way = wish._replace(what=wish.what.rstrip(TRYING) + TRYING)
+        if under_way != wish:
+            self._alone(lambda: self._parked.change_wish(self._projection, wish, under_way))
+        return under_way
+
+    def _drop_deadly_wishes(self) -> None:
+        """Of entities whose events were being handed over again when the process died."""
+        for wish in self._parked.wishes(self._projection, list(self._crashed)):
+            if wish.what.endswith(TRYING):
+                self._alone(lambda wish=wish: self._drop(wish))  # type: ignore[misc]
+
+    def _drop(self, wish: ParkedWish) -> None:
+        for event in self._parked.events(self._projection, wish.entity_id, limit=1):
+            cause = "the process died while it was handed over again"
+            failed = event._replace(cause=cause, attempts=event.attempts + 1)
+            self._parked.tried(self._projection, failed)
+        self._parked.change_wish(self._projection, wish, None)
+
+    def _alone(self, write: Callable[[], None]) -> None:
+        """In a transaction of its own."""
+        self._database.begin()
+        try:
+            write()
+            self._database.commit()
+        except BaseException:
+            self._database.rollback()
+            raise
+
     def events_of(self, wish: ParkedWish) -> list[ParkedEvent]:
         """The first of the entity's parked events; empty where the wish is for another state of
         it."""
@@ -240,7 +274,8 @@ class Failures:
             self._parking.add(event.entity_id, -1)
         if failed is not None:
             self._parked.tried(self._projection, failed)
-        self._parked.fulfilled(self._projection, wish, rest)
+        following = wish._replace(seq_nr=0, what=RETRY) if rest else None
+        self._parked.change_wish(self._projection, wish, following)
         if rest:
             self._look_s = 0.0
 

@@ -20,6 +20,8 @@ RETRY, SKIP = "retry", "skip"
 """What may be wished of a parked entity: hand its events over again, in order; leave out the first
 one, then the same with the others."""
 
+TRYING = "!"
+"""Behind what is wished, from before an event is handed over until the outcome is stored."""
 PAGE = 100
 """Parked events that are read at once."""
 
@@ -74,8 +76,8 @@ class ParkedMost(NamedTuple):
 
 
 class ParkedStore(Protocol):
-    """Parked events in the consumer's database. park, tried, remove and fulfilled happen in the
-    open transaction, all else by itself."""
+    """Parked events in the consumer's database. park, tried, remove, forget and change_wish happen
+    in the open transaction, all else by itself."""
 
     def held(self, projection: str, slices: Sequence[int]) -> dict[str, int]:
         """How many events of each parked entity of these slices are stored."""
@@ -115,9 +117,9 @@ class ParkedStore(Protocol):
     def wishes(self, projection: str, slices: Sequence[int]) -> list[ParkedWish]:
         """What is wished for entities of these slices, not yet fulfilled."""
 
-    def fulfilled(self, projection: str, wish: ParkedWish, rest: bool) -> None:
-        """Forget this wish, unless another took its place; with `rest` it goes on as RETRY of
-        whatever is the first event now (seq_nr 0)."""
+    def change_wish(self, projection: str, wish: ParkedWish, following: ParkedWish | None) -> None:
+        """Put another wish for the entity in its place, or none; nothing where `wish` is not what
+        stands there any more. In the open transaction."""
 
 
 class Parking:

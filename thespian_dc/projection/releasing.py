@@ -29,6 +29,8 @@ def release(
     gone: list[ParkedEvent] = []
     failed: ParkedEvent | None = None
     until_s = time.monotonic() + FOR_S
+    wish = failures.trying(wish)
+    skips = wish.what.startswith(SKIP)
     delivery.begin(alone=True)
     try:
         check(wish.slice)
@@ -36,7 +38,7 @@ def release(
         for event in events:
             if gone and time.monotonic() > until_s:
                 break
-            if wish.what != SKIP or gone:
+            if not skips or gone:
                 stopped = handler.handle(batch_of(event), event.offset, float("inf"))
                 if stopped is not None and stopped.raised is not None:
                     error = stopped.raised.error
@@ -55,5 +57,5 @@ def release(
         failures.rolled_back()
         raise
     failures.committed()
-    if wish.what == SKIP and gone:
+    if skips and gone:
         failures.left_out()

@@ -229,13 +229,13 @@ class PositionConformance:
         assert stores.parked.wishes(P, [1]) == []
         assert other.entities(P)[0].wished == SKIP
         with transaction(stores):
-            stores.parked.fulfilled(P, wish._replace(what=RETRY), rest=False)  # another's place
+            stores.parked.change_wish(P, wish._replace(what=RETRY), None)  # another took its place
         assert stores.parked.wishes(P, [0]) == [wish]
         with transaction(stores):
-            stores.parked.fulfilled(P, wish, rest=True)
+            stores.parked.change_wish(P, wish, wish._replace(seq_nr=0, what=RETRY))
         assert stores.parked.wishes(P, [0]) == [ParkedWish("c-1", 0, 0, RETRY)]
         with transaction(stores):
-            stores.parked.fulfilled(P, ParkedWish("c-1", 0, 0, RETRY), rest=False)
+            stores.parked.change_wish(P, ParkedWish("c-1", 0, 0, RETRY), None)
         assert stores.parked.wishes(P, [0]) == []
 
     # --- tries ---

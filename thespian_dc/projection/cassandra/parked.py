@@ -16,7 +16,7 @@ from thespian_dc.projection.cassandra.cells import Cells
 from thespian_dc.projection.cassandra.database import CassandraDatabase
 from thespian_dc.projection.parking import (
     PAGE,
-    RETRY,
+    TRYING,
     ParkedEntity,
     ParkedEvent,
     ParkedMost,
@@ -105,7 +105,7 @@ class CassandraParked:
 
     def entities(self, projection: str, after: str = "", limit: int = 100) -> list[ParkedEntity]:
         """See ParkedStore."""
-        wished = {one.entity_id: one.what for one in self.wishes(projection, None)}
+        wished = {one.entity_id: one.what.rstrip(TRYING) for one in self.wishes(projection, None)}
         found = [
             self._entity(projection, slice_, entity_id, wished)
             for entity_id, slice_ in sorted(self._places(projection))
@@ -173,15 +173,14 @@ class CassandraParked:
                 found.append(ParkedWish(name.removeprefix(_WISH), slice_, seq_nr, what))
         return found
 
-    def fulfilled(self, projection: str, wish: ParkedWish, rest: bool) -> None:
+    def change_wish(self, projection: str, wish: ParkedWish, following: ParkedWish | None) -> None:
         """See ParkedStore; when the transaction is durable. Where that fails the wish finds another
         state of its entity and is dropped."""
-        place = projection, wish.slice
-        self._database.confirm(place)
+        self._database.confirm((projection, wish.slice))
         known = [wish.slice, wish.seq_nr, wish.what]
-        following = [wish.slice, 0, RETRY] if rest else None
+        put = following and [following.slice, following.seq_nr, following.what]
         name = _WISH + wish.entity_id
-        self._database.after(lambda: self._cells.replace(projection, name, known, following))
+        self._database.after(lambda: self._cells.replace(projection, name, known, put))
 
 
 class CassandraAttempts:

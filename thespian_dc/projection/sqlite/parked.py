@@ -14,7 +14,6 @@ from typing import Any
 from thespian_dc.model.handler_errors import ParkedFullError, UnknownParkedError
 from thespian_dc.projection.attempts import Attempt
 from thespian_dc.projection.parking import (
-    RETRY,
     ParkedEntity,
     ParkedEvent,
     ParkedMost,
@@ -53,7 +52,7 @@ _TOTAL = (
 )
 _ENTITIES = """
 select p.entity_id, f.slice, f.seq_nr, f.cause, f.attempts, f.parked_us, p.events, p.size_bytes,
-       coalesce(w.what, '')
+       coalesce(rtrim(w.what, '!'), '')
 from (select entity_id, min(seq_nr) as seq_nr, count(*) as events,
              sum(length(record)) as size_bytes
       from thespian_dc_parked where projection = ?1 and entity_id > ?2
@@ -175,13 +174,18 @@ class SqliteParked:
         mine = set(slices)
         return [wish for row in rows if (wish := ParkedWish(*row)).slice in mine]
 
-    def fulfilled(self, projection: str, wish: ParkedWish, rest: bool) -> None:
+    def change_wish(self, projection: str, wish: ParkedWish, following: ParkedWish | None) -> None:
         """See ParkedStore."""
         where = "where projection = ? and entity_id = ? and slice = ? and seq_nr = ? and what = ?"
-        change = f"update thespian_dc_parked_wishes set what = '{RETRY}', seq_nr = 0"
-        forget = "delete from thespian_dc_parked_wishes"
+        here = (projection, *wish)
         with self._in_transaction():
-            self._execute(f"{change if rest else forget} {where}", (projection, *wish))
+            if following is None:
+                self._execute(f"delete from thespian_dc_parked_wishes {where}", here)
+            else:
+                self._execute(
+                    f"update thespian_dc_parked_wishes set seq_nr = ?, what = ? {where}",
+                    (following.seq_nr, following.what, *here),
+                )
 
     @contextmanager
     def _in_transaction(self) -> Iterator[None]:
