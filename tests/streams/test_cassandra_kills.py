@@ -56,7 +56,7 @@ def test_consumer_killed_at_random_points(
         child = start_consumer(settings)
         recorded(child.process.pid)
         before = counted()
-        eventually(lambda before=before: counted() > before or counted() == EVENTS, 30)  # type: ignore[misc]
+        eventually(lambda: counted() > before or counted() == EVENTS, 30)  # noqa: B023
         threading.Event().wait(rng.random() * 0.2)  # the moment of the kill, not a wait
         child.kill()
         midway += counted() < EVENTS
