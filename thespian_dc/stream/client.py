@@ -10,20 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-import grpc
 import grpc.aio
 
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote
-from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
+from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import (
     LOOK_UP_BYTES_MAX,
     LOOK_UP_EVENTS_MAX,
@@ -35,29 +32,18 @@ from thespian_dc.projection.api import (
     SourceDescription,
     SourceEvents,
 )
-from thespian_dc.projection.api import FilterInForce as InForce
-from thespian_dc.stream.batches import cost_of, read_batch
+from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.channels import METHOD
-from thespian_dc.stream.consumer_core import BATCHES_MAX, HEARTBEAT_MS, ConsumerCore, Reconnect
+from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
+from thespian_dc.stream.conversation import Conversation, Ears, now_us
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
-from thespian_dc.wire.conversion import (
-    Beat,
-    Credit,
-    FilterInForce,
-    Offer,
-    Started,
-    read_from_producer,
-    write_from_consumer,
-)
+from thespian_dc.wire.conversion import Credit, Started
 from thespian_dc.wire.lookups import Positions
 from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
 OnAnswer = Callable[[LookedUp | LookUpFailed], None]
-
-ROOM_S = 0.01
-"""How often is looked whether batches were handled, where too many were not."""
 
 
 class RemoteSource:
@@ -71,8 +57,7 @@ class RemoteSource:
         self._core: ConsumerCore | None = None
         self._handed_back: deque[Credit] = deque()  # bounded by the window
         self._armed = False
-        self._wake = asyncio.Event()
-        self._unhandled = 0  # batches handed over
+        self._talk: Conversation | None = None  # of the last call
         self._lookups: set[asyncio.Task[None]] = set()  # bounded by the asker
         self._described = False
         self.reconnects = 0
@@ -153,7 +138,7 @@ class RemoteSource:
         self._wanted = filter_
         if self._core is not None:
             self._core.change_filter(filter_)
-        self._wake.set()
+        self._stir()
 
     def _ask(self, lookup: Lookup, on_answer: OnAnswer) -> None:
         task = asyncio.create_task(self._look_up(lookup, on_answer))
@@ -187,11 +172,14 @@ class RemoteSource:
 
     def _take_back(self) -> None:
         self._armed = False
-        core = self._core
-        while core is not None and self._handed_back:
-            core.on_handled(self._handed_back.popleft())
-            self._unhandled -= 1
-        self._wake.set()
+        talk = self._talk
+        while talk is not None and self._handed_back:
+            talk.handled(self._handed_back.popleft())
+        self._stir()
+
+    def _stir(self) -> None:
+        if self._talk is not None:
+            self._talk.wake()
 
     async def _run(self) -> None:
         reconnect, outstanding = Reconnect(), Credit(0, 0)
@@ -231,75 +219,27 @@ class RemoteSource:
         channels = self._channels
         shared = channels.take(self._remote.target, self._remote.tls)
         call: Any = shared.channel.stream_stream(METHOD)()
+        ears = Ears(self._describe, self._events.batch, self._events.filter_in_force)
+        before = self._talk.unhandled if self._talk is not None else 0
+        remote = self._remote
+        talk = Conversation(core, call, ears, remote.stream_id, remote.target, before)
+        self._talk = talk
         error: ThespianDcError | None = None
         try:
-            error = await self._converse(call, core)
+            await talk.run()
+        except ThespianDcError as ended:
+            error = ended
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            error = await self._ended_by(call)
         finally:
             call.cancel()
             await channels.give_back(shared, broken=error is not None)
         return error
 
-    async def _converse(self, call: Any, core: ConsumerCore) -> ThespianDcError | None:
-        reader = asyncio.create_task(self._read(call, core))
-        writer = asyncio.create_task(self._write(call, core))
-        tasks = {reader, writer}
-        try:
-            while True:
-                silence_s = core.heartbeat_ms / 1000
-                done, _ = await asyncio.wait(
-                    tasks, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    task.result()
-                if done:
-                    return None
-                core.check_alive(now_us())
-        except ThespianDcError as error:
-            return error
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return await self._ended_by(call)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _ended_by(self, call: Any) -> ThespianDcError:
         code, details = await call.code(), await call.details()
         metadata = await call.trailing_metadata()
         return error_of(self._remote.target, code, details or "", metadata or ())
-
-    async def _read(self, call: Any, core: ConsumerCore) -> None:
-        """Until the call ends (raises why), or must be asked again (returns)."""
-        where = f"a batch of {self._remote.stream_id}"
-        while (received := await call.read()) is not grpc.aio.EOF:
-            message = read_from_producer(received)
-            if isinstance(message, Beat):
-                core.on_beat(now_us())
-            elif isinstance(message, Started):
-                if not core.on_started(message, now_us()):
-                    return
-                self._describe(message)
-            elif isinstance(message, FilterInForce):
-                said = core.on_in_force(message, now_us())
-                self._events.filter_in_force(InForce(*said))
-            elif isinstance(message, Offer):
-                raise MalformedMessageError("a call's answer", "an Offer belongs to Push")
-            else:
-                batch = core.on_batch(read_batch(where, message), now_us())
-                if batch is None:
-                    self._wake.set()
-                    continue
-                self._unhandled += 1
-                self._events.batch(batch)
-                if self._unhandled >= BATCHES_MAX:
-                    await self._room(core)
-        raise PeerUnavailableError(self._remote.target, "the producer ended the call")
-
-    async def _room(self, core: ConsumerCore) -> None:
-        """Read nothing until some batches are handled; the producer is not silent, we are deaf."""
-        while self._unhandled >= BATCHES_MAX // 2:
-            core.on_beat(now_us())
-            await asyncio.sleep(ROOM_S)
 
     def _describe(self, started: Started) -> None:
         if not self._described:
@@ -308,29 +248,3 @@ class RemoteSource:
             self._events.started(
                 SourceDescription(started.journal_id, started.entity_type, started.slices)
             )
-
-    async def _write(self, call: Any, core: ConsumerCore) -> None:
-        await call.write(write_from_consumer(core.first(uuid.uuid4().hex)))
-        while True:
-            self._wake.clear()
-            now = now_us()
-            credit, wanted = core.take_credit(), core.take_filter()
-            if wanted is not None:
-                await call.write(write_from_consumer(wanted))
-                core.on_sent(now)
-            if credit is not None:
-                await call.write(write_from_consumer(credit))
-                core.on_sent(now)
-            elif core.beat_due(now):
-                await call.write(write_from_consumer(Beat(time.time_ns() // 1000)))
-                core.on_sent(now)
-            try:
-                async with asyncio.timeout(core.heartbeat_ms / 1000):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
-
-def now_us() -> int:
-    """Monotonic microseconds: heartbeats do not mind a clock that is set."""
-    return time.monotonic_ns() // 1000
