@@ -18,7 +18,7 @@ from tests.streams.material import (
 )
 from tests.streams.processes import Child, start_consumer
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
-from thespian_dc.projection.api import RunningProjection, start_projection
+from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
@@ -105,3 +105,19 @@ def run(
     for child in children:
         if child.process.poll() is None:
             child.kill()
+
+
+@pytest.fixture
+def run_local(journal_url: str) -> Iterator[Callable[[Projection], RunningProjection]]:
+    """Run a projection over the journal of this process."""
+    running: list[RunningProjection] = []
+
+    def start(settings: Projection) -> RunningProjection:
+        source = Local(ENTITY_TYPE)
+        running.append(start_projection(settings, lambda: local_source(source, journal_url)))
+        return running[-1]
+
+    yield start
+    Fuse.blown = set()
+    for one in running:
+        assert one.stop(), "a projection did not stop"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,14 +12,11 @@ from tests.streams import material
 from tests.streams.material import Added, Fuse, Plain, Writer, counted, offsets, projection, rows
 from thespian_dc.model.delivery_settings import Group, Recovery, ToActor
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.settings import Local, Remote
+from thespian_dc.model.settings import Remote
 from thespian_dc.projection.api import (
     GroupedHandler,
     GroupedSqlHandler,
-    RunningProjection,
     Transaction,
-    local_source,
-    start_projection,
 )
 from thespian_dc.testkit.eventually import eventually, never
 
@@ -28,21 +24,12 @@ TABLE = "create table if not exists popularity(sku text primary key, n integer n
 
 
 @pytest.fixture
-def run(journal_url: str) -> Iterator[Callable[[Any], RunningProjection]]:
-    running: list[RunningProjection] = []
+def run(run_local: Any) -> Any:
+    """With nothing seen yet."""
     for kind in (GroupsInSql, Groups, Calls):
         kind.seen.clear()
     Plain.events.clear()
-
-    def start(settings: Any) -> RunningProjection:
-        source = Local(material.ENTITY_TYPE)
-        running.append(start_projection(settings, lambda: local_source(source, journal_url)))
-        return running[-1]
-
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+    return run_local
 
 
 class GroupsInSql(GroupedSqlHandler):

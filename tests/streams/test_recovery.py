@@ -3,7 +3,6 @@ batch, and where its position goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,8 +26,6 @@ from tests.streams.material import (
 )
 from thespian_dc.model.criteria import Criteria, Filter
 from thespian_dc.model.delivery_settings import Recovery
-from thespian_dc.model.settings import Local
-from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.projection.databases import open_stores
 from thespian_dc.projection.management import Projections
 from thespian_dc.projection.parking import RETRY, SKIP
@@ -39,21 +36,8 @@ QUICK: dict[str, Any] = {"retries": 2, "delay_ms": 1, "growth": 1.0}
 
 
 @pytest.fixture
-def run(journal_url: str) -> Iterator[Callable[[Any], RunningProjection]]:
-    running: list[RunningProjection] = []
-
-    def start(settings: Any) -> RunningProjection:
-        running.append(
-            start_projection(
-                settings, lambda: local_source(Local(material.ENTITY_TYPE), journal_url)
-            )
-        )
-        return running[-1]
-
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+def run(run_local: Any) -> Any:
+    return run_local
 
 
 def policy(strategy: str) -> Recovery:
