@@ -205,6 +205,7 @@ def plan(settings: Settings) -> StartNode:
             settings.slices,
             settings.tls,
             settings.plaintext_beyond_loopback,
+            settings.access,
         )
         leaves.append(LeafSpec(f"{prefix}:producer", "producers", PRODUCER_ACTOR, producer))
     if settings.projections:

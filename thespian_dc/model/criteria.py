@@ -120,12 +120,7 @@ class Filter:
         if stray:
             raise InvalidFilterError(f"a from_seq_nr of {min(stray)!r}", "the id is not included")
         object.__setattr__(self, "from_seq_nrs", tuple(sorted(wanted.items())))
-        texts = [
-            text for side in (self.exclude, self.include) for _, some in side.by_kind()
-            for text in some
-        ]  # fmt: skip
-        _check_limit("criteria", len(texts), CRITERIA_MAX)
-        _check_limit("bytes", sum(len(text.encode()) for text in texts), FILTER_BYTES_MAX)
+        check_bounds(self, CRITERIA_MAX, FILTER_BYTES_MAX)
 
     def __bool__(self) -> bool:
         """Does it let through anything less than everything, or say how?"""
@@ -155,6 +150,16 @@ class Filter:
         if self.include and not self.exclude:
             return replace(self, exclude=Criteria(regexes=(EVERY_ID,)))
         return self
+
+
+def check_bounds(filter_: Filter, criteria_max: int, bytes_max: int) -> None:
+    """FilterTooLargeError where it has more; bytes are those of its texts."""
+    texts = [
+        text for side in (filter_.exclude, filter_.include) for _, some in side.by_kind()
+        for text in some
+    ]  # fmt: skip
+    _check_limit("criteria", len(texts), criteria_max)
+    _check_limit("bytes", sum(len(text.encode()) for text in texts), bytes_max)
 
 
 class VersionedFilter(NamedTuple):

@@ -3,7 +3,7 @@
 Each field says its unit, default and reason. Secrets are file paths, never values: Thespian prints
 messages. Classes and callables must be importable (`module:name` in TOML); a lambda or a local
 class is a SettingsError that names the field. `thespian_dc.settings_from_toml(path)` reads the same
-from TOML.
+from TOML. Long because all of a node's settings stand here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from inspect import iscoroutinefunction
 from typing import Any
 
+from thespian_dc.model.access import Access, check_allow, check_metadata
 from thespian_dc.model.criteria import Filter
 from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
 from thespian_dc.model.errors import SettingsError
@@ -31,7 +32,8 @@ class Tls:
     """Mutual TLS by files, PEM. Both sides present `certificate`; `client_auth=False` on a server
     takes any client.
 
-    authority: the CA that peers' certificates must descend from.
+    authority: the CA that peers' certificates must descend from. A client without a certificate has
+    "" for certificate and key. Changed files are taken for new connections, without a restart.
     """
 
     certificate: str
@@ -55,6 +57,9 @@ class Stream:
 
     from_snapshot: (Envelope of an entity's stored state) -> public payload that stands for all its
     events so far, or None; for consumers with History.FROM_SNAPSHOTS, which are refused without it.
+
+    allow: the names in certificates whose holders may see it, "*" for all that the server lets in;
+    None: all, unless another stream of the server has a rule; then nobody. See docs/security.md.
     """
 
     stream_id: str
@@ -64,9 +69,11 @@ class Stream:
     filter: Filter | str | Callable[[Any], bool] | None = None
     topic_prefix: str = PREFIX
     from_snapshot: Callable[[Any], Any] | None = None
+    allow: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
+        check_allow(self.stream_id, self.allow)
         for thing in importables(self.transform):
             check_importable("transform", thing)
         check_importable("from_snapshot", self.from_snapshot)
@@ -87,16 +94,19 @@ class Stream:
 class Remote:
     """A stream of another service: its public id and `host:port`. tls: None is refused beyond
     loopback unless plaintext_beyond_loopback says so in so many words. history: what is wanted of
-    what was written before."""
+    what was written before. metadata: of every request, for the producer's interceptor; a value
+    "file:/path" is what that file holds when a call begins, for secrets."""
 
     stream_id: str
     target: str
     tls: Tls | None = None
     plaintext_beyond_loopback: bool = False
     history: History = History.FULL
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
+        check_metadata(self.metadata)
         host = check_target("target", self.target)
         check_plaintext("target", host, self.tls, self.plaintext_beyond_loopback)
 
@@ -266,6 +276,7 @@ class Settings:
     power of two, fixed for ever in the journal. listen: host:port for streams and destinations;
     plaintext only on loopback unless plaintext_beyond_loopback. pushes: streams that this node
     brings elsewhere. destinations: what others may push to it. See docs/push.md.
+    access: what calls of others must pass; see docs/security.md.
     """
 
     service: str
@@ -281,6 +292,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     pushes: Sequence[Push] = ()
     destinations: Sequence[Destination] = ()
+    access: Access = field(default_factory=Access)
 
     def __post_init__(self) -> None:
         check_name("service", self.service)
@@ -296,6 +308,7 @@ class Settings:
             check_plaintext("listen", host, self.tls, self.plaintext_beyond_loopback)
         check_unique("stream_id", [s.stream_id for s in self.streams])
         check_unique("projection name", [p.name for p in self.projections])
+        check_importable("access.interceptor", self.access.interceptor)
         check_pushes(self)
         check_destinations(self)
 

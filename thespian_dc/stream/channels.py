@@ -3,9 +3,13 @@ the stream loop."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc.aio
 
-from thespian_dc.model.settings import Tls
+from thespian_dc.model.access import FROM_FILE, check_metadata
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.settings import Remote, Tls
 from thespian_dc.stream.tls import channel_credentials
 
 SERVICE = "thespian_dc.v1.EventStreams"
@@ -20,6 +24,24 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
+
+
+def metadata_of(remote: Remote) -> tuple[tuple[str, str], ...]:
+    """What its requests carry; SettingsError for a file that cannot be read."""
+    return tuple((key, _value(key, value)) for key, value in remote.metadata.items())
+
+
+def _value(key: str, value: str) -> str:
+    if not value.startswith(FROM_FILE):
+        return value
+    path = value.removeprefix(FROM_FILE)
+    try:
+        found = Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not ASCII"
+        raise SettingsError(f"metadata {key!r}: {path} cannot be read ({reason})") from error
+    check_metadata({key: found})
+    return found
 
 
 class SharedChannel:

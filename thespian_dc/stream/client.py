@@ -17,10 +17,10 @@ from typing import Any
 import grpc.aio
 
 from thespian_dc.model.criteria import VersionedFilter
-from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote
-from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailableError
 from thespian_dc.projection.api import (
     LOOK_UP_BYTES_MAX,
     LOOK_UP_EVENTS_MAX,
@@ -33,11 +33,12 @@ from thespian_dc.projection.api import (
     SourceEvents,
 )
 from thespian_dc.stream.batches import cost_of
-from thespian_dc.stream.channels import METHOD
+from thespian_dc.stream.channels import METHOD, metadata_of
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
 from thespian_dc.stream.conversation import Conversation, Ears, now_us
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit, Started
 from thespian_dc.wire.lookups import Positions
 from thespian_dc.wire.status import error_of
@@ -217,8 +218,15 @@ class RemoteSource:
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:
         """Open a call and read it to its end: why it ended, or None to ask again at once."""
         channels = self._channels
-        shared = channels.take(self._remote.target, self._remote.tls)
-        call: Any = shared.channel.stream_stream(METHOD)()
+        try:
+            metadata = metadata_of(self._remote)
+            shared = channels.take(self._remote.target, self._remote.tls)
+        except SettingsError as unreadable:
+            if not self._described:
+                raise
+            # It worked before: files are being replaced.
+            return PeerNotTrustedError(self._remote.target, f"own files: {unreadable}")
+        call: Any = shared.channel.stream_stream(METHOD)(metadata=metadata)
         ears = Ears(self._describe, self._events.batch, self._events.filter_in_force)
         before = self._talk.unhandled if self._talk is not None else 0
         remote = self._remote
@@ -239,7 +247,8 @@ class RemoteSource:
     async def _ended_by(self, call: Any) -> ThespianDcError:
         code, details = await call.code(), await call.details()
         metadata = await call.trailing_metadata()
-        return error_of(self._remote.target, code, details or "", metadata or ())
+        error = error_of(self._remote.target, code, details or "", metadata or ())
+        return await explained(self._remote, error)
 
     def _describe(self, started: Started) -> None:
         if not self._described:

@@ -14,8 +14,9 @@ import grpc.aio
 from thespian_dc.model.history import History
 from thespian_dc.model.settings import Remote
 from thespian_dc.projection.api import LookedUp, Lookup
-from thespian_dc.stream.channels import SERVICE, Channels
+from thespian_dc.stream.channels import SERVICE, Channels, metadata_of
 from thespian_dc.stream.lookups import read_answer
+from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit
 from thespian_dc.wire.lookups import (
     HeadsRequest,
@@ -64,17 +65,17 @@ class LookupsClient:
         return read_position_at_answer(await self._ask("PositionAt", write_position_at(request)))
 
     async def _ask(self, method: str, request: bytes) -> bytes:
+        carried = metadata_of(self._remote)
         shared = self._channels.take(self._remote.target, self._remote.tls)
         broken = False
         try:
             call: Any = shared.channel.unary_unary(f"/{SERVICE}/{method}")
-            answer: bytes = await call(request, timeout=ANSWER_S)
+            answer: bytes = await call(request, timeout=ANSWER_S, metadata=carried)
         except grpc.aio.AioRpcError as error:
             broken = error.code() is grpc.StatusCode.UNAVAILABLE
             metadata = error.trailing_metadata() or ()
-            raise error_of(
-                self._remote.target, error.code(), error.details() or "", metadata
-            ) from error
+            said = error_of(self._remote.target, error.code(), error.details() or "", metadata)
+            raise await explained(self._remote, said) from error
         finally:
             await self._channels.give_back(shared, broken)
         return answer

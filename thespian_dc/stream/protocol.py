@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from thespian_dc.model.access import Access
 from thespian_dc.model.settings import Projection, Stream, Tls
 from thespian_dc.shell.protocol import LeafSpec, NodeMessage
 
@@ -29,6 +30,7 @@ class StartProducer(NodeMessage):
     slices: int
     tls: Tls | None = None
     plaintext_beyond_loopback: bool = False
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True, slots=True)

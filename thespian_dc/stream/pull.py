@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
@@ -18,8 +19,10 @@ from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import write_batch
+from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.history import CallHistory, check_history
-from thespian_dc.stream.open_stream import OpenStream, OpenStreams
+from thespian_dc.stream.identity import Caller
+from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_start
 from thespian_dc.wire.conversion import (
     PROTOCOL,
@@ -38,8 +41,8 @@ FIRST_MESSAGE_S = 10.0
 class PullCall:
     """One call. A Waiter of the stream's tail."""
 
-    def __init__(self, streams: OpenStreams, pool: Executor, context: Any) -> None:
-        self._streams, self._pool, self._context = streams, pool, context
+    def __init__(self, gate: Gate, caller: Caller, pool: Executor, context: Any) -> None:
+        self._gate, self._caller, self._pool, self._context = gate, caller, pool, context
         self._wake = asyncio.Event()
         self._error: Exception | None = None
         self._ended = False
@@ -50,7 +53,10 @@ class PullCall:
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
         start = check_start(await self._first())
-        stream = self._streams.find(start.stream_id)
+        self._gate.check_filter(start.filter)
+        stream = await self._gate.find(
+            "Pull", start.stream_id, start.consumer, self._caller, self._context
+        )
         self._core = ProducerCore(
             start, stream.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
         )
@@ -118,7 +124,10 @@ class PullCall:
     async def _read(self) -> None:
         try:
             while (received := await self._context.read()) is not grpc.aio.EOF:
-                self._core.on_message(read_from_consumer(received), now_us())
+                message = read_from_consumer(received)
+                if isinstance(message, VersionedFilter):
+                    self._gate.change_filter(self._caller, message)
+                self._core.on_message(message, now_us())
                 self._wake.set()
         except Exception as error:  # noqa: BLE001 - what ends the call, whatever it was
             self.end(error)

@@ -8,7 +8,6 @@ read in a small pool. CancelledError is never kept: grpc.aio leaks a call whose 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,12 +16,14 @@ import grpc
 import grpc.aio
 
 from thespian_dc.journal.api import Journal, open_journal
-from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.access import Rules
+from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
 from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.channels import SERVICE
+from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.open_stream import OpenStreams
@@ -31,19 +32,13 @@ from thespian_dc.stream.pull import PullCall
 from thespian_dc.stream.questions import Questions
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.tls import server_credentials
-from thespian_dc.wire.status import status_of
-
-log = logging.getLogger(__name__)
 
 CALLS_MAX = 10_000
 """Open calls; more are refused with RESOURCE_EXHAUSTED."""
 READERS = 2
 """Threads that read the journal; each may hold a connection with a page cache of its own."""
-MESSAGE_BYTES_MAX = 1 << 20
-"""Of what a consumer sends; a Start with 1,024 positions is 60 KiB."""
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # two producers on one port would share it silently
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
     # A consumer that is gone without a word frees what is blocked on it.
     ("grpc.keepalive_time_ms", 10_000),
@@ -60,6 +55,13 @@ class StreamServer:
         self._settings = settings
         host = check_target("listen", settings.listen)
         check_plaintext("listen", host, settings.tls, settings.plaintext_beyond_loopback)
+        self._rules = Rules({one.stream_id: one.allow for one in settings.streams})
+        if self._rules.needs_certificates and not (settings.tls and settings.tls.client_auth):
+            raise SettingsError(
+                "Stream.allow names certificates, but nobody shows one here: set tls=Tls(…) with "
+                "client_auth=True"
+            )
+        self._gate: Gate | None = None
         self._loop: LoopThread | None = None
         self._journal: Journal | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="journal reader")
@@ -130,10 +132,18 @@ class StreamServer:
 
     async def _start(self, streams: OpenStreams) -> int:
         streams.start()
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
+        access = self._settings.access
+        limits = [
+            ("grpc.max_receive_message_length", access.limits.request_bytes_max),
+            # Of one connection; further calls of it wait at the caller.
+            ("grpc.max_concurrent_streams",
+             access.limits.streams_per_identity + access.limits.questions_per_identity),
+        ]  # fmt: skip
+        server = grpc.aio.server(options=_OPTIONS + limits, maximum_concurrent_rpcs=CALLS_MAX)
+        self._gate = Gate(access, self._rules, streams)
         methods: dict[str, Any] = {
             "Pull": grpc.stream_stream_rpc_method_handler(self._pull),
-            **Questions(streams, self._pool).handlers(),
+            **Questions(self._gate, self._pool).handlers(),
         }
         events = grpc.method_handlers_generic_handler(SERVICE, methods)
         server.add_generic_rpc_handlers((events, self._health.handlers()))
@@ -165,6 +175,8 @@ class StreamServer:
             for call in list(self._calls):
                 call.end(PeerUnavailableError(self._settings.service, "the producer stops"))
             await self._server.stop(grace_s)
+        if self._gate is not None:
+            self._gate.close()
         if self._streams is not None:
             await self._streams.stop()
 
@@ -183,14 +195,14 @@ class StreamServer:
                     tail.push_head(key.slice, head)
 
     async def _pull(self, _requests: Any, context: Any) -> None:
-        assert self._streams is not None
-        call = PullCall(self._streams, self._pool, context)
-        self._calls.add(call)
+        assert self._gate is not None
         try:
-            await call.run()
+            with self._gate.stream(context) as caller:
+                call = PullCall(self._gate, caller, self._pool, context)
+                self._calls.add(call)
+                try:
+                    await call.run()
+                finally:
+                    self._calls.discard(call)
         except ThespianDcError as error:
-            facts = {"peer": context.peer(), "error": f"{type(error).__name__}: {error}"}
-            log.warning("stream_ended", extra=facts)
-            await context.abort(*status_of(error))
-        finally:
-            self._calls.discard(call)
+            await self._gate.refuse(context, error)

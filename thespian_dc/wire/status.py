@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from thespian_dc.model import errors, stream_errors
+from thespian_dc.model import access_errors, errors, stream_errors
+from thespian_dc.model.access_errors import CallRefusedError, MessageTooLargeError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.stream_errors import (
     PeerNotTrustedError,
@@ -26,9 +27,12 @@ PROBLEM = "thespian-dc-problem-bin"
 _TEXT_MAX = 1000
 # gRPC has no status for a failed TLS session; its text is all there is.
 _TLS_WORDS = ("handshake", "certificate", "ssl", "verification")
+_TOO_LARGE = "message larger than max"  # gRPC's own limit, named by its text alone
 _TRAVELS: dict[str, type[ThespianDcError]] = {
     kind.__name__: kind
     for kind in (
+        access_errors.CallRefusedError, access_errors.InterceptorFailedError,
+        access_errors.TooManyRequestsError, access_errors.TooManyStreamsError,
         errors.CorruptRecordError, errors.GapError, errors.JournalDivergedError,
         errors.JournalUnavailableError, errors.MissingExtraError, errors.TrimmedError,
         stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
@@ -45,7 +49,8 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
 
 def status_of(error: ThespianDcError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """(status, text, trailing metadata) to end a call with."""
-    status = getattr(grpc.StatusCode, error.grpc_status)
+    named = error.status if isinstance(error, CallRefusedError) else error.grpc_status
+    status = getattr(grpc.StatusCode, named)
     problem = pb.Problem(error=type(error).__name__)
     for argument in error.args:
         if isinstance(argument, int):
@@ -66,6 +71,8 @@ def error_of(
         if any(word in details.lower() for word in _TLS_WORDS):
             return PeerNotTrustedError(peer, details)
         return PeerUnavailableError(peer, details)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        return MessageTooLargeError(peer, details)
     return StreamRefusedError(peer, code.name, details)
 
 
