@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from thespian_dc.model import access_errors, errors, stream_errors
+from thespian_dc.model import access_errors, errors, push_errors, stream_errors
 from thespian_dc.model.access_errors import CallRefusedError, MessageTooLargeError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.stream_errors import (
@@ -35,6 +35,9 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
         access_errors.TooManyRequestsError, access_errors.TooManyStreamsError,
         errors.CorruptRecordError, errors.GapError, errors.JournalDivergedError,
         errors.JournalUnavailableError, errors.MissingExtraError, errors.TrimmedError,
+        push_errors.DestinationTransformError, push_errors.OriginRefusedError,
+        push_errors.PushBeginsAgainError, push_errors.PushNotWrittenError,
+        push_errors.TooManySourcesError,
         stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
         stream_errors.HistoryMovedError, stream_errors.HistoryRefusedError,
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,

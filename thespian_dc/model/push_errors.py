@@ -1,0 +1,110 @@
+"""Errors of streams that are pushed. Pure; see the laws of `errors`."""
+
+from __future__ import annotations
+
+from thespian_dc.model.errors import StreamError, with_fields
+
+
+@with_fields
+class OriginRefusedError(StreamError):
+    """A destination takes no such stream of such an origin from this peer. It says the same of a
+    stream that it does not have."""
+
+    grpc_status = "PERMISSION_DENIED"
+
+    stream_id: str
+    origin: str
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream_id!r} of origin {self.origin!r} is not taken from this peer; see "
+            "stream_id and origins of Settings.destinations there, and the names in its certificate"
+        )
+
+
+@with_fields
+class DestinationTransformError(StreamError):
+    """A destination's transform raised, or returned something that cannot be stored."""
+
+    retryable = True  # it is mended at the other end, while we run
+    grpc_status = "FAILED_PRECONDITION"
+
+    stream_id: str
+    origin: str
+    entity_id: str
+    slice: int
+    offset: int
+    cause: str
+
+    def __str__(self) -> str:
+        return (
+            f"destination {self.stream_id}: the event of {self.origin}'s {self.entity_id} at slice "
+            f"{self.slice} offset {self.offset} was not transformed: {self.cause}; nothing was "
+            "skipped; mend it"
+        )
+
+
+@with_fields
+class TooManySourcesError(StreamError):
+    """One entity of a destination would take the events of too many entities."""
+
+    retryable = True  # it is mended at the other end, while we run
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    entity_id: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"entity {self.entity_id!r} of a destination takes events of more than {self.limit} "
+            "entities; let its transform spread them over several ids"
+        )
+
+
+@with_fields
+class PushNotWrittenError(StreamError):
+    """The destination's journal refuses an event for good. Nothing was skipped."""
+
+    retryable = True
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    stream_id: str
+    entity_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"destination {self.stream_id}: an event of {self.entity_id} cannot be written there: "
+            f"{self.reason}; nothing was skipped, it is tried again"
+        )
+
+
+@with_fields
+class PushBeginsAgainError(StreamError):
+    """The destination wants to begin at other positions, or with another call. Dial at once."""
+
+    retryable = True
+    grpc_status = "ABORTED"
+
+    stream_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stream {self.stream_id}: {self.reason}; the call begins again"
+
+
+@with_fields
+class DestinationFilterChangedError(StreamError):
+    """Somebody else changed a destination's filter meanwhile; nothing was changed now."""
+
+    grpc_status = "ABORTED"
+
+    stream_id: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"the filter of destination {self.stream_id} is version {self.found}, not "
+            f"{self.expected}: somebody changed it meanwhile; look at it and decide again"
+        )
