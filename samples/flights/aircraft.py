@@ -3,6 +3,7 @@ own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,3 +52,6 @@ class Aircraft(EventSourcedActor):
     def apply_event(self, state: dict[str, int], event: Any) -> dict[str, int]:
         state["cancelled" if isinstance(event, FlightCancelled) else "flights"] += 1
         return state
+
+    def tags_for(self, state: dict[str, int], event: Any) -> Sequence[str]:
+        return (event.carrier,)

@@ -1,5 +1,5 @@
-"""The punctuality service, one process: its own ActorSystem and database; consumes the flight
-service's stream."""
+"""The punctuality service, one process: its own ActorSystem and databases. Two projections consume
+the flight service's stream, one of them through a filter that others change while it runs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ import argparse
 import json
 import sys
 
+from fleets import FIRST, PROJECTION
 from flight_service import say
-from punctuality import EVENTS, Punctuality
+from punctuality import EVENTS, Fleets, Punctuality
 from thespian.actors import ActorSystem
 
-from thespian_dc import Node, Projection, Remote, Settings
+from thespian_dc import Include, Node, Projection, Remote, Settings
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--admin-port", type=int, required=True)
     parser.add_argument("--database", required=True)
+    parser.add_argument("--fleets", required=True)
     parser.add_argument("--producer", required=True)
     options = parser.parse_args()
     system = ActorSystem("multiprocTCPBase", {"Admin Port": options.admin_port})
     try:
-        projection = Projection(
+        aircraft = Remote("aircraft", options.producer)
+        figures = Projection(
             "punctuality",
-            source=Remote("aircraft", options.producer),
+            source=aircraft,
             handler=Punctuality,
             positions=options.database,
             events=EVENTS,
         )
-        node = Node.start(system, Settings(service="punctuality", projections=[projection]))
+        fleets = Projection(
+            PROJECTION,
+            source=aircraft,
+            handler=Fleets,
+            positions=options.fleets,
+            events=EVENTS,
+            filter=Include.tags(FIRST),
+        )
+        node = Node.start(system, Settings(service="punctuality", projections=[figures, fleets]))
         say(ready=True)
         for line in sys.stdin:
             order = json.loads(line)

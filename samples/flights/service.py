@@ -32,7 +32,9 @@ class Service:
     def order(self, **order: Any) -> None:
         assert self.process.stdin is not None
         with self._news:
-            self.latest.pop("done", None)
+            if order["do"] == "send":
+                self.latest.pop("done", None)
+                self.latest.pop("acknowledged", None)
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
 

@@ -1,4 +1,5 @@
-"""`make demo` with the first flights: two services, three kills, every figure compared."""
+"""`make demo` with the first flights: two services, a filter changed from the command line, three
+kills, every figure compared."""
 
 from __future__ import annotations
 
@@ -31,9 +32,10 @@ def test_the_demo_agrees_with_its_input_in_every_figure() -> None:
     said = demo.stdout
     assert demo.returncode == 0, said + demo.stderr
     facts = re.findall(r"^(ok |NOT) (.*)$", said, re.MULTILINE)
-    assert len(facts) == 5
+    assert len(facts) == 7
     assert {holds for holds, _ in facts} == {"ok "}
     assert "kills: 3 (consumer, producer, host)" in said
+    assert said.count("$ thespian-dc filters include fleets") == 2
     [*_, last] = re.findall(r"(\d+) of \d+ events handled .* lag +(-?\d+)", said)
     assert last == (str(FLIGHTS), "0")
 
