@@ -222,3 +222,16 @@ def test_applying_a_schema_again_changes_nothing(url: str) -> None:
     again = apply_schema(f"{url}?segment_records=17")
     assert first.meta == again.meta
     assert again.found_version == again.meta.schema_version
+
+
+def test_replicas_are_not_counted_before_the_hosts_know_each_other(
+    server: EmbeddedCassandra,
+) -> None:
+    """A node that has just started knows only itself: a journal made by its word would have one
+    replica for ever."""
+    two = server.url("too_early").replace(server.host, f"{server.host},127.0.0.9")
+    with pytest.raises(JournalUnavailableError, match=r"names 2 hosts.* knows 1 in .*replication"):
+        apply_schema(two)
+    with pytest.raises(SchemaError):
+        open_journal(server.url("too_early"))
+    apply_schema(f"{two}?replication=1")

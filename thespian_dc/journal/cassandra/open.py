@@ -6,6 +6,7 @@ The driver is imported here, when a Cassandra journal is opened, and not before.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SCHEMA_TIMEOUT_S = 30.0
+_RING_WAIT_S = 5.0
 
 
 def open_cassandra(url: str) -> CassandraJournal:
@@ -65,13 +67,33 @@ def apply_schema(url: str) -> Applied:
             from thespian_dc.journal.cassandra import schema
 
             home_dc = _wanted_dc(link, parsed)
-            hosts = link.cluster.metadata.all_hosts()
-            nodes = sum(1 for host in hosts if host.datacenter == home_dc)
-            replication = parsed.replication or min(3, max(1, nodes))
+            replication = parsed.replication or min(3, _nodes(link, parsed, home_dc))
             segment_records = parsed.segment_records or schema.SEGMENT_RECORDS_DEFAULT
             return schema.apply(link, parsed.keyspace, home_dc, replication, segment_records)
     finally:
         link.close()
+
+
+def _nodes(link: Link, parsed: CassandraUrl, home_dc: str) -> int:
+    """How many nodes the home data centre has. A node that has just started does not know the
+    others yet, and a journal would have one replica for ever: all hosts that are named must be
+    known, or how many replicas there are to be is said.
+    """
+    named, until = len(set(parsed.hosts)), time.monotonic() + _RING_WAIT_S
+    while (known := _known_nodes(link, home_dc)) < named and time.monotonic() < until:
+        time.sleep(0.5)
+        link.cluster.refresh_nodes()
+    if known < named:
+        raise JournalUnavailableError(
+            parsed.url,
+            f"it names {named} hosts, and the node that answers knows {known} in {home_dc}; wait"
+            " until each knows the others, or set ?replication=…",
+        )
+    return known
+
+
+def _known_nodes(link: Link, home_dc: str) -> int:
+    return sum(1 for host in link.cluster.metadata.all_hosts() if host.datacenter == home_dc)
 
 
 def check_schema(url: str) -> Meta:
