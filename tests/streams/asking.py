@@ -104,11 +104,12 @@ def payloads_in(commits: list[CommitView]) -> list[bytes]:
     return [r[4] for c in commits if c.body for r in msgpack.unpackb(c.body)]
 
 
-def asked(port: int, method: str, *arguments: Any, stream_id: str = "carts") -> Any:
-    """What a question is answered, by a client of its own."""
+def asked(port: int, method: str, *arguments: Any, stream_id: str = "carts", **remote: Any) -> Any:
+    """What a question is answered, by a client of its own. remote: more of its Remote."""
 
     async def ask() -> Any:
-        client = LookupsClient(Channels(), Remote(stream_id, f"127.0.0.1:{port}"), "test")
+        settings = Remote(stream_id, f"127.0.0.1:{port}", **remote)
+        client = LookupsClient(Channels(), settings, "test")
         return await getattr(client, method)(*arguments)
 
     return asyncio.run(ask())

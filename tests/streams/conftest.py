@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.streams.certificates import Authority
 from tests.streams.material import (
     ENTITY_TYPE,
     SLICES,
@@ -22,6 +23,18 @@ from thespian_dc.projection.api import RunningProjection, local_source, start_pr
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Authority:
+    """An authority that both ends trust."""
+    return Authority(tmp_path / "ours")
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Authority:
+    """An authority that the other end does not trust."""
+    return Authority(tmp_path / "foreign")
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
+from tests.streams.asking import asked
+from tests.streams.certificates import Authority
 from tests.streams.material import Added, Writer, counted, projection
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.settings import Remote, Tls
@@ -16,42 +17,6 @@ from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailable
 from thespian_dc.testkit.eventually import eventually, never
 
 PAST = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-
-
-class Authority:
-    """A certificate authority whose files lie in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder, self._ca = folder, trustme.CA()
-        self.pem = str(folder / "ca.pem")
-        self._ca.cert_pem.write_to_path(self.pem)
-
-    def tls(self, name: str, authority: str = "", *, client_auth: bool = True, **how: Any) -> Tls:
-        """Files of a certificate for `name` that trusts `authority` (default: this one)."""
-        issued = self._ca.issue_cert(name, **how)
-        return self._written(name, issued.private_key_pem, issued.cert_chain_pems,
-                             authority or self.pem, client_auth)  # fmt: skip
-
-    def self_signed(self) -> Tls:
-        """The authority's own certificate, misused as a server's."""
-        return self._written("self", self._ca.private_key_pem, [self._ca.cert_pem], self.pem, True)
-
-    def _written(self, name: str, key: Any, chain: Any, authority: str, client_auth: bool) -> Tls:
-        key_path, chain_path = self._folder / f"{name}.key", self._folder / f"{name}.pem"
-        key.write_to_path(str(key_path))
-        chain_path.write_bytes(b"".join(pem.bytes() for pem in chain))
-        return Tls(str(chain_path), str(key_path), authority, client_auth)
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "ours")
-
-
-@pytest.fixture
-def foreign(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "foreign")
 
 
 def test_both_sides_with_certificates_of_one_authority(
@@ -67,10 +32,11 @@ def test_both_sides_with_certificates_of_one_authority(
 
 
 SERVERS = {
-    "expired": lambda ours, foreign: ours.tls("127.0.0.1", not_after=PAST),
-    "wrong authority": lambda ours, foreign: foreign.tls("127.0.0.1", ours.pem),
-    "self-signed": lambda ours, foreign: foreign.self_signed(),
-    "wrong name": lambda ours, foreign: ours.tls("other.example.org"),
+    "expired": (lambda ours, foreign: ours.tls("127.0.0.1", not_after=PAST), "expired: "),
+    "authority": (lambda ours, foreign: foreign.tls("127.0.0.1", ours.pem), "wrong authority: "),
+    "self-signed": (lambda ours, foreign: foreign.self_signed(), "wrong authority: "),
+    "wrong name": (lambda ours, foreign: ours.tls("other.example.org"), "wrong name: "),
+    "plaintext": (lambda ours, foreign: None, "plaintext: "),
 }
 
 
@@ -82,19 +48,27 @@ def test_a_server_that_is_not_what_it_says_is_not_listened_to(
     """The consumer refuses, says that the TLS session failed and why, and goes on trying."""
     read_model = tmp_path / "read.db"
     writer.add([("c-1", Added("apple", 1))])
-    _, port = serve(tls=SERVERS[case](ours, foreign))
+    make, reason = SERVERS[case]
+    _, port = serve(tls=make(ours, foreign))
     remote = Remote("carts", f"127.0.0.1:{port}", tls=ours.tls("ranking"))
     _, sources = consume(projection(read_model, remote))
     eventually(lambda: sources and sources[0].reconnects >= 2)
-    assert isinstance(sources[0].last_error, PeerNotTrustedError), sources[0].last_error
+    error = sources[0].last_error
+    assert isinstance(error, PeerNotTrustedError), error
+    assert error.reason.startswith(reason), error.reason
     assert counted(read_model) == {}
 
 
 CLIENTS = {
-    "expired": lambda ours, foreign: ours.tls("ranking", not_after=PAST),
-    "wrong authority": lambda ours, foreign: foreign.tls("ranking", ours.pem),
-    "plaintext": lambda ours, foreign: None,
-}
+    "expired": (
+        lambda ours, foreign: ours.tls("ranking", not_after=PAST), "own certificate: expired",
+    ),
+    "wrong authority": (
+        lambda ours, foreign: foreign.tls("ranking", ours.pem), "own certificate: wrong authority",
+    ),
+    "no certificate": (lambda ours, foreign: ours.nobody(), "no certificate: "),
+    "plaintext": (lambda ours, foreign: None, ""),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CLIENTS)
@@ -102,15 +76,21 @@ def test_a_client_that_is_not_of_our_authority_gets_nothing(
     writer: Writer, serve: Any, consume: Any, tmp_path: Path, ours: Authority, foreign: Authority,
     case: str,
 ) -> None:  # fmt: skip
-    """The producer refuses in the handshake: no byte of such a peer reaches our code."""
+    """The producer refuses in the handshake: no byte of such a peer reaches our code. The consumer
+    finds out by itself what was wrong with its certificate."""
     read_model = tmp_path / "read.db"
     writer.add([("c-1", Added("apple", 1))])
     server, port = serve(tls=ours.tls("127.0.0.1"))
-    remote = Remote("carts", f"127.0.0.1:{port}", tls=CLIENTS[case](ours, foreign))
+    make, reason = CLIENTS[case]
+    remote = Remote("carts", f"127.0.0.1:{port}", tls=make(ours, foreign))
     _, sources = consume(projection(read_model, remote))
     eventually(lambda: sources and sources[0].reconnects >= 2)
     error = sources[0].last_error
-    assert isinstance(error, PeerNotTrustedError | PeerUnavailableError), error
+    if case == "plaintext":  # who speaks no TLS cannot tell what it met
+        assert isinstance(error, PeerUnavailableError), error
+    else:
+        assert isinstance(error, PeerNotTrustedError), error
+        assert error.reason.startswith(reason), error.reason
     never(lambda: counted(read_model) or server.calls, within_s=0.2)
 
 
@@ -131,3 +111,58 @@ def test_an_unreadable_file_is_named(writer: Writer, serve: Any, ours: Authority
     good = ours.tls("127.0.0.1")
     with pytest.raises(SettingsError, match=r"Tls.key: /nowhere cannot be read"):
         serve(tls=Tls(good.certificate, "/nowhere", good.authority))
+
+
+def test_certificates_are_replaced_while_serving(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, ours: Authority, foreign: Authority
+) -> None:
+    """A new authority and new certificates on both sides, nothing restarted: whoever connects from
+    then on is judged by the new ones, the open stream goes on."""
+    read_model, rotated = tmp_path / "read.db", Authority(tmp_path / "rotated")
+    served, shown = ours.tls("127.0.0.1"), foreign.tls("ranking")
+    ours.replace(shown, "ranking")
+    trusted = tmp_path / "trusted.pem"  # a file of its own: the two sides change one by one
+    trusted.write_bytes(Path(ours.pem).read_bytes())
+    served = Tls(served.certificate, served.key, str(trusted))
+    server, port = serve(tls=served)
+    remote = Remote("carts", f"127.0.0.1:{port}", tls=shown)
+    _, sources = consume(projection(read_model, remote))
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 1})
+
+    rotated.replace(served, "127.0.0.1")
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 2})
+    assert sources[0].reconnects == 0
+    assert asked(port, "heads", tls=rotated.tls("other")).positions
+    with pytest.raises(PeerNotTrustedError):
+        asked(port, "heads", tls=ours.tls("old", rotated.pem))
+
+    rotated.replace(shown, "ranking")
+    for call in list(server._calls):
+        call.end(PeerUnavailableError("this", "the test says so"))
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 3})
+    assert len(sources) == 1
+
+
+def test_half_replaced_files_change_nothing(
+    writer: Writer, serve: Any, ours: Authority, foreign: Authority
+) -> None:
+    """A key that does not fit the certificate, or a file that is missing for a moment: the former
+    ones stay, and the new ones are taken when they fit."""
+    served, client = ours.tls("127.0.0.1"), ours.tls("ranking")
+    _, port = serve(tls=served)
+    assert asked(port, "heads", tls=client).positions
+    key, certificate = Path(served.key).read_bytes(), Path(served.certificate)
+    Path(served.key).write_bytes(Path(foreign.tls("x").key).read_bytes())
+    assert asked(port, "heads", tls=client).positions
+    before = certificate.read_bytes()
+    certificate.unlink()
+    assert asked(port, "heads", tls=client).positions
+    certificate.write_bytes(before)
+    Path(served.key).write_bytes(key)
+    assert asked(port, "heads", tls=client).positions
+    ours.replace(served, "elsewhere.example.org")
+    with pytest.raises(PeerNotTrustedError, match="wrong name"):
+        asked(port, "heads", tls=client)

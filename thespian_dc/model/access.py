@@ -83,6 +83,9 @@ class StreamCall:
     identities: frozenset[str]
 
 
+Interceptor = Callable[[StreamCall], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """What one identity may ask of a server that serves streams. Over a limit a call ends as
@@ -121,5 +124,5 @@ class Access:
     None, or a CallRefusedError, which it may raise as well; also `async def`."""
 
     limits: StreamLimits = field(default_factory=StreamLimits)
-    interceptor: Callable[[StreamCall], Any] | None = None
+    interceptor: Interceptor | None = None
     reflection: bool = False

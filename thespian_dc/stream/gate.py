@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from inspect import iscoroutinefunction
 from typing import Any, NoReturn
 
-from thespian_dc.model.access import Access, Rules, StreamCall
+import grpc
+
+from thespian_dc.model.access import Access, Interceptor, Rules, StreamCall
 from thespian_dc.model.access_errors import (
     CallRefusedError,
     InterceptorFailedError,
@@ -100,21 +102,30 @@ class Gate:
         call = StreamCall(kind, stream_id, consumer, metadata, *caller)
         try:
             async with asyncio.timeout(INTERCEPT_S):
-                if self._pool is None:
-                    said = await interceptor(call)
-                else:
-                    run = asyncio.get_running_loop().run_in_executor
-                    said = await run(self._pool, interceptor, call)
-            if said is not None and not isinstance(said, CallRefusedError):
-                raise TypeError(f"it returned {said!r:.100}, not None or a CallRefusedError")
-        except CallRefusedError:
-            raise
+                refusal = await self._asked(interceptor, call)
         except Exception as error:
             facts = {"kind": kind, "error": f"{type(error).__name__}: {error}"}
             log.exception("interceptor_failed", extra=facts)
             raise InterceptorFailedError(kind) from error
-        if said is not None:
-            raise said
+        if refusal is not None:
+            raise refusal
+
+    async def _asked(self, interceptor: Interceptor, call: StreamCall) -> CallRefusedError | None:
+        try:
+            if self._pool is None:
+                said = await interceptor(call)
+            else:
+                run = asyncio.get_running_loop().run_in_executor
+                said = await run(self._pool, interceptor, call)
+        except CallRefusedError as refusal:
+            said = refusal
+        if said is None:
+            return None
+        if not isinstance(said, CallRefusedError):
+            raise TypeError(f"it returned {said!r:.100}, not None or a CallRefusedError")
+        if said.status == "OK" or said.status not in grpc.StatusCode.__members__:
+            raise ValueError(f"{said.status!r:.100} is no gRPC status that refuses a call")
+        return said
 
     def check_filter(self, filter_: VersionedFilter) -> None:
         """Of a Start or a change; FilterTooLargeError."""

@@ -30,6 +30,7 @@ from thespian_dc.stream.open_stream import OpenStreams
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.pull import PullCall
 from thespian_dc.stream.questions import Questions
+from thespian_dc.stream.reflection import reflection_handlers
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.tls import server_credentials
 
@@ -147,6 +148,8 @@ class StreamServer:
         }
         events = grpc.method_handlers_generic_handler(SERVICE, methods)
         server.add_generic_rpc_handlers((events, self._health.handlers()))
+        if access.reflection:
+            server.add_generic_rpc_handlers(reflection_handlers([SERVICE]))
         port = self._listen(server)
         await server.start()
         self._server = server
