@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from thespian_dc.model.settings import Tls
 
@@ -25,6 +35,29 @@ class Authority:
         issued = self._ca.issue_cert(*names, **how)
         return self._written(name, issued.private_key_pem, issued.cert_chain_pems,
                              authority or self.pem, client_auth)  # fmt: skip
+
+    def uri(self, uri: str) -> Tls:
+        """A certificate whose only name is this URI, signed by this authority."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.UTC)
+        signer: Any = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        issuer = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(issuer.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True
+            )
+            .sign(signer, hashes.SHA256())
+        )
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        chain = trustme.Blob(certificate.public_bytes(Encoding.PEM))
+        return self._written("uri", trustme.Blob(pem), [chain], self.pem, True)
 
     def nobody(self) -> Tls:
         """Trusts this authority and shows no certificate."""
