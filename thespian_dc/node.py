@@ -196,7 +196,7 @@ def plan(settings: Settings) -> StartNode:
             LeafSpec(f"{prefix}:host:{n}", "hosts", HOST_ACTOR, settings)
             for n in range(settings.hosts)
         ]
-    if settings.streams:
+    if settings.streams or settings.pushes or settings.destinations:
         producer = StartProducer(
             settings.service,
             settings.journal,
@@ -206,6 +206,8 @@ def plan(settings: Settings) -> StartNode:
             settings.tls,
             settings.plaintext_beyond_loopback,
             settings.access,
+            tuple(settings.pushes),
+            tuple(settings.destinations),
         )
         leaves.append(LeafSpec(f"{prefix}:producer", "producers", PRODUCER_ACTOR, producer))
     if settings.projections:

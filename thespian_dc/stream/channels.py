@@ -14,6 +14,8 @@ from thespian_dc.stream.tls import channel_credentials
 
 SERVICE = "thespian_dc.v1.EventStreams"
 METHOD = f"/{SERVICE}/Pull"
+DESTINATION = "thespian_dc.v1.EventDestination"
+PUSH_METHOD = f"/{DESTINATION}/Push"
 MESSAGE_BYTES_MAX = 64 << 20
 """Of a batch: a single command's commit may be as large as the producer's journal allows."""
 _OPTIONS = [

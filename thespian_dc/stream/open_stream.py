@@ -84,16 +84,19 @@ class OpenStreams:
     def __init__(self, journal: Journal, pool: ThreadPoolExecutor) -> None:
         self._journal, self._pool = journal, pool
         self._streams: dict[str, OpenStream] = {}
+        self._brought: frozenset[str] = frozenset()
         self._stored = StoredFilters(0, {})
         # By what is shown: streams that show the same bytes share one cache.
         self._tails: dict[tuple[str, str], tuple[Tail, asyncio.Task[None]]] = {}
         self._following: asyncio.Task[None] | None = None
 
-    def open(self, settings: Sequence[Stream], slices: int) -> None:
+    def open(self, settings: Sequence[Stream], slices: int, brought: Sequence[Stream] = ()) -> None:
         """Record entity types that the journal does not know yet with this slice count, make the
-        streams known there, and read which filters are set. Blocks."""
+        streams known there, and read which filters are set. brought: only pushed, found by nobody.
+        Blocks."""
         counts = self._journal.slice_counts()
-        for setting in settings:
+        self._brought = frozenset(one.stream_id for one in brought)
+        for setting in (*settings, *brought):
             name = entity_type_of(setting)
             if name not in counts:
                 counts[name] = self._journal.slices(name, slices)
@@ -128,7 +131,7 @@ class OpenStreams:
     def find(self, stream_id: str) -> OpenStream:
         """UnknownStreamError, or what keeps the stream from being shown."""
         stream = self._streams.get(stream_id)
-        if stream is None:
+        if stream is None or stream_id in self._brought:
             raise UnknownStreamError(stream_id)
         stream.check()
         return stream

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.shell.doorbell import open_bell
 from thespian_dc.shell.leaf_actor import LeafActor
-from thespian_dc.shell.protocol import Begin
+from thespian_dc.shell.protocol import Begin, Peers
 
 if TYPE_CHECKING:  # grpc: never imported where this class is only looked at, or forked from
     from thespian_dc.stream.server import StreamServer
@@ -56,9 +56,14 @@ class ProducerActor(LeafActor):
             assert self.begun is not None
             self._open(self.begun)
 
+    def on_peers(self, peers: Peers) -> None:
+        if self._server is not None:
+            found = [address for _, role, address in peers.leaves if role == "consumers"]
+            self._server.on_local([address for address in found if address])
+
     def facts(self) -> dict[str, Any]:
         """port: where it listens; calls: open streams; reads: of the journal, over all streams;
-        hints: from hosts."""
+        hints: from hosts. pushes and what destinations received: see StreamServer.facts."""
         server = self._server
         return {
             "port": self._port,
@@ -66,6 +71,7 @@ class ProducerActor(LeafActor):
             "reads": server.reads if server else 0,
             "hints": server.hints if server else 0,
             "error": self._error,
+            **(server.facts() if server else {}),
         }
 
     def end(self, within_s: float) -> None:

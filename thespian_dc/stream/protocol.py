@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from thespian_dc.model.access import Access
-from thespian_dc.model.settings import Projection, Stream, Tls
+from thespian_dc.model.settings import Destination, Projection, Push, Stream, Tls
 from thespian_dc.shell.protocol import LeafSpec, NodeMessage
 
 PRODUCER_ACTOR = "thespian_dc.stream.producer_actor.ProducerActor"
@@ -15,10 +15,11 @@ CONSUMER_ACTOR = "thespian_dc.stream.consumer_actor.ConsumerActor"
 
 @dataclass(frozen=True, slots=True)
 class StartProducer(NodeMessage):
-    """Settings of a ProducerActor: the streams of one service over one journal.
+    """Settings of a ProducerActor: the streams of one service over one journal, what it pushes of
+    them, and what others push to it.
 
-    journal: URL. listen: host:port, port 0 takes a free one. slices: of entity types that this
-    journal does not know yet.
+    journal: URL. listen: host:port, port 0 takes a free one, "" to listen nowhere. slices: of
+    entity types that this journal does not know yet.
     """
 
     shown = "service"
@@ -31,6 +32,8 @@ class StartProducer(NodeMessage):
     tls: Tls | None = None
     plaintext_beyond_loopback: bool = False
     access: Access = field(default_factory=Access)
+    pushes: tuple[Push, ...] = ()
+    destinations: tuple[Destination, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

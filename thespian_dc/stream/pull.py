@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -19,7 +19,6 @@ from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import write_batch
-from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.history import CallHistory, check_history
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream
@@ -38,10 +37,21 @@ FIRST_MESSAGE_S = 10.0
 """How long a call may stay open without its Start."""
 
 
-class PullCall:
-    """One call. A Waiter of the stream's tail."""
+class Admission(Protocol):
+    """What a call passes: the server's Gate, or where we dialled what we offered."""
 
-    def __init__(self, gate: Gate, caller: Caller, pool: Executor, context: Any) -> None:
+    def check_filter(self, filter_: VersionedFilter) -> None: ...
+    def change_filter(self, caller: Caller, filter_: VersionedFilter) -> None: ...
+    async def find(
+        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any
+    ) -> OpenStream: ...
+
+
+class PullCall:
+    """One call. A Waiter of the stream's tail. context: has `peer`, `read` and `write` of a
+    grpc.aio call, of either end."""
+
+    def __init__(self, gate: Admission, caller: Caller, pool: Executor, context: Any) -> None:
         self._gate, self._caller, self._pool, self._context = gate, caller, pool, context
         self._wake = asyncio.Event()
         self._error: Exception | None = None
@@ -49,6 +59,8 @@ class PullCall:
         self._core: ProducerCore
         self._history: CallHistory | None = None
         self._reader: asyncio.Task[None] | None = None
+        self.begun = False
+        """Started was sent."""
 
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
@@ -87,6 +99,7 @@ class PullCall:
             self._core.heartbeat_ms,
         )  # fmt: skip
         await self._context.write(write_started(started))
+        self.begun = True
         self._reader = asyncio.create_task(self._read())
 
     def end(self, error: Exception) -> None:

@@ -22,13 +22,16 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
 from thespian_dc.shell.doorbell import Bell, Hint
-from thespian_dc.stream.channels import SERVICE
+from thespian_dc.stream.channels import DESTINATION, MESSAGE_BYTES_MAX, SERVICE
+from thespian_dc.stream.destination import DestinationCall, Destinations
 from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.open_stream import OpenStreams
 from thespian_dc.stream.protocol import StartProducer
+from thespian_dc.stream.publishing import Publishing
 from thespian_dc.stream.pull import PullCall
+from thespian_dc.stream.push import Pusher, brought_by
 from thespian_dc.stream.questions import Questions
 from thespian_dc.stream.reflection import reflection_handlers
 from thespian_dc.stream.tail import Tail
@@ -36,6 +39,8 @@ from thespian_dc.stream.tls import server_credentials
 
 CALLS_MAX = 10_000
 """Open calls; more are refused with RESOURCE_EXHAUSTED."""
+STOP_S = 5.0
+"""How long destinations may take to store where they are."""
 READERS = 2
 """Threads that read the journal; each may hold a connection with a page cache of its own."""
 _OPTIONS = [
@@ -54,8 +59,9 @@ class StreamServer:
 
     def __init__(self, settings: StartProducer) -> None:
         self._settings = settings
-        host = check_target("listen", settings.listen)
-        check_plaintext("listen", host, settings.tls, settings.plaintext_beyond_loopback)
+        if settings.listen:
+            host = check_target("listen", settings.listen)
+            check_plaintext("listen", host, settings.tls, settings.plaintext_beyond_loopback)
         self._rules = Rules({one.stream_id: one.allow for one in settings.streams})
         if self._rules.needs_certificates and not (settings.tls and settings.tls.client_auth):
             raise SettingsError(
@@ -73,15 +79,26 @@ class StreamServer:
         self.hints = 0
         """Rings of hosts so far."""
         self._health = Health([SERVICE])
+        self._destinations: Destinations | None = None
+        self._pushers: list[Pusher] = []
+        self._pushing: list[asyncio.Task[None]] = []
+        self._receiving: set[DestinationCall] = set()  # bounded by CALLS_MAX
+        self._ringer = Publishing(self.push)
 
     def start(self) -> int:
-        """Open the journal and listen; returns the port. ListenError, SettingsError,
-        JournalError."""
+        """Open the journal and listen; returns the port, 0 where it listens nowhere. ListenError,
+        SettingsError, JournalError."""
+        settings = self._settings
         self._loop = acquire_loop()
         try:
-            self._journal = journal = open_journal(self._settings.journal)
+            self._journal = journal = open_journal(settings.journal)
             self._streams = OpenStreams(journal, self._pool)
-            self._streams.open(self._settings.streams, self._settings.slices)
+            self._streams.open(settings.streams, settings.slices, brought_by(settings.pushes))
+            if settings.destinations:
+                self._destinations = Destinations(
+                    settings.service, journal, settings.destinations, self._ringer.publish
+                )
+                self._destinations.open(settings.slices)
             return self._loop.run(self._start(self._streams))
         except BaseException:
             self.stop()
@@ -106,6 +123,9 @@ class StreamServer:
         if loop is None:
             return
         loop.run(self._stop(grace_s))
+        if self._destinations is not None:
+            self._destinations.stop(STOP_S)
+        self._ringer.close()
         self._pool.shutdown()
         if self._journal is not None:
             self._journal.close()
@@ -126,6 +146,15 @@ class StreamServer:
         """Open calls."""
         return len(self._calls)
 
+    def facts(self) -> dict[str, Any]:
+        """pushes: a dict each; and what Destinations.facts says where there are any."""
+        received = self._destinations.facts() if self._destinations is not None else {}
+        return {"pushes": [one.facts() for one in self._pushers], **received}
+
+    def on_local(self, addresses: Sequence[str]) -> None:
+        """The node's processes that are to hear of what destinations write, as "ip:port"."""
+        self._ringer.on_local(addresses)
+
     def _tails(self) -> list[Tail]:
         return self._streams.tails if self._streams is not None else []
 
@@ -133,9 +162,15 @@ class StreamServer:
 
     async def _start(self, streams: OpenStreams) -> int:
         streams.start()
+        self._push_all(streams)
+        if not self._settings.listen:
+            return 0
         access = self._settings.access
+        request_bytes_max = access.limits.request_bytes_max
+        if self._destinations is not None:  # batches come too
+            request_bytes_max = max(request_bytes_max, MESSAGE_BYTES_MAX)
         limits = [
-            ("grpc.max_receive_message_length", access.limits.request_bytes_max),
+            ("grpc.max_receive_message_length", request_bytes_max),
             # Of one connection; further calls of it wait at the caller.
             ("grpc.max_concurrent_streams",
              access.limits.streams_per_identity + access.limits.questions_per_identity),
@@ -148,6 +183,10 @@ class StreamServer:
         }
         events = grpc.method_handlers_generic_handler(SERVICE, methods)
         server.add_generic_rpc_handlers((events, self._health.handlers()))
+        if self._destinations is not None:
+            push: dict[str, Any] = {"Push": grpc.stream_stream_rpc_method_handler(self._receive)}
+            received = grpc.method_handlers_generic_handler(DESTINATION, push)
+            server.add_generic_rpc_handlers((received,))
         if access.reflection:
             server.add_generic_rpc_handlers(reflection_handlers([SERVICE]))
         port = self._listen(server)
@@ -155,6 +194,13 @@ class StreamServer:
         self._server = server
         self._health.set_serving(True)
         return port
+
+    def _push_all(self, streams: OpenStreams) -> None:
+        assert self._loop is not None
+        for push in self._settings.pushes:
+            pusher = Pusher(push, self._settings.service, streams, self._pool, self._loop.channels)
+            self._pushers.append(pusher)
+            self._pushing.append(asyncio.create_task(pusher.run()))
 
     def _listen(self, server: grpc.aio.Server) -> int:
         listen, tls = self._settings.listen, self._settings.tls
@@ -175,9 +221,15 @@ class StreamServer:
             self._bell.close()
         if self._server is not None:
             self._health.set_serving(False)
-            for call in list(self._calls):
-                call.end(PeerUnavailableError(self._settings.service, "the producer stops"))
+            stops = PeerUnavailableError(self._settings.service, "it stops")
+            for pulled in list(self._calls):
+                pulled.end(stops)
+            for received in list(self._receiving):
+                received.end(stops)
             await self._server.stop(grace_s)
+        for task in self._pushing:
+            task.cancel()
+        await asyncio.gather(*self._pushing, return_exceptions=True)
         if self._gate is not None:
             self._gate.close()
         if self._streams is not None:
@@ -207,5 +259,19 @@ class StreamServer:
                     await call.run()
                 finally:
                     self._calls.discard(call)
+        except ThespianDcError as error:
+            await self._gate.refuse(context, error)
+
+    async def _receive(self, _requests: Any, context: Any) -> None:
+        assert self._gate is not None
+        assert self._destinations is not None
+        try:
+            with self._gate.stream(context) as caller:
+                call = DestinationCall(self._destinations, self._gate, caller, context)
+                self._receiving.add(call)
+                try:
+                    await call.run()
+                finally:
+                    self._receiving.discard(call)
         except ThespianDcError as error:
             await self._gate.refuse(context, error)

@@ -1,0 +1,220 @@
+"""The receiving end of Push: which origins are let in, and one call of each. Runs on the stream
+loop; what is written is written by the destination's thread.
+
+Laws:
+- An origin is who its certificate says, not who it says it is; who is not listed, and what is not
+  taken here, is answered alike.
+- A call ends before another one of the same origin and stream begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc.aio
+
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.criteria import VersionedFilter
+from thespian_dc.model.push_errors import OriginRefusedError
+from thespian_dc.model.record import Commit
+from thespian_dc.model.settings import Destination
+from thespian_dc.model.stream_errors import ProtocolVersionError, WrongFirstMessageError
+from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore
+from thespian_dc.stream.conversation import Conversation, Ears, now_us
+from thespian_dc.stream.destination_events import DestinationEvents
+from thespian_dc.stream.destination_filters import begin_destination_filter
+from thespian_dc.stream.destination_writer import DestinationWriter
+from thespian_dc.stream.gate import Gate
+from thespian_dc.stream.identity import Caller
+from thespian_dc.stream.push_progress import PushProgress
+from thespian_dc.wire.conversion import PROTOCOL, Credit, Offer, read_from_producer
+
+log = logging.getLogger(__name__)
+
+FIRST_MESSAGE_S = 10.0
+"""How long a call may stay open without its Offer."""
+
+
+class Destinations:
+    """All of a server over one journal. `open` first, in a thread; the rest on the loop."""
+
+    def __init__(
+        self,
+        service: str,
+        journal: Journal,
+        settings: Sequence[Destination],
+        published: Callable[[Sequence[Commit]], None],
+        heartbeat_ms: int = HEARTBEAT_MS,
+    ) -> None:
+        self.service, self.heartbeat_ms = service, heartbeat_ms
+        self._journal, self._published = journal, published
+        self._settings = {one.stream_id: one for one in settings}
+        self._writers: dict[str, DestinationWriter] = {}
+        self.calls: set[DestinationCall] = set()  # bounded by the server's calls
+
+    def open(self, slices: int) -> None:
+        """Record the entity types with this slice count where the journal does not know them, and
+        the filters; begin the writers. Blocks. SettingsError, JournalError."""
+        counts = self._journal.slice_counts()
+        events: dict[str, dict[str, DestinationEvents]] = {}
+        for one in self._settings.values():
+            begin_destination_filter(self._journal, one.stream_id, one.filter)
+            events.setdefault(one.entity_type, {})[one.stream_id] = DestinationEvents(one)
+        for name, by_stream in events.items():
+            count = counts.get(name) or self._journal.slices(name, slices)
+            writer = DestinationWriter(self._journal, name, count, by_stream, self._published)
+            self._writers[name] = writer
+        for writer in self._writers.values():
+            writer.start()
+
+    def stop(self, within_s: float) -> None:
+        """End the writers; the calls ended before. Blocks."""
+        for writer in self._writers.values():
+            writer.stop(within_s)
+
+    def find(self, offer: Offer, proved: frozenset[str]) -> tuple[Destination, DestinationWriter]:
+        """Where this is written; OriginRefusedError for what this peer may not push."""
+        setting = self._settings.get(offer.stream_id)
+        reason = ""
+        if setting is None:
+            reason = "no such destination"
+        elif offer.origin not in setting.origins:
+            reason = "the origin is not listed"
+        else:
+            identity = setting.origins[offer.origin]
+            if identity and identity not in proved:
+                reason = f"the origin is bound to {identity!r}, the peer showed {sorted(proved)}"
+        if setting is None or reason:
+            facts = {"stream_id": offer.stream_id, "origin": offer.origin, "reason": reason}
+            log.warning("push_refused", extra=facts)  # the peer is not told which it was
+            raise OriginRefusedError(offer.stream_id, offer.origin)
+        return setting, self._writers[setting.entity_type]
+
+    def facts(self) -> dict[str, Any]:
+        """pushed: open calls as "stream of origin"; written: events stored so far."""
+        return {
+            "pushed": sorted(one.shown for one in self.calls),
+            "written": sum(writer.written for writer in self._writers.values()),
+        }
+
+
+class DestinationCall:
+    """One call. Implements destination_writer.PushedCall."""
+
+    offer: Offer
+    setting: Destination
+
+    def __init__(
+        self, destinations: Destinations, gate: Gate, caller: Caller, context: Any
+    ) -> None:
+        self._destinations, self._context = destinations, context
+        self._gate, self._caller = gate, caller
+        self._loop = asyncio.get_running_loop()
+        self._began: asyncio.Future[Any] = self._loop.create_future()
+        self._ended: asyncio.Future[Any] = self._loop.create_future()
+        self._talk: Conversation | None = None
+        self.shown = ""
+        """What it brings from whom, once it said so."""
+
+    async def run(self) -> None:
+        """Until the producer ends the call; raises what is to end it otherwise."""
+        self.offer = offer = await self._first()
+        await self._gate.intercept(
+            "Push", offer.stream_id, offer.origin, self._caller, self._context
+        )
+        self.setting, writer = self._destinations.find(offer, self._caller.identities)
+        self.shown = f"{offer.stream_id} of {offer.origin}"
+        self._destinations.calls.add(self)
+        writer.open(self)
+        talking: asyncio.Task[None] | None = None
+        try:
+            await asyncio.wait({self._began, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._ended.done():
+                talking = asyncio.create_task(self._converse(writer, *self._began.result()))
+                over: set[asyncio.Future[Any]] = {talking, self._ended}
+                await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                self._ended.result()
+            assert talking is not None
+            talking.result()
+        finally:
+            self._destinations.calls.discard(self)
+            writer.close(self)
+            if not self._ended.done():
+                self._ended.cancel()
+            if talking is not None:
+                talking.cancel()
+                await asyncio.gather(talking, return_exceptions=True)
+
+    async def _first(self) -> Offer:
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                received = await self._context.read()
+        except TimeoutError as error:
+            raise WrongFirstMessageError(f"silence of {FIRST_MESSAGE_S:.0f} s") from error
+        found = None if received is grpc.aio.EOF else read_from_producer(received)
+        if not isinstance(found, Offer):
+            said = "the end of the call" if found is None else type(found).__name__
+            raise WrongFirstMessageError(said)
+        if found.protocol != PROTOCOL:
+            raise ProtocolVersionError(found.protocol, PROTOCOL)
+        return found
+
+    async def _converse(
+        self, writer: DestinationWriter, progress: PushProgress, wanted: VersionedFilter
+    ) -> None:
+        offer, peer = self.offer, self._context.peer()
+        core = ConsumerCore(
+            offer.stream_id, self._destinations.service, offer.journal_id, progress.positions,
+            Credit(0, 0), peer, self._destinations.heartbeat_ms, now_us(), wanted=wanted,
+        )  # fmt: skip
+        ears = Ears(_nothing, lambda batch: writer.take(self, batch), _nothing)
+        self._talk = Conversation(core, self._context, ears, offer.stream_id, peer)
+        await self._talk.run()
+
+    # --- what the writer says, from its thread ---
+
+    def begin(self, progress: PushProgress, wanted: VersionedFilter) -> None:
+        """See PushedCall."""
+        self._soon(self._began, (progress, wanted))
+
+    def end(self, error: Exception) -> None:
+        """See PushedCall. Its first error counts."""
+        self._soon(self._ended, error)
+
+    def handled(self, cost: Credit) -> None:
+        """See PushedCall."""
+        self._loop.call_soon_threadsafe(self._handled, cost)
+
+    def change_filter(self, wanted: VersionedFilter) -> None:
+        """See PushedCall."""
+        self._loop.call_soon_threadsafe(self._change_filter, wanted)
+
+    def _soon(self, future: asyncio.Future[Any], value: Any) -> None:
+        self._loop.call_soon_threadsafe(_settle, future, value)
+
+    def _handled(self, cost: Credit) -> None:
+        if self._talk is not None:
+            self._talk.handled(cost)
+            self._talk.wake()
+
+    def _change_filter(self, wanted: VersionedFilter) -> None:
+        if self._talk is not None:
+            self._talk.core.change_filter(wanted)
+            self._talk.wake()
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if future.done():
+        return
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+
+
+def _nothing(_: Any) -> None:
+    """Nobody needs to know."""

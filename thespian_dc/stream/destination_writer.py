@@ -1,0 +1,394 @@
+"""The thread that writes what is pushed: owns the slices of one destination type and keeps its
+calls' positions. A shell around PushCore and SliceWriter.
+
+One node writes a type at a time: whoever has calls takes all slices over, by epoch, and serves no
+call before it owns them all. A node that loses one ends its calls; the producers dial again, and
+the log says what it has. All that comes while an append is under way forms the next commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, Protocol
+
+from thespian_dc.journal.api import Appended, Journal, Outcome
+from thespian_dc.model.criteria import VersionedFilter
+from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import Position
+from thespian_dc.model.push_errors import PushNotWrittenError
+from thespian_dc.model.record import Commit, Record
+from thespian_dc.model.settings import Destination
+from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.projection.api import SourceBatch
+from thespian_dc.shell.clock import now_us
+from thespian_dc.slices.actions import (
+    Action,
+    Append,
+    Durable,
+    Failed,
+    Lost,
+    NotWritten,
+    Owned,
+    Submission,
+)
+from thespian_dc.slices.perform import perform
+from thespian_dc.slices.writer import SliceWriter
+from thespian_dc.stream.batches import cost_of
+from thespian_dc.stream.destination_events import DestinationEvents
+from thespian_dc.stream.destination_progress import KeptProgress, as_sent
+from thespian_dc.stream.push_core import PushCore, Taken, done, recovered
+from thespian_dc.stream.push_progress import PushProgress
+from thespian_dc.wire.conversion import Credit, Offer
+
+log = logging.getLogger(__name__)
+
+STORE_US = 200_000
+"""How often positions are stored. What was written since comes again after a crash, and is
+recognised by the log."""
+LOOK_US = 500_000
+"""How often is looked for a changed filter, and for another owner, while there are calls."""
+RECENT_MAX = 64
+"""Commits of a slice that are kept for its index; older ones are read again."""
+INPUTS_MAX = 1_000
+READERS = 8
+
+
+class PushedCall(Protocol):
+    """What a writer says to a call, from its own thread."""
+
+    offer: Offer
+    setting: Destination
+
+    def begin(self, progress: PushProgress, wanted: VersionedFilter) -> None: ...
+    def handled(self, cost: Credit) -> None: ...
+    def change_filter(self, wanted: VersionedFilter) -> None: ...
+    def end(self, error: Exception) -> None: ...
+
+
+class _Opened(NamedTuple):
+    call: PushedCall
+
+
+class _Came(NamedTuple):
+    call: PushedCall
+    batch: SourceBatch
+
+
+class _Closed(NamedTuple):
+    call: PushedCall
+
+
+class _Serving:
+    """A call that was begun. lanes: its batches under way, by source slice."""
+
+    def __init__(self, call: PushedCall, kept: KeptProgress) -> None:
+        self.call, self.kept = call, kept
+        self.lanes: dict[int, deque[Taken]] = {}  # each bounded by the call's window
+
+
+class DestinationWriter:
+    """Writes one entity type. events: by stream id. published: is given fresh commits, which are
+    durable. `open`, `take` and `close` may be called from any thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        entity_type: str,
+        slices: int,
+        events: Mapping[str, DestinationEvents],
+        published: Callable[[Sequence[Commit]], None],
+    ) -> None:
+        self._journal, self._entity_type, self._events = journal, entity_type, events
+        self._published = published
+        self._core = PushCore(slices, journal.commit_bytes_max)
+        member_id = f"destination-{os.getpid()}-{os.urandom(4).hex()}"
+        self._writers = [
+            SliceWriter(
+                SliceKey(entity_type, n), member_id, lambda: os.urandom(16),
+                journal.commit_bytes_max,
+            )
+            for n in range(slices)
+        ]  # fmt: skip
+        # bounded: each call's window, and an append per slice
+        self._inbox: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._waiting: list[PushedCall] = []
+        self._serving: dict[PushedCall, _Serving] = {}
+        self._appends: list[Commit] = []
+        self._fresh: list[Commit] = []
+        self._recent: dict[int, deque[Commit]] = {}
+        self._look_us = self._store_us = 0
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="destination reader")
+        self._thread = Thread(target=self._main, name=f"writes {entity_type}", daemon=True)
+        self.written = 0
+        """Events written so far."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, within_s: float) -> None:
+        """Store the positions and end."""
+        self._inbox.put(None)
+        self._thread.join(within_s)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def open(self, call: PushedCall) -> None:
+        """`begin` it once the slices are ours; or `end` it."""
+        self._inbox.put(_Opened(call))
+
+    def take(self, call: PushedCall, batch: SourceBatch) -> None:
+        """Write a batch; `handled` follows. Of a call that was ended: nothing."""
+        self._inbox.put(_Came(call, batch))
+
+    def close(self, call: PushedCall) -> None:
+        """The call is over."""
+        self._inbox.put(_Closed(call))
+
+    # --- the thread ---
+
+    def _main(self) -> None:
+        stopped = False
+        while not stopped:
+            inputs = self._next()
+            stopped = None in inputs
+            try:
+                for one in inputs:
+                    self._on(one)
+                self._flush()
+                self._on_time(now_us(), stopped)
+            except JournalUnavailableError as error:  # what is under way finds out by itself
+                log.warning("destination_journal", extra={"reason": str(error)})
+            except Exception as error:
+                log.exception("destination_failed", extra={"entity_type": self._entity_type})
+                self._end_all(f"{type(error).__name__}: {error}")
+
+    def _next(self) -> list[Any]:
+        due = [one for one in (writer.wakeup_us() for writer in self._writers) if one is not None]
+        if self._serving or self._waiting:
+            due.append(now_us() + STORE_US)
+        wait_s = max(0.001, (min(due) - now_us()) / 1e6) if due else None
+        inputs: list[Any] = []
+        with suppress(Empty):
+            inputs.append(self._inbox.get(timeout=wait_s))
+            while len(inputs) < INPUTS_MAX:
+                inputs.append(self._inbox.get_nowait())
+        return inputs
+
+    def _on(self, one: Any) -> None:
+        match one:
+            case _Opened(call):
+                self._open(call)
+            case _Came(call, batch):
+                self._take(call, batch)
+            case _Closed(call):
+                self._close(call)
+            case Appended():
+                writer = self._writers[one.commit.key.slice]
+                self._perform(writer, writer.on_appended(one, now_us()))
+
+    def _on_time(self, now: int, stopped: bool) -> None:
+        for writer in self._writers:
+            self._perform(writer, writer.on_tick(now))
+        if stopped or now - self._store_us >= STORE_US:
+            self._store_us = now
+            for serving in list(self._serving.values()):
+                self._guarded(serving.call, serving.kept.store)
+            self._index()
+        if self._serving and now - self._look_us >= LOOK_US:
+            self._look_us = now
+            self._look(now)
+
+    def _look(self, now: int) -> None:
+        owners = self._journal.owners(self._entity_type)
+        for slice_, owner in owners.items():
+            writer = self._writers[slice_]
+            self._perform(writer, writer.overtaken(owner.epoch, now))
+        for serving in list(self._serving.values()):
+            self._guarded(serving.call, partial(self._look_at_filter, serving))
+
+    def _look_at_filter(self, serving: _Serving) -> None:
+        changed = serving.kept.changed_filter()
+        if changed is not None:
+            serving.call.change_filter(changed)
+
+    # --- calls ---
+
+    def _open(self, call: PushedCall) -> None:
+        self._waiting.append(call)
+        for writer in self._writers:
+            self._perform(writer, writer.acquire(now_us()))
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        if not all(writer.owned for writer in self._writers):
+            return
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            self._guarded(call, partial(self._begin, call))
+
+    def _begin(self, call: PushedCall) -> None:
+        for other in list(self._serving.values()):
+            mine, theirs = call.offer, other.call.offer
+            if (mine.stream_id, mine.origin) == (theirs.stream_id, theirs.origin):
+                other.kept.store()
+                self._end(other.call, PeerUnavailableError(mine.origin, "it dialled again"))
+        kept = KeptProgress(self._journal, call.offer)
+        self._serving[call] = _Serving(call, kept)
+        call.begin(kept.progress, as_sent(kept.wanted))
+
+    def _close(self, call: PushedCall) -> None:
+        if call in self._waiting:
+            self._waiting.remove(call)
+        serving = self._serving.get(call)
+        if serving is not None:
+            self._guarded(call, serving.kept.store)
+            self._serving.pop(call, None)
+
+    def _guarded(self, call: PushedCall, work: Callable[[], None]) -> None:
+        """What goes wrong ends this call, and no other."""
+        try:
+            work()
+        except ThespianDcError as error:
+            self._end(call, error)
+
+    def _end(self, call: PushedCall, error: Exception) -> None:
+        self._serving.pop(call, None)
+        call.end(error)
+
+    def _end_all(self, reason: str) -> None:
+        calls = [*self._serving, *self._waiting]
+        self._waiting.clear()
+        for call in calls:
+            self._end(call, PeerUnavailableError(f"destination {call.offer.stream_id}", reason))
+
+    # --- batches ---
+
+    def _take(self, call: PushedCall, batch: SourceBatch) -> None:
+        serving = self._serving.get(call)
+        if serving is not None:
+            self._guarded(call, partial(self._write, serving, batch))
+
+    def _write(self, serving: _Serving, batch: SourceBatch) -> None:
+        call = serving.call
+        pushed = self._events[call.offer.stream_id].pushed(call.offer, batch)
+        self._recover(self._core.missing(pushed))
+        # bounded by the call's window
+        lane = serving.lanes.setdefault(batch.slice, deque())
+        ends = Position(batch.next_offset, batch.commits[-1].write_id)
+        taken = Taken(lane, batch.slice, ends, (serving, cost_of(batch)))
+        for slice_, submission in self._core.take(taken, pushed):
+            self._writers[slice_].submit(submission)
+        self._on_done(done(lane))
+
+    def _recover(self, entity_ids: Sequence[str]) -> None:
+        """Read what the log holds of these, side by side where it is on a server."""
+        if len(entity_ids) > 1 and self._journal.derived_index:
+            found: Iterable[list[Record]] = self._readers.map(self._records, entity_ids)
+        else:
+            found = map(self._records, entity_ids)
+        for entity_id, records in zip(entity_ids, found, strict=True):
+            self._core.on_recovered(entity_id, records)
+
+    def _records(self, entity_id: str) -> list[Record]:
+        writer = self._writers[self._core.slice_of(entity_id)]
+        if not writer.head:
+            return []
+
+        def read(first: int, until: int) -> list[Record]:
+            found = self._journal.read_entity(writer.key, entity_id, first, writer.head, until)
+            return [one.record for one in found]
+
+        return list(recovered(read))
+
+    def _on_done(self, batches: Iterable[Taken]) -> None:
+        for batch in batches:
+            serving, cost = batch.token
+            if serving.call in self._serving:  # of one that ended nothing counts any more
+                serving.kept.move(batch.slice, batch.ends)
+                serving.call.handled(cost)
+
+    # --- slices ---
+
+    def _flush(self) -> None:
+        under_way = sum(bool(w.owned and w.pending and not w.would_append) for w in self._writers)
+        for writer in self._writers:
+            if writer.would_append:
+                under_way += 1
+                if under_way > self._journal.appends_at_once:
+                    continue
+            self._perform(writer, writer.flush(now_us()))
+        commits, self._appends = self._appends, []
+        if commits:
+            self._append(commits)
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            self._published(fresh)
+
+    def _append(self, commits: list[Commit]) -> None:
+        try:
+            self._journal.append(commits, self._inbox.put)
+        except Exception as error:
+            log.exception("append_failed")
+            reason = f"{type(error).__name__}: {error}"
+            for commit in commits:  # of one that was answered already this says nothing
+                self._inbox.put(Appended(commit, Outcome.UNKNOWN, reason))
+
+    def _perform(self, writer: SliceWriter, actions: Iterable[Action]) -> None:
+        todo = deque(actions)  # bounded: an operation leads to one more
+        while todo:
+            match todo.popleft():
+                case Append(commit):
+                    self._appends.append(commit)
+                case Owned():
+                    self._begin_waiting()
+                case Durable(_, commit, submissions):
+                    self._on_durable(commit, submissions)
+                case Lost(key, reason):
+                    self._core.on_lost(key.slice)
+                    self._recent.pop(key.slice, None)
+                    log.warning("destination_lost", extra={"slice": str(key), "reason": reason})
+                    self._end_all(f"{key} is written elsewhere ({reason})")
+                case NotWritten(_, submission, reason, behind):
+                    self._on_not_written(submission, behind, reason)
+                case operation:
+                    todo.extend(writer.on_result(self._result(operation), now_us()))
+
+    def _result(self, operation: Any) -> Any:
+        try:
+            return perform(self._journal, operation)
+        except Exception as error:
+            log.exception("journal_action_failed", extra={"action": type(operation).__name__})
+            return Failed(operation, f"{type(error).__name__}: {error}")
+
+    def _on_durable(self, commit: Commit, submissions: Sequence[Submission]) -> None:
+        self.written += commit.count
+        self._fresh.append(commit)
+        if self._journal.derived_index:
+            recent = self._recent.setdefault(commit.key.slice, deque(maxlen=RECENT_MAX))
+            recent.append(commit)
+        self._on_done(self._core.on_durable(submissions))
+
+    def _on_not_written(
+        self, submission: Submission, behind: Sequence[Submission], reason: str
+    ) -> None:
+        for batch in self._core.on_not_written(submission, behind):
+            call = batch.token[0].call
+            if call in self._serving:
+                stream_id = call.offer.stream_id
+                self._end(call, PushNotWrittenError(stream_id, submission.entity_id, reason))
+
+    def _index(self) -> None:
+        """Keep a derived index up; what fails is done with the next ones."""
+        for slice_, commits in list(self._recent.items()):
+            if commits:
+                key, end = commits[-1].key, commits[-1].end_offset
+                self._journal.advance_index(key, end, list(commits))
+                del self._recent[slice_]
