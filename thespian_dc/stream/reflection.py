@@ -40,7 +40,9 @@ def reflection_handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]
                 await context.abort(*status_of(wrong))
             await context.write(answer(services, request).SerializeToString())
 
-    methods: dict[str, Any] = {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(inform)}
+    methods: dict[str, Any] = {
+        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(inform)
+    }
     return [grpc.method_handlers_generic_handler(name, methods) for name in SERVICES]
 
 
