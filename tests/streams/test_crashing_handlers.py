@@ -12,6 +12,7 @@ import pytest
 
 from tests.streams.material import (
     ENTITY_TYPE,
+    SLICES,
     Added,
     CountItems,
     SumItems,
@@ -23,6 +24,7 @@ from tests.streams.material import (
 )
 from tests.streams.processes import Child, start_consumer
 from thespian_dc.model.delivery_settings import Recovery
+from thespian_dc.model.ids import slice_of
 from thespian_dc.model.settings import Local
 from thespian_dc.projection.databases import open_stores
 from thespian_dc.projection.parking import RETRY
@@ -121,6 +123,22 @@ def test_a_killer_is_parked_after_so_many_crashes(
     child.end()
 
 
+def test_killers_in_a_row_are_parked_one_after_the_other(
+    writer: Writer, tmp_path: Path, mended: Path, recorded: Any
+) -> None:
+    """Behind one that is refused the next one is not yet known: it is noted before it is called."""
+    one, other, last = [entity for entity in map("c-{}".format, range(99))
+                        if slice_of(entity, SLICES) == 1][:3]  # fmt: skip
+    writer.add([(one, Added("a", POISON)), (other, Added("b", POISON)), (last, Added("c", 1))])
+    child, died = run_until_it_lives(settings(tmp_path), recorded)
+    assert died <= 5
+    read_model = tmp_path / "read.db"
+    eventually(lambda: counted(read_model) == {"c": 1})
+    parked = open_stores(f"sqlite:///{read_model}").parked
+    assert {entity.entity_id for entity in parked.entities("popularity")} == {one, other}
+    child.end()
+
+
 def test_a_killer_halts_the_projection_where_nothing_else_is_said(
     writer: Writer, tmp_path: Path, mended: Path, recorded: Any
 ) -> None:
@@ -178,8 +196,8 @@ class RaisesOnce(CountItems):
 def test_a_kill_from_outside_costs_nothing_but_care(
     writer: Writer, tmp_path: Path, mended: Path, recorded: Any
 ) -> None:
-    """After an unclean end events go one by one until the place is passed; tries are written down
-    then, and never after a clean end."""
+    """After an unclean end each batch that was there is noted before it is handled, as a whole;
+    never after a clean end."""
     read_model = tmp_path / "read.db"
     child, _ = run_until_it_lives(settings(tmp_path), recorded)
     child.kill()
@@ -187,12 +205,12 @@ def test_a_kill_from_outside_costs_nothing_but_care(
     child, died = run_until_it_lives(settings(tmp_path), recorded)
     assert died == 0
     eventually(lambda: counted(read_model) == {"a": 5})
-    tries = "select max(offset), max(tries), min(run > 0) from thespian_dc_attempts"
-    assert rows(read_model, tries) == [(4, 1, 1)]
+    tries = "select max(until), max(tries), min(run > 0) from thespian_dc_attempts"
+    assert rows(read_model, tries) == [(5, 1, 1)]
     child.end()
-    assert rows(read_model, tries) == [(4, 0, 0)]
+    assert rows(read_model, tries) == [(5, 0, 0)]
     writer.add([("c-1", Added("a", 1))] * 5)
     child, _ = run_until_it_lives(settings(tmp_path), recorded)
     eventually(lambda: counted(read_model) == {"a": 10})
-    assert rows(read_model, tries) == [(4, 0, 1)]
+    assert rows(read_model, tries) == [(5, 0, 1)]
     child.end()

@@ -85,12 +85,6 @@ def test_an_event_that_kills_is_not_tried_again(strategy: str, verdict: Any) -> 
     assert verdicts(Recovery(strategy), CRASHED, 1) == [verdict]
 
 
-def test_the_first_death_counts_though_it_did_not_say_where() -> None:
-    """crashes_max deaths in all: one that told nothing, the others at this event."""
-    core = RecoveryCore(Recovery(crashes_max=3))
-    assert [core.may_call(crashes) for crashes in range(4)] == [True, True, False, False]
-
-
 @given(st.floats(1, 10), st.integers(1, 1000), st.integers(1000, 10**6), st.integers(1, 500))
 def test_pauses_grow_and_stay_below_the_longest(
     growth: float, first: int, longest: int, tries: int

@@ -1,4 +1,4 @@
-"""The contract of what tells, after a process died, which event it was handling."""
+"""The contract of what tells, after a process died, what it was handling."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 class Attempt(NamedTuple):
     """A slice as a new run finds it. unclean: its last run did not end, it vanished.
 
-    crashes: how often a process vanished for sure while it had the event at `offset`.
+    tries: how often something was handed over at offsets [offset, until); 0: nothing is noted.
     """
 
     unclean: bool
     offset: int
-    crashes: int
+    until: int
+    tries: int
 
 
 class AttemptStore(Protocol):
@@ -24,8 +25,8 @@ class AttemptStore(Protocol):
         """Note that a run has these slices under these epochs, and return how the last one left
         them. A slice that never had a run is not in the answer."""
 
-    def trying(self, projection: str, slice_: int, offset: int, tries: int) -> None:
-        """Durable before the event at `offset` is handed over, for the tries-th time."""
+    def trying(self, projection: str, slice_: int, offset: int, until: int, tries: int) -> None:
+        """Durable before anything at offsets [offset, until) is handed over, the tries-th time."""
 
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
         """The run ended by itself; slices that another run has meanwhile are left alone. forget:

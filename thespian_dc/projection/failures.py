@@ -22,9 +22,11 @@ from thespian_dc.model.handler_errors import (
 from thespian_dc.model.record import CONTROL
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError, PositionStoreError
+from thespian_dc.projection.api import SourceBatch
 from thespian_dc.projection.core import Move
+from thespian_dc.projection.crashes import Crashes, Extent, Refuse, Try
 from thespian_dc.projection.databases import Stores
-from thespian_dc.projection.handling import Fields, Gate, Raised
+from thespian_dc.projection.handling import Fields, Gate, Raised, TransactionFull
 from thespian_dc.projection.parking import (
     PAGE,
     RETRY,
@@ -67,11 +69,10 @@ class Failures:
         self._parked, self._attempts = stores.parked, stores.attempts
         self._database = stores.database
         self._most = ParkedMost(policy.parked_events_max, policy.parked_bytes_max)
-        self._window = projection.batch_events_max * TRANSACTIONS_EVENTS
+        reach = projection.batch_events_max * TRANSACTIONS_EVENTS
+        self._crashes = Crashes(policy.crashes_max, reach)
         self._epochs: dict[int, int] = {}
-        self._crashes: dict[int, tuple[int, int]] = {}  # by slice: (offset, crashes there)
-        self._crashed: dict[int, int] = {}  # by slice: tries are written down below this offset
-        self._killer: tuple[int, int, int] | None = None  # (slice, offset, crashes)
+        self._killer: tuple[int, int] | None = None  # (slice, deaths)
         self._to_park: list[ParkedEvent] = []  # bounded by _most
         self._total: ParkedMost | None = None  # of the projection, with _to_park
         self._skips: list[Raised] = []  # of the open transaction
@@ -89,12 +90,10 @@ class Failures:
         self._epochs.update(epochs)
         self._parking.load(self._parked.held(self._projection, list(rows)))
         for slice_, attempt in self._attempts.began(self._projection, epochs).items():
-            if attempt.unclean:
-                self._crashes[slice_] = (attempt.offset, attempt.crashes)
-                self._crashed[slice_] = rows[slice_][1] + self._window
-        if self._crashed:
+            self._crashes.on_began(slice_, rows[slice_][1], attempt)
+        if self._crashes.slices:
             self._drop_deadly_wishes()
-            facts = {"projection": self._projection, "slices": sorted(self._crashed)}
+            facts = {"projection": self._projection, "slices": self._crashes.slices}
             log.warning("projection_ended_uncleanly", extra=facts)
 
     def ended(self, error: BaseException | None) -> None:
@@ -108,26 +107,23 @@ class Failures:
 
     # --- around a transaction ---
 
-    def alone(self, slice_: int, offset: int) -> bool:
-        """Whether the event at `offset` or behind it gets a transaction of its own. Called while
-        none is open; where a process died, the try is durable when this returns."""
-        crashed = offset < self._crashed.get(slice_, 0)
-        if not crashed:
-            self._crashed.pop(slice_, None)
-            self._crashes.pop(slice_, None)
-            if offset < self._care.until.get(slice_, 0):
-                return True
-            self._care.until.pop(slice_, None)
-            return False
-        at, crashes = self._crashes.get(slice_, (offset, 0))
-        if at != offset:
-            crashes = 0
-            self._crashes[slice_] = (offset, 0)
-        if self._core.may_call(crashes):
-            self._attempts.trying(self._projection, slice_, offset, crashes + 1)
-        else:
-            self._killer = (slice_, offset, crashes + 1)
-        return True
+    def extent(self, batch: SourceBatch, offset: int) -> Extent:
+        """How much the transaction takes that begins with this batch, at `offset` of its slice.
+        Called while none is open; where a process died, the try is durable when this returns."""
+        slice_ = batch.slice
+        extent, note = self._crashes.step(slice_, offset, batch.next_offset, batch.head)
+        if isinstance(note, Try):
+            self._attempts.trying(self._projection, slice_, *note)
+        elif isinstance(note, Refuse):
+            self._killer = (slice_, note.deaths)
+        if offset < self._care.until.get(slice_, 0):
+            return Extent.EVENT
+        self._care.until.pop(slice_, None)
+        return extent
+
+    def notes(self, slice_: int) -> bool:
+        """See Crashes."""
+        return self._crashes.notes(slice_)
 
     def failed(self, error: BaseException, moves: list[Move]) -> None:
         """The transaction is about to be rolled back. Where no single event is to blame, its events
@@ -203,20 +199,16 @@ class Failures:
         killer = self._killer
         if killer is None or killer[0] != slice_:
             return False
-        self._killer = None
         where = (slice_, offset, fields[1], fields[2])
-        raised = Raised(
-            slice_, offset, time_us, fields,
-            HandlerCrashedError(self._projection, *where, killer[2]),
-        )  # fmt: skip
-        verdict = decide(self._policy, raised.error, killer[2], 0)
+        error = HandlerCrashedError(self._projection, *where, killer[1])
+        verdict = decide(self._policy, error, killer[1], 0)
         if isinstance(verdict, Park):
-            self._park(*raised[:4], cause_of(raised.error), killer[2])
+            self._park(slice_, offset, time_us, fields, cause_of(error), killer[1])
         elif isinstance(verdict, Skip):
-            self._skips.append(raised)
+            self._skips.append(Raised(slice_, offset, time_us, fields, error))
         else:
-            raise raised.error
-        return True
+            raise error
+        raise TransactionFull  # what comes behind it may kill too, and is not noted
 
     # --- parked entities ---
 
@@ -237,7 +229,7 @@ class Failures:
 
     def _drop_deadly_wishes(self) -> None:
         """Of entities whose events were being handed over again when the process died."""
-        for wish in self._parked.wishes(self._projection, list(self._crashed)):
+        for wish in self._parked.wishes(self._projection, self._crashes.slices):
             if wish.what.endswith(TRYING):
                 self._alone(lambda wish=wish: self._drop(wish))  # type: ignore[misc]
 

@@ -64,11 +64,6 @@ class RecoveryCore:
             self._tried.pop(slice_, None)
         return verdict
 
-    def may_call(self, crashes: int) -> bool:
-        """Whether the handler is called for an event that the process died with `crashes` times
-        for sure; the death before those did not say which event it was."""
-        return crashes + 1 < self._policy.crashes_max
-
 
 def decide(policy: Recovery, error: Exception, tries: int, now_us: int) -> Verdict:
     """What a policy says after so many tries of one event, the last of which ended in `error`."""

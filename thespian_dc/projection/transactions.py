@@ -15,6 +15,7 @@ from typing import NamedTuple
 from thespian_dc.model.handler_errors import GroupError
 from thespian_dc.projection.api import LookedUp, PositionStore, SourceBatch
 from thespian_dc.projection.core import Drop, ProjectionCore
+from thespian_dc.projection.crashes import Extent
 from thespian_dc.projection.delivery import Delivery
 from thespian_dc.projection.failures import Failures
 from thespian_dc.projection.handling import BatchHandler, Gate, Prepare
@@ -70,8 +71,10 @@ class Transactions:
     def batch(self, first: SourceBatch) -> Outcome:
         """Handle `first` and what already waits behind it."""
         done: list[SourceBatch] = []
-        alone = self._recovery.alone(first.slice, self._core.expects(first.slice)[1])
-        return self._commit(partial(self._fill, first, done, alone), alone)._replace(done=done)
+        offset = self._core.expects(first.slice)[1]
+        extent = self._recovery.extent(first, offset)
+        fill = partial(self._fill, first, done, extent)
+        return self._commit(fill, extent is Extent.EVENT)._replace(done=done)
 
     def pay(self, answer: LookedUp) -> Outcome:
         """Handle an answer's events, or some of them and the rest in the next transaction. A group
@@ -113,9 +116,12 @@ class Transactions:
         self._recovery.write()
         self._healer.write()
 
-    def _fill(self, first: SourceBatch, done: list[SourceBatch], alone: bool) -> Exception | None:
-        """Handle until the time is over, nothing more waits, or an error that ends the run. alone:
-        one event."""
+    def _fill(
+        self, first: SourceBatch, done: list[SourceBatch], extent: Extent
+    ) -> Exception | None:
+        """Handle until the time is over, nothing more waits, the extent is reached, or an error
+        that ends the run."""
+        alone = extent is Extent.EVENT
         handler = self.alone if alone else self.handler
         assert handler is not None, "a source sends no batch before its description"
         deadline, events, batch, full = self._deadline(alone), 0, first, False
@@ -141,10 +147,13 @@ class Transactions:
             events += batch.next_offset - batch.base_offset
             if full or events >= self._events_max or time.monotonic() >= deadline:
                 return None
+            if extent is not Extent.USUAL:
+                return None
             following = self._inbox.take_batch(self._delivery.within_s and deadline)
             if following is None:
                 return None
-            if self._delivery.one_slice and following.slice != first.slice:
+            apart = self._delivery.one_slice and following.slice != first.slice
+            if apart or self._recovery.notes(following.slice):
                 self._inbox.hold(following)
                 return None
             batch = following

@@ -185,7 +185,7 @@ class CassandraParked:
 
 class CassandraAttempts:
     """Implements projection.attempts.AttemptStore. value: [epoch of the run, 0 after its end;
-    offset; tries]."""
+    offset; until; tries]."""
 
     def __init__(self, database: CassandraDatabase) -> None:
         self._database = database
@@ -196,22 +196,22 @@ class CassandraAttempts:
         for slice_, epoch in epochs.items():
             stored = self._read(projection, slice_)
             if stored is not None:
-                found[slice_] = Attempt(bool(stored[0]), stored[1], stored[2])
-            self._write(projection, slice_, epoch, [epoch, *(stored or [0, 0, 0])[1:]])
+                found[slice_] = Attempt(bool(stored[0]), *stored[1:])
+            self._write(projection, slice_, epoch, [epoch, *(stored or [0, 0, 0, 0])[1:]])
         return found
 
-    def trying(self, projection: str, slice_: int, offset: int, tries: int) -> None:
+    def trying(self, projection: str, slice_: int, offset: int, until: int, tries: int) -> None:
         """See AttemptStore."""
         epoch = self._database.held[projection, slice_].epoch
-        self._write(projection, slice_, epoch, [epoch, offset, tries])
+        self._write(projection, slice_, epoch, [epoch, offset, until, tries])
 
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
         """See AttemptStore."""
         for slice_, epoch in epochs.items():
             stored = self._read(projection, slice_)
             if stored is not None and stored[0] == epoch:
-                tries = 0 if forget else stored[2]
-                self._write(projection, slice_, epoch, [0, stored[1], tries], lost=True)
+                left = [0, *stored[1:3], 0 if forget else stored[3]]
+                self._write(projection, slice_, epoch, left, lost=True)
 
     def _read(self, projection: str, slice_: int) -> Any:
         rows = self._database.rows("row", projection, slice_, ATTEMPT, "")

@@ -38,7 +38,8 @@ create table if not exists thespian_dc_parked_wishes(
 _ATTEMPTS = """
 create table if not exists thespian_dc_attempts(
     projection text not null, slice integer not null, run integer not null,
-    offset integer not null, tries integer not null, primary key (projection, slice))
+    offset integer not null, until integer not null, tries integer not null,
+    primary key (projection, slice))
     without rowid
 """  # run: the epoch of the run that has the slice; 0 after one that ended by itself
 _EVENT = (
@@ -211,27 +212,28 @@ class SqliteAttempts:
         """See AttemptStore."""
         with _alone(self._database), self._database.named():
             rows = self._execute(
-                "select slice, run, offset, tries from thespian_dc_attempts where projection = ?",
+                "select slice, run, offset, until, tries from thespian_dc_attempts "
+                "where projection = ?",
                 (projection,),
             ).fetchall()
             self._database.executemany(
-                "insert into thespian_dc_attempts values (?, ?, ?, 0, 0) "
+                "insert into thespian_dc_attempts values (?, ?, ?, 0, 0, 0) "
                 "on conflict (projection, slice) do update set run = excluded.run",
                 [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
             )
         return {
-            slice_: Attempt(bool(run), offset, tries)
-            for slice_, run, offset, tries in rows
+            slice_: Attempt(bool(run), offset, until, tries)
+            for slice_, run, offset, until, tries in rows
             if slice_ in epochs
         }
 
-    def trying(self, projection: str, slice_: int, offset: int, tries: int) -> None:
+    def trying(self, projection: str, slice_: int, offset: int, until: int, tries: int) -> None:
         """See AttemptStore."""
         with self._database.named():
             self._execute(
-                "update thespian_dc_attempts set offset = ?, tries = ? "
+                "update thespian_dc_attempts set offset = ?, until = ?, tries = ? "
                 "where projection = ? and slice = ?",
-                (offset, tries, projection, slice_),
+                (offset, until, tries, projection, slice_),
             )
 
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
