@@ -1,0 +1,160 @@
+"""Requests of every kind a producer answers, and random damage to them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
+from thespian_dc.model.history import History
+from thespian_dc.model.position import Position
+from thespian_dc.stream.channels import METHOD, SERVICE
+from thespian_dc.wire import health_pb2, reflection_pb2
+from thespian_dc.wire.conversion import Beat, Credit, Start, write_from_consumer
+from thespian_dc.wire.lookups import (
+    HeadsRequest,
+    LookUpRequest,
+    PositionAtRequest,
+    write_heads,
+    write_look_up,
+    write_position_at,
+)
+
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+OURS = {"UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED"}
+"""Statuses that a request alone must never lead to: they would be the server's own faults."""
+DEADLINE_S = 20.0
+AT_ONCE = 32
+MESSAGES_MAX = 4
+
+FILTERS: list[Filter] = [
+    Exclude.all() + Include.entity_ids("c-1", "c-2"),
+    Exclude.regexes("c-[0-9]+") + Include.regexes("c-1.*", "(a|b)*c"),
+    Exclude.tags("large") + Include.tags("small", events_only=True),
+    Exclude.topics("sensors/+/temperature", "#"),
+]
+
+
+def starts() -> list[bytes]:
+    """First messages of a Pull."""
+    plain = Start(1, "carts", "test", "", {}, Credit(1 << 20, 1000), 1000, "id")
+    placed = {slice_: Position(1, b"x" * 16) for slice_ in range(4)}
+    made = [plain, plain._replace(positions=placed), plain._replace(credit=Credit(0, 0))]
+    made += [plain._replace(history=history) for history in History]
+    made += [plain._replace(filter=VersionedFilter(1, one)) for one in FILTERS]
+    return [write_from_consumer(one) for one in made]
+
+
+def later() -> list[bytes]:
+    """Further messages of a Pull."""
+    made: list[Any] = [Credit(1, 1), Beat(1), Credit((1 << 63) - 1, 1)]
+    made += [VersionedFilter(2, one) for one in FILTERS]
+    return [write_from_consumer(one) for one in made]
+
+
+def questions() -> dict[str, list[bytes]]:
+    """Unary requests by method."""
+    lookup = LookUpRequest("carts", "c-1", 1, 9, 0, Credit(1000, 10))
+    asked = health_pb2.HealthCheckRequest(service=SERVICE).SerializeToString()
+    return {
+        f"/{SERVICE}/LookUp": [
+            write_look_up(lookup),
+            write_look_up(lookup._replace(history=History.LATEST, limit=Credit(0, 0))),
+        ],
+        f"/{SERVICE}/Heads": [write_heads(HeadsRequest("carts", "test"))],
+        f"/{SERVICE}/PositionAt": [write_position_at(PositionAtRequest("carts", 1 << 50))],
+        "/grpc.health.v1.Health/Check": [b"", asked],
+    }
+
+
+def reflections() -> list[bytes]:
+    asked = reflection_pb2.ServerReflectionRequest
+    made = [asked(list_services="*"), asked(file_containing_symbol=SERVICE), asked()]
+    return [one.SerializeToString() for one in made]
+
+
+def damage(rng: random.Random, message: bytes) -> bytes:
+    """A few random changes: bytes, cuts, repeats, and numbers that are too large."""
+    changed = bytearray(message)
+    for _ in range(rng.randrange(0, 5)):
+        place = rng.randrange(len(changed) + 1)
+        what = rng.randrange(6)
+        if what == 0 and changed:
+            changed[place % len(changed)] = rng.randrange(256)
+        elif what == 1:
+            changed[place:place] = rng.randbytes(rng.randrange(1, 9))
+        elif what == 2:
+            del changed[place:]
+        elif what == 3:
+            changed += changed[place : place + 200]
+        elif what == 4:
+            changed[place:place] = b"\xff" * 9 + b"\x01"
+        else:
+            changed[place : place + rng.randrange(1, 4)] = b""
+    return bytes(changed)
+
+
+class Fuzzer:
+    """Sends damaged requests, some at a time, and counts how they ended by status."""
+
+    def __init__(self, port: int, seed: int) -> None:
+        self._target, self._rng = f"127.0.0.1:{port}", random.Random(seed)
+        self._starts, self._later = starts(), later()
+        self._questions, self._reflections = questions(), reflections()
+        self.ended: Counter[str] = Counter()
+
+    async def run(self, count: int) -> None:
+        """AssertionError shows the messages that a status of the server's own answered."""
+        left = iter(range(count))
+        async with grpc.aio.insecure_channel(self._target) as channel:
+
+            async def work() -> None:
+                for _ in left:
+                    await self._one(channel)
+
+            await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+
+    async def _one(self, channel: Any) -> None:
+        rng, method = self._rng, ""
+        kind = rng.randrange(10)
+        if kind < 5:
+            method, first = METHOD, damage(rng, rng.choice(self._starts))
+            rest = [
+                damage(rng, rng.choice(self._later)) for _ in range(rng.randrange(MESSAGES_MAX))
+            ]
+            status = await self._conversation(channel.stream_stream(method), [first, *rest])
+            sent = [first, *rest]
+        elif kind < 6:
+            method = REFLECTION
+            sent = [damage(rng, rng.choice(self._reflections)) for _ in range(2)]
+            status = await self._conversation(channel.stream_stream(method), sent)
+        else:
+            method = rng.choice(list(self._questions))
+            sent = [damage(rng, rng.choice(self._questions[method]))]
+            status = await self._question(channel.unary_unary(method), sent[0])
+        self.ended[status] += 1
+        assert status not in OURS, f"{method} {status}: {sent}"
+
+    async def _conversation(self, method: Callable[..., Any], sent: list[bytes]) -> str:
+        call = method(timeout=DEADLINE_S)
+        try:
+            for message in sent:
+                await call.write(message)
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass
+        if await call.details() == "Internal error from Core":
+            return "unsent"  # this client's own word where the call was over while it wrote
+        return str((await call.code()).name)
+
+    async def _question(self, method: Callable[..., Any], sent: bytes) -> str:
+        call = method(sent, timeout=DEADLINE_S)
+        return str((await call.code()).name)
