@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.streams.asking import asked
 from tests.streams.material import Added, Writer, counted, offsets, projection, rows
 from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import (
@@ -16,6 +17,7 @@ from thespian_dc.model.stream_errors import (
     PeerUnavailableError,
     StreamRefusedError,
 )
+from thespian_dc.stream import lookups_client
 from thespian_dc.testkit.eventually import eventually
 from thespian_dc.testkit.proxy import FaultProxy
 
@@ -137,3 +139,31 @@ def test_a_slow_journal_is_not_a_dead_producer(
     writer.add([("c-1", Added("apple", 1))])
     eventually(lambda: counted(read_model) == {"apple": 2}, 20)
     assert sources[0].reconnects == 0
+
+
+@pytest.mark.parametrize("fault", ["blackhole", "reset"])
+def test_a_consumer_that_is_gone_costs_the_producer_nothing(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, fault: str
+) -> None:
+    """No FIN, no RST, no bytes: the producer ends the call after three silent intervals; a reset
+    one at once."""
+    server, port = serve()
+    with FaultProxy("127.0.0.1", port) as proxy:
+        running, _ = consume(projection(tmp_path / "read.db", remote(proxy)), heartbeat_ms=150)
+        eventually(lambda: server.calls == 1)
+        proxy.refuse() if fault == "reset" else proxy.blackhole()
+        eventually(lambda: server.calls == 0)
+        assert running.stop()
+
+
+def test_a_half_open_connection_leaves_no_question_unanswered(
+    writer: Writer, proxied: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question has a deadline; the next one goes over a new connection."""
+    monkeypatch.setattr(lookups_client, "ANSWER_S", 0.5)
+    proxied.blackhole()
+    with pytest.raises((PeerUnavailableError, StreamRefusedError)) as failed:
+        asked(proxied.port, "heads")
+    assert failed.value.retryable
+    proxied.heal()
+    assert asked(proxied.port, "heads").positions

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 
 from tests.streams.material import (
     ENTITY_TYPE,
@@ -22,6 +23,7 @@ from tests.streams.material import (
     projection,
 )
 from thespian_dc.model import stream_errors
+from thespian_dc.model.access import Access
 from thespian_dc.model.errors import (
     JournalDivergedError,
     SettingsError,
@@ -29,11 +31,12 @@ from thespian_dc.model.errors import (
 )
 from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote, Stream
-from thespian_dc.stream.channels import METHOD
+from thespian_dc.stream.channels import METHOD, SERVICE
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually, never
+from thespian_dc.wire import reflection_pb2
 from thespian_dc.wire.conversion import Beat, Credit, Start, write_from_consumer
 from thespian_dc.wire.status import error_of
 
@@ -110,6 +113,41 @@ def test_health_answers_like_the_standard_service(writer: Writer, serve: Any) ->
         assert next(watch) == b"\x08\x01"
         server.stop()
         assert next(watch) == b"\x08\x02"
+
+
+def test_reflection_describes_the_protocol_where_a_setting_says_so(
+    writer: Writer, serve: Any
+) -> None:
+    """In both versions that clients ask for; without the setting there is no such service."""
+
+    def told(port: int, version: str, **asked: Any) -> Any:
+        name = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+        request = reflection_pb2.ServerReflectionRequest(**asked).SerializeToString()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            answer = next(channel.stream_stream(name)(iter([request]), timeout=10))
+        return reflection_pb2.ServerReflectionResponse.FromString(answer)
+
+    _, port = serve(access=Access(reflection=True))
+    for version in ("v1", "v1alpha"):
+        listed = told(port, version, list_services="*").list_services_response.service
+        assert "thespian_dc.v1.EventStreams" in [one.name for one in listed]
+        for symbol in (SERVICE, f"{SERVICE}.Pull", "thespian_dc.v1.Start"):
+            (file,) = told(
+                port, version, file_containing_symbol=symbol
+            ).file_descriptor_response.file_descriptor_proto
+            described = descriptor_pb2.FileDescriptorProto.FromString(file)
+            assert "EventStreams" in [one.name for one in described.service]
+            again = told(port, version, file_by_filename=described.name)
+            assert again.file_descriptor_response.file_descriptor_proto == [file]
+        for symbol in ("thespian_dc.v1", f"{SERVICE}.Nothing", "other.v1.Start", ""):
+            missing = told(port, version, file_containing_symbol=symbol).error_response
+            assert missing.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+        nothing = told(port, version, all_extension_numbers_of_type="x").error_response
+        assert nothing.error_code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+    _, port = serve()
+    with pytest.raises(grpc.RpcError) as ended:
+        told(port, "v1", list_services="*")
+    assert ended.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_taken_port_is_named(writer: Writer, serve: Any, journal_url: str) -> None:
@@ -236,9 +274,7 @@ def test_a_transform_shows_public_types_and_leaves_out(
     writer.add(events, tags=("large",))
     _, port = serve(streams=(Stream("public", Cart, to_public, [PublicAdded]),))
     remote = Remote("public", f"127.0.0.1:{port}")
-    running, _ = consume(
-        projection(read_model, remote, handler=CountPublic, events=[PublicAdded])
-    )
+    running, _ = consume(projection(read_model, remote, handler=CountPublic, events=[PublicAdded]))
     eventually(lambda: counted(read_model) == {"apple": 50})
     writer.add([("c-1", Added("apple", 1))], tags=("large",))
     eventually(lambda: sum(running.status().positions.values()) == 41)
@@ -260,9 +296,7 @@ def test_a_failing_transform_is_named_and_skips_nothing(
         told = "UnregisteredTypeError"
     _, port = serve(streams=(Stream("public", Cart, transform, [PublicAdded]),))
     remote = Remote("public", f"127.0.0.1:{port}")
-    running, _ = consume(
-        projection(read_model, remote, handler=CountPublic, events=[PublicAdded])
-    )
+    running, _ = consume(projection(read_model, remote, handler=CountPublic, events=[PublicAdded]))
     status = eventually(lambda: (s := running.status()).restarts > 1 and s)
     assert "TransformError: stream public: the event of c-1" in status.error
     assert told in status.error
