@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thespian_dc import EventSourcedActor
+from thespian_dc import EventSourcedActor, Transformation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class FlightCancelled:
     """Event."""
 
     carrier: str
+
+
+cancellations = Transformation().identity(FlightCancelled).drop(FlightRecorded)
+"""What the pushed stream shows."""
 
 
 class Aircraft(EventSourcedActor):

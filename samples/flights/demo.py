@@ -1,12 +1,13 @@
-"""Two services, 336,776 real flights, three kills; at the end every figure is compared with the
+"""Two services, 336,776 real flights, four kills; at the end every figure is compared with the
 file's own.
 
 The flight service holds aircraft as event-sourced entities and takes the flights as commands, some
 of them twice. The punctuality service reads its events over gRPC, exactly once, in two projections:
 figures per carrier from all events, and figures per aircraft from those of one airline. While
 events flow another airline is included from the command line, and what its aircraft did before is
-brought up. Half-way the consumer, the producer and an entity host are killed (SIGKILL) and come
-back by themselves. Any difference at the end is an error.
+brought up. Cancelled flights are pushed by the flight service into the other one's own journal.
+Half-way the consumer, the producer, an entity host and who receives the pushed stream are killed
+(SIGKILL) and come back by themselves. Any difference at the end is an error.
 
 Run it with `make demo`, or `make demo CASSANDRA=1` for a flight service on a real Cassandra.
 """
@@ -23,14 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from fleets import FIRST, PROJECTION, SECOND, Wanted
+from comparison import counts, expectations, table
+from fleets import FIRST, PROJECTION, SECOND, only_by_id
 from flight_service import RESEND_EVERY
-from flights import Figures, truth
+from flights import read_flights
 from progress import Progress
 from read_model import ReadModel
 from service import Service
@@ -39,6 +42,7 @@ from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.ids import SliceKey
 
 CATCH_UP_S = 120
+IN_FLIGHT_MAX = 4000
 COMMANDS = Path(sys.executable).parent
 """Where this environment keeps its console commands."""
 FLIGHTS_MIN = 20_000
@@ -47,8 +51,9 @@ FLIGHTS_MIN = 20_000
 class Demo:
     def __init__(self, folder: Path, journal: str, flights: int) -> None:
         self.folder, self.journal_url, self.total = folder, journal, flights
-        self.punctuality_db = ReadModel(folder / "punctuality.db")
-        self.fleets_db = ReadModel(folder / "fleets.db")
+        self.figures, self.fleets, self.cancellations = (
+            ReadModel(folder / f"{name}.db") for name in ("punctuality", "fleets", "cancellations")
+        )
         self.journal: Journal | None = None
         self.kills: list[str] = []
         self.changes: list[Future[int]] = []
@@ -56,18 +61,23 @@ class Demo:
         self.progress = Progress(flights)
 
     def run(self) -> bool:
-        listen = f"127.0.0.1:{free_port()}"
+        listen, receive = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.flights = Service(
             "flight_service.py", self.folder / "flights.log",
             "--admin-port", str(free_port()), "--journal", self.journal_url, "--listen", listen,
+            "--push-to", receive,
         )  # fmt: skip
         self.punctuality = Service(
             "punctuality_service.py", self.folder / "punctuality.log",
             "--admin-port", str(free_port()), "--producer", listen,
-            "--database", self.punctuality_db.url, "--fleets", self.fleets_db.url,
+            "--database", self.figures.url, "--fleets", self.fleets.url,
+            "--cancellations", self.cancellations.url, "--listen", receive,
+            "--journal", f"sqlite:///{self.folder / 'received.db'}",
         )  # fmt: skip
         try:
-            self.wanted = Wanted(self.total, changed_before=self.total // 2)
+            flights = list(islice(read_flights(), self.total))
+            self.expected = expectations(flights, self.figures, self.fleets, self.cancellations)
+            self.by_id = only_by_id(flights, changed_before=self.total // 2)
             for service in (self.flights, self.punctuality):
                 service.wait_for("ready", 60)
             self.journal = open_journal(self.journal_url)
@@ -84,20 +94,22 @@ class Demo:
 
     def plan(self) -> None:
         """What is done when which share of the flights is acknowledged."""
-        first, *others = self.wanted.by_id
-        consumer, producer, host = (
-            partial(self.kill, role.rstrip("s"), service.status()[role][0]["pid"])
-            for service, role in (
-                (self.punctuality, "consumers"),
-                (self.flights, "producers"),
-                (self.flights, "hosts"),
+        first, *others = self.by_id
+        consumer, producer, receiver, host = (
+            partial(self.kill, name, service.status()[role][0]["pid"])
+            for name, service, role in (
+                ("consumer", self.punctuality, "consumers"),
+                ("producer", self.flights, "producers"),
+                ("receiver", self.punctuality, "producers"),
+                ("host", self.flights, "hosts"),
             )
         )
         self.due: list[tuple[float, Callable[[], None]]] = [
-            (0.2, partial(self.include, "--tag", SECOND, "--id", first)),
+            (0.2, partial(self.include, [first], "--tag", SECOND)),
             (0.5, consumer),
-            (0.55, partial(self.include, *(text for one in others for text in ("--id", one)))),
+            (0.55, partial(self.include, others)),
             (0.6, producer),
+            (0.65, receiver),
             (0.7, host),
         ]
 
@@ -107,12 +119,15 @@ class Demo:
         self.acknowledged = 0
         half = self.total // 2
         self.send(0, half)
-        self.await_included(self.wanted.by_id[0])
+        while not self.changes[0].done():
+            self.show()
+            time.sleep(0.02)
         self.send(half, self.total)
 
     def send(self, first: int, until: int) -> None:
         before = self.acknowledged
-        self.flights.order(do="send", first=first, until=until)
+        in_flight = min(IN_FLIGHT_MAX, self.total // 40)
+        self.flights.order(do="send", first=first, until=until, in_flight=in_flight)
         done = False
         while not done:
             done = "done" in self.flights.latest
@@ -125,30 +140,27 @@ class Demo:
                 self.due.pop(0)[1]()
             time.sleep(0.02)
 
-    def include(self, *criteria: str) -> None:
+    def include(self, aircraft: Sequence[str], *criteria: str) -> None:
         """Change the filter of the fleets' projection as a user would, by a process of its own,
         while events flow."""
-        command = ["thespian-dc", "filters", "include", PROJECTION, *criteria]
+        ids = [text for one in aircraft for text in ("--id", one)]
+        command = ["thespian-dc", "filters", "include", PROJECTION, *criteria, *ids]
         shown = " ".join([*command[:10], "…"] if len(command) > 10 else command)
-        self.progress.note(f"$ {shown} --positions {self.fleets_db.url}")
-        self.changes.append(self.beside.submit(self.run_command, *command))
+        self.progress.note(f"$ {shown} --positions {self.fleets.url}")
+        self.changes.append(self.beside.submit(self.change, command, aircraft))
 
-    def run_command(self, name: str, *options: str) -> int:
-        """How many commands were acknowledged while it ran; CalledProcessError if it failed."""
+    def change(self, command: Sequence[str], aircraft: Sequence[str]) -> int:
+        """How many commands were acknowledged until these aircraft were there: what is included by
+        id is brought up at once, and with it the new filter is in force."""
         before = self.acknowledged
-        command = [str(COMMANDS / name), *options, "--positions", self.fleets_db.url]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return self.acknowledged - before
-
-    def await_included(self, aircraft: str) -> None:
-        """What is included by id is brought up at once, and with it the new filter is in force."""
-        self.changes[0].result()
+        program = [str(COMMANDS / command[0]), *command[1:], "--positions", self.fleets.url]
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + CATCH_UP_S
-        while aircraft not in self.fleets_db.figures():
+        while not self.fleets.figures().keys() >= set(aircraft):
             if time.monotonic() > deadline:
-                raise SystemExit(f"{aircraft} was included and never came; see {self.folder}")
-            self.show()
+                raise TimeoutError(f"what was included does not come; see {self.folder}")
             time.sleep(0.02)
+        return self.acknowledged - before
 
     def kill(self, role: str, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -158,17 +170,14 @@ class Demo:
     def show(self, at_once: bool = False) -> None:
         """Progress; the lag is true: the heads of the journal's slices minus what is handled."""
         if at_once or self.progress.is_due():
-            handled = self.punctuality_db.flights()
+            handled = self.figures.flights()
             # Handled first: what is stored meanwhile only makes the lag larger.
             self.progress.show(self.acknowledged, handled, events_in(self.journal) - handled)
 
     def catch_up(self) -> None:
-        self.flowed = [change.result() for change in self.changes]
+        self.flowed = [change.result() for change in self.changes]  # raises what went wrong
         deadline = time.monotonic() + CATCH_UP_S
-        fleets = sum(figures.flights for figures in self.wanted.figures.values())
-        while time.monotonic() < deadline and (
-            self.punctuality_db.flights() < self.total or self.fleets_db.flights() < fleets
-        ):
+        while time.monotonic() < deadline and not all(one.is_there() for one in self.expected):
             self.show()
             time.sleep(0.1)
         self.show(at_once=True)
@@ -179,65 +188,28 @@ class Demo:
         resent = -(-half // RESEND_EVERY) - (-(self.total - half) // RESEND_EVERY)
         stored = events_in(self.journal)
         duplicates = self.acknowledged - stored
-        wanted = truth(self.total, lambda flight: flight.carrier)
-        table, equal = report(wanted, self.punctuality_db.figures())
-        print(table)
-        fleets = self.fleets_db.figures()
-        print(
-            f"{len(fleets)} aircraft of {FIRST} and {SECOND}, the filter changed "
-            f"{len(self.flowed)} times, meanwhile {sum(self.flowed)} commands acknowledged: "
-            f"{sum(f.flights for f in fleets.values())} flights, "
-            f"{sum(f.cancelled for f in fleets.values())} cancelled"
-        )
+        print(table(self.figures.figures()))
+        print(f"  {FIRST},{SECOND}  {counts(self.fleets.figures())}")
+        print(f" pushed  {counts(self.cancellations.figures())}")
         print(f"kills: {len(self.kills)} ({', '.join(self.kills)})")
         print(f"commands re-sent with the same id: {resent}")
         print(
             f"commands acknowledged: {self.acknowledged}, events stored: {stored}, duplicates "
             f"dropped: {duplicates}"
         )
-        checks = {
-            "every figure equals the file's": equal,
-            "so does every figure of the filtered projection": self.fleets_agree(fleets),
-            "events flowed while its filter was changed twice": len(self.flowed) == 2
-            and all(self.flowed),
+        print(f"commands acknowledged until a change of the filter had its effect: {self.flowed}")
+        checks = {f"every {one.what} equals the file's": one.agrees() for one in self.expected}
+        checks |= {
             "every flight is stored exactly once": stored == self.total,
-            "three processes were killed": len(self.kills) == 3,
+            "four processes were killed": len(self.kills) == 4,
+            "the filter was changed twice while events flowed": len(self.flowed) == 2
+            and all(self.flowed),
             "commands were re-sent": resent > 0,
             "each re-sent command was dropped as a duplicate": duplicates == resent,
         }
         for fact, holds in checks.items():
             print(f"{'ok ' if holds else 'NOT'} {fact}")
         return all(checks.values())
-
-    def fleets_agree(self, found: dict[str, Figures]) -> bool:
-        wanted = self.wanted.figures
-        differing = [one for one in {**wanted, **found} if wanted.get(one) != found.get(one)]
-        for aircraft in differing[:10]:
-            print(
-                f"{aircraft} DIFFERS: {found.get(aircraft)}, from the file {wanted.get(aircraft)}"
-            )
-        return not differing
-
-
-def report(wanted: dict[str, Figures], found: dict[str, Figures]) -> tuple[str, bool]:
-    """The figures per carrier as a table, and whether each equals the wanted one."""
-    lines, equal = ["carrier  flights  cancelled  mean delay min"], wanted.keys() == found.keys()
-    for carrier, figures in sorted(found.items()):
-        mark = (
-            ""
-            if figures == wanted.get(carrier)
-            else f"   DIFFERS from the file: {wanted.get(carrier)}"
-        )
-        equal = equal and not mark
-        mean = figures.delay_min / figures.arrived if figures.arrived else 0.0
-        lines.append(
-            f"{carrier:>7}  {figures.flights:>7}  {figures.cancelled:>9}  {mean:>14.2f}{mark}"
-        )
-    lines.append(
-        f"  total  {sum(f.flights for f in found.values()):>7}  "
-        f"{sum(f.cancelled for f in found.values()):>9}"
-    )
-    return "\n".join(lines), equal
 
 
 def events_in(journal: Journal | None) -> int:
@@ -283,7 +255,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.flights < FLIGHTS_MIN:
-        parser.error(f"with less than {FLIGHTS_MIN} flights it is over before three kills are done")
+        parser.error(f"with less than {FLIGHTS_MIN} flights it is over before four kills are done")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its services end with it
     folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
     started = time.monotonic()

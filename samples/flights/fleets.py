@@ -1,5 +1,5 @@
-"""What the filtered projection must come to, straight from the file: every flight of each aircraft
-that ever flew for one of two airlines, and nothing of any other.
+"""What the filtered projection must come to: every flight of each aircraft that ever flew for one
+of two airlines, and nothing of any other.
 
 The first airline's are wanted from the beginning, the second's from a moment in between. A tag
 brings an aircraft's whole history with its next event that has the tag, so it does not bring all:
@@ -9,35 +9,34 @@ last one for it. Those are included by id.
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Sequence
 
-from flights import Figures, read_flights, truth
+from flights import Figures, Flight, truth
 
 PROJECTION = "fleets"
 FIRST, SECOND = "B6", "UA"
 """JetBlue and United, as their events' tags."""
 
 
-class Wanted:
-    """figures: per aircraft, of the first `flights` flights. by_id: the aircraft to include by id
-    where the second airline is included before flight `changed_before`; who flew first is first."""
-
-    def __init__(self, flights: int, changed_before: int) -> None:
-        last: dict[str, int] = {}  # in the order of first flights
-        last_tagged: dict[str, tuple[int, str]] = {}
-        for number, flight in enumerate(islice(read_flights(), flights)):
-            last[flight.aircraft] = number
-            if flight.carrier in (FIRST, SECOND):
-                last_tagged[flight.aircraft] = number, flight.carrier
-        every = truth(flights, lambda flight: flight.aircraft)
-        self.figures: dict[str, Figures] = {one: every[one] for one in last_tagged}
-        self.by_id = [
-            one
-            for one in last
-            if one in last_tagged and not _brought(last[one], *last_tagged[one], changed_before)
-        ]
+def fleets_of(flights: Sequence[Flight]) -> dict[str, Figures]:
+    """Figures of each aircraft that is wanted in the end."""
+    wanted = {flight.aircraft for flight in flights if flight.carrier in (FIRST, SECOND)}
+    return truth((one for one in flights if one.aircraft in wanted), lambda one: one.aircraft)
 
 
-def _brought(last: int, tagged: int, carrier: str, changed_before: int) -> bool:
-    """The tags alone bring all flights of an aircraft."""
-    return last == tagged and (carrier == FIRST or tagged >= changed_before)
+def only_by_id(flights: Sequence[Flight], changed_before: int) -> list[str]:
+    """The aircraft that tags alone do not bring whole where the second airline is included before
+    flight `changed_before`; who flew first is first."""
+    last: dict[str, int] = {}
+    last_tagged: dict[str, int] = {}
+    for number, flight in enumerate(flights):
+        last[flight.aircraft] = number
+        if flight.carrier in (FIRST, SECOND):
+            last_tagged[flight.aircraft] = number
+
+    def is_whole(aircraft: str) -> bool:
+        number = last_tagged[aircraft]
+        is_in_time = flights[number].carrier == FIRST or number >= changed_before
+        return last[aircraft] == number and is_in_time
+
+    return [one for one in last if one in last_tagged and not is_whole(one)]

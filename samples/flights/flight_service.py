@@ -1,5 +1,5 @@
-"""The flight service, one process: its own ActorSystem, journal and stream. Reads the flights and
-sends them as commands.
+"""The flight service, one process: its own ActorSystem and journal, a stream that others read and
+one that it pushes. Reads the flights and sends them as commands.
 
 Talks to whoever started it in lines of JSON on stdout: {"ready": …}, {"acknowledged": n}, {"done":
 …} and {"failed": why}.
@@ -16,16 +16,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from aircraft import Aircraft, RecordFlight
+from aircraft import Aircraft, FlightCancelled, RecordFlight, cancellations
 from flights import Flight, read_flights
 from thespian.actors import ActorSystem
 
-from thespian_dc import Client, Node, Settings, Stream
+from thespian_dc import Client, Node, Push, Settings, Stream
 
 RESEND_EVERY = 97
 RESEND_TOGETHER = 5
 """So a command comes again within 500 flights: an entity remembers the ids of its last 512."""
-IN_FLIGHT = 4000
 
 
 def say(**facts: Any) -> None:
@@ -55,6 +54,7 @@ def main() -> None:
     options = parse()
     system = ActorSystem("multiprocTCPBase", {"Admin Port": options.admin_port})
     try:
+        cancelled = Stream("cancellations", Aircraft, cancellations, [FlightCancelled])
         node = Node.start(
             system,
             Settings(
@@ -62,6 +62,7 @@ def main() -> None:
                 journal=options.journal,
                 entities=[Aircraft],
                 streams=[Stream("aircraft", Aircraft)],
+                pushes=[Push(cancelled, options.push_to)],
                 listen=options.listen,
             ),
         )
@@ -70,7 +71,7 @@ def main() -> None:
         for line in sys.stdin:
             order = json.loads(line)
             if order["do"] == "send":
-                sending = (client, order["first"], order["until"])
+                sending = (client, order["first"], order["until"], order["in_flight"])
                 threading.Thread(target=send, args=sending, daemon=True).start()
             elif order["do"] == "status":
                 say(status=node.status())
@@ -83,11 +84,11 @@ def main() -> None:
     say(stopped=True)
 
 
-def send(client: Client, first: int, until: int) -> None:
-    """Send a range of flights, many in flight; each is acknowledged by its own reply."""
+def send(client: Client, first: int, until: int, in_flight: int) -> None:
+    """Send a range of flights, so many in flight; each is acknowledged by its own reply."""
     acknowledged = 0
     try:
-        for _ in client.ask_many(commands(first, until), in_flight=IN_FLIGHT, timeout_s=60):
+        for _ in client.ask_many(commands(first, until), in_flight=in_flight, timeout_s=60):
             acknowledged += 1
             if acknowledged % 500 == 0:
                 say(acknowledged=acknowledged)
@@ -102,6 +103,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--admin-port", type=int, required=True)
     parser.add_argument("--journal", required=True)
     parser.add_argument("--listen", required=True)
+    parser.add_argument("--push-to", required=True)
     return parser.parse_args()
 
 
