@@ -10,7 +10,7 @@ Laws:
 - What is known of an entity is read from its log, while nothing of it is queued or in flight; it is
   forgotten when its slice is lost, or the memory is full and nothing of it is under way.
 - A batch is done when all of it, and all batches before it of the same source slice, are in the
-  log. Only then may its position be stored.
+  log, whoever brought it there. Only then may its position be stored.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class _Entity:
     seq_nr: int = 0
     sources: dict[SourceOf, int] = field(default_factory=dict)
     pending: int = 0  # submissions queued or in flight
+    last: list[Taken] = field(default_factory=list)  # who waits for the last of them
 
     @property
     def weight(self) -> int:
@@ -126,10 +127,12 @@ class PushCore:
         pushed = list(pushed)
         self._check(pushed)
         packed: dict[str, list[bytes]] = {}
+        known: set[str] = set()
         for one in pushed:
             entity = self._entities[one.entity_id]
             last = entity.sources.get(one.source)
             if last is not None and one.seq_nr <= last:
+                known.add(one.entity_id)
                 continue
             self._weight += last is None
             entity.sources[one.source] = one.seq_nr
@@ -138,18 +141,27 @@ class PushCore:
                             one.tags, meta=one.meta)  # fmt: skip
             packed.setdefault(one.entity_id, []).append(pack_record(record))
         batch.lane.append(batch)
-        submissions = []
-        for entity_id, records in packed.items():
-            self._entities.move_to_end(entity_id)
-            for part in self._parts(records):
-                size = sum(map(len, part))
-                submissions.append(
-                    (self.slice_of(entity_id), Submission(entity_id, tuple(part), size, batch))
-                )
-                self._entities[entity_id].pending += 1
+        # What comes again and is not in the log yet, since another call brought it just before.
+        for entity_id in known - packed.keys():
+            entity = self._entities[entity_id]
+            if entity.pending:
+                entity.last.append(batch)
                 batch.left += 1
+        submissions = [
+            (self.slice_of(entity_id), self._submission(entity_id, part, batch))
+            for entity_id, records in packed.items()
+            for part in self._parts(records)
+        ]
         self._forget_oldest()
         return submissions
+
+    def _submission(self, entity_id: str, part: Sequence[bytes], batch: Taken) -> Submission:
+        entity = self._entities[entity_id]
+        self._entities.move_to_end(entity_id)
+        entity.last = [batch]
+        entity.pending += 1
+        batch.left += 1
+        return Submission(entity_id, tuple(part), sum(map(len, part)), entity.last)
 
     def _check(self, pushed: Sequence[Pushed]) -> None:
         """No entity gets more sources than one may have; said before anything is counted."""
@@ -190,10 +202,11 @@ class PushCore:
         lanes: dict[int, deque[Taken]] = {}
         for one in submissions:
             self._entities[one.entity_id].pending -= 1
-            batch: Taken = one.ticket
-            batch.left -= 1
-            if not batch.left:
-                lanes[id(batch.lane)] = batch.lane
+            batches: list[Taken] = one.ticket
+            for batch in batches:
+                batch.left -= 1
+                if not batch.left:
+                    lanes[id(batch.lane)] = batch.lane
         return [batch for lane in lanes.values() for batch in done(lane)]
 
     def on_lost(self, slice_: int) -> None:
@@ -208,7 +221,7 @@ class PushCore:
             self._entities[one.entity_id].pending -= 1
         if not self._entities[submission.entity_id].pending:
             self._forget(submission.entity_id)
-        return [one.ticket for one in (submission, *behind)]
+        return [batch for one in (submission, *behind) for batch in one.ticket]
 
     def _forget(self, entity_id: str) -> None:
         self._weight -= self._entities.pop(entity_id).weight
