@@ -1,5 +1,5 @@
-"""`make demo` with the first flights: two services, a filter changed from the command line, three
-kills, every figure compared."""
+"""`make demo` with the first flights: two services, a filter changed from the command line, a pushed
+stream, four kills, every figure compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.laws import ROOT
 
 FLIGHTS = 20_000
-"""With less it is over before three kills are done."""
+"""With less it is over before four kills are done."""
 
 
 @pytest.mark.processes
@@ -32,16 +32,16 @@ def test_the_demo_agrees_with_its_input_in_every_figure() -> None:
     said = demo.stdout
     assert demo.returncode == 0, said + demo.stderr
     facts = re.findall(r"^(ok |NOT) (.*)$", said, re.MULTILINE)
-    assert len(facts) == 7
+    assert len(facts) == 8
     assert {holds for holds, _ in facts} == {"ok "}
-    assert "kills: 3 (consumer, producer, host)" in said
+    assert "kills: 4 (consumer, producer, receiver, host)" in said
     assert said.count("$ thespian-dc filters include fleets") == 2
     [*_, last] = re.findall(r"(\d+) of \d+ events handled .* lag +(-?\d+)", said)
     assert last == (str(FLIGHTS), "0")
 
 
 def test_the_demo_says_what_it_cannot_do_with_few_flights() -> None:
-    """Rather than end without its three kills."""
+    """Rather than end without its four kills."""
     demo = subprocess.run(
         [sys.executable, ROOT / "samples/flights/demo.py", "--flights", "100"],
         capture_output=True, text=True, check=False, timeout=60,
