@@ -1,5 +1,5 @@
-"""`make demo` with the first flights: two services, a filter changed from the command line, a pushed
-stream, four kills, every figure compared."""
+"""`make demo` with the first flights: two services, a filter changed from the command line, a
+pushed stream, four kills, every figure compared."""
 
 from __future__ import annotations
 
