@@ -11,7 +11,7 @@ from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
 from thespian_dc.model.delivery_settings import ToActor
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError
-from thespian_dc.model.settings import Local, Settings
+from thespian_dc.model.settings import Local, Settings, Stream
 from thespian_dc.model.transformation import functions_of
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk
@@ -49,6 +49,8 @@ def check_settings(settings: Settings, simple: bool) -> Settings:
         ),
         entities=tuple(settings.entities),
         streams=tuple(settings.streams),
+        pushes=tuple(settings.pushes),
+        destinations=tuple(settings.destinations),
     )
 
 
@@ -87,7 +89,10 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     error where it cannot be opened there, or holds other slice counts."""
     things: list[Any] = [*settings.entities, *_handlers(settings)]
     things += [one.hooks for one in settings.projections if one.hooks is not None]
-    things += [one for stream in settings.streams for one in functions_of(stream.transform)]
+    pushed = [one.stream for one in settings.pushes if isinstance(one.stream, Stream)]
+    streams = [*settings.streams, *pushed]
+    things += [one for stream in streams for one in functions_of(stream.transform)]
+    things += [one.transform for one in settings.destinations if one.transform is not None]
     located = []
     for thing in things:
         name, path, print_ = locate(thing)
@@ -100,7 +105,8 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
         located.append((name, path, print_))
     probe = create_probe(system, PROBE_ACTOR)
     slices = dict.fromkeys(entity_types(settings), settings.slices)
-    journal = settings.journal if settings.entities or settings.streams else ""
+    writes = settings.entities or streams or settings.destinations
+    journal = settings.journal if writes else ""
     question = ("probe", located, journal, slices)
     answer: Any = talk.ask(probe, question, tuple, PROBE_WITHIN_S)
     if answer is None:
@@ -113,7 +119,7 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
 
 
 def _check_simple(settings: Settings) -> None:
-    if settings.streams:
+    if settings.streams or settings.pushes or settings.destinations:
         raise NotSupportedError(
             "a stream on simpleSystemBase", "it serves other processes, and nothing runs here "
             "between two calls; test it on multiprocTCPBase"

@@ -4,13 +4,14 @@ to its own journal, and an ordinary local projection reads them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.streams.certificates import Authority
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer, counted, projection
-from tests.streams.test_tls import Authority
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.access import Access
 from thespian_dc.model.access_errors import CallRefusedError
@@ -156,11 +157,11 @@ def test_many_events_of_many_entities_come_in_order_and_once(
     """600 events of 20 entities, half of them before the producer dials."""
     events = [(f"c-{n % 20}", Added(f"s{n}", n)) for n in range(600)]
     for start in range(0, 300, 10):
-        writer.add(events[start : start + 10])  # type: ignore[arg-type]
+        writer.add(events[start : start + 10])
     _, port = receive()
     bring(port)
     for start in range(300, 600, 10):
-        writer.add(events[start : start + 10])  # type: ignore[arg-type]
+        writer.add(events[start : start + 10])
     eventually(lambda: total(far_url) == 600, deadline_s=20)
     assert {f"c-{n}": came_from(far_url, f"c-{n}") for n in range(20)} == {
         f"c-{n}": list(range(1, 31)) for n in range(20)
@@ -205,9 +206,13 @@ def test_the_filter_changes_while_connected(
     writer.add([("c-1", Added("apple", 1)), ("c-2", Added("pear", 1))])
     for entity_id in ("c-1", "c-2", "c-3"):
         every = list(range(1, writer.seq_nrs[entity_id] + 1))
-        eventually(lambda e=entity_id, n=every: came_from(far_url, e) == n)
+        eventually(partial(comes, far_url, entity_id, every))
     assert len(stored(far_url)["c-2"]) > before
     journal.close()
+
+
+def comes(url: str, entity_id: str, seq_nrs: list[int]) -> bool:
+    return came_from(url, entity_id) == seq_nrs
 
 
 def writes_only(writer: Writer, url: str, wanted: str, unwanted: str) -> bool:

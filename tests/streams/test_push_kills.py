@@ -1,0 +1,110 @@
+"""SIGKILL of either end of a push, at random points, while events flow: all is in the destination's
+log, once, in order."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes.running import free_port
+from tests.streams.material import ENTITY_TYPE, Writer, counted, projection, rows
+from tests.streams.processes import Child
+from tests.streams.test_kills import Load, in_order
+from tests.streams.test_push import FAR_SLICES, FAR_TYPE, destination, stored
+from thespian_dc.model.settings import Local, Push, Stream
+from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.stream import push_core as key
+from thespian_dc.stream.protocol import StartProducer
+from thespian_dc.testkit.eventually import eventually
+
+pytestmark = pytest.mark.processes
+KILLS = 6
+
+
+class Ends:
+    """A destination and a pusher, each a process; both are killed with the test."""
+
+    def __init__(self, shop: str, far: str, port: int, recorded: Callable[[int], int]) -> None:
+        push = Push(Stream("carts", ENTITY_TYPE), f"127.0.0.1:{port}")
+        self._settings = {
+            "far": StartProducer("far", far, (), f"127.0.0.1:{port}", FAR_SLICES,
+                                 destinations=(destination(),)),
+            "shop": StartProducer("shop", shop, (), "", FAR_SLICES, pushes=(push,)),
+        }  # fmt: skip
+        self._recorded = recorded
+        self.children: dict[str, Child] = {}
+        for which in self._settings:
+            self.start(which)
+
+    def start(self, which: str) -> None:
+        child = self.children[which] = Child(self._settings[which])
+        self._recorded(child.process.pid)
+
+    def kill(self, which: str) -> None:
+        self.children[which].kill()
+
+
+@pytest.fixture
+def far_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/far.db"
+
+
+@pytest.fixture
+def ends(
+    writer: Writer, journal_url: str, far_url: str, recorded: Callable[[int], int]
+) -> Iterator[Ends]:
+    found = Ends(journal_url, far_url, free_port(), recorded)
+    yield found
+    for child in found.children.values():
+        child.kill()
+
+
+@pytest.fixture
+def reading(far_url: str, tmp_path: Path, ends: Ends) -> Iterator[RunningProjection]:
+    """An ordinary projection of what the destination writes."""
+    running = start_projection(
+        projection(tmp_path / "read.db", Local(FAR_TYPE)),
+        lambda: local_source(Local(FAR_TYPE), far_url),
+    )
+    yield running
+    assert running.stop()
+
+
+def has_more_than(read_model: Path, handled: int) -> bool:
+    return sum(counted(read_model).values()) > handled
+
+
+def is_past(monotonic_s: float) -> bool:
+    return time.monotonic() > monotonic_s
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("which", ["far", "shop"])
+def test_either_end_killed_at_random_points(
+    writer: Writer, far_url: str, tmp_path: Path, ends: Ends, reading: Any, which: str
+) -> None:
+    """Kills while commits are made, positions stored and acknowledgements under way."""
+    read_model = tmp_path / "read.db"
+    load, rng = Load(writer, 2000), random.Random(7)
+    for _ in range(KILLS):
+        eventually(partial(has_more_than, read_model, sum(counted(read_model).values())), 30)
+        eventually(partial(is_past, time.monotonic() + rng.random() * 0.3), every_s=0.001)
+        ends.kill(which)
+        ends.start(which)
+    expected = load.stop()
+    eventually(lambda: counted(read_model) == expected, deadline_s=60)
+    assert in_order(read_model)
+    came: Counter[str] = Counter()
+    for entity_id, records in stored(far_url).items():
+        metas = [one.meta for one in records]
+        assert [meta and meta[key.SEQ_NR] for meta in metas] == list(range(1, len(records) + 1))
+        came[entity_id] = len(records)
+    assert came == Counter(writer.seq_nrs)
+    assert rows(read_model, "select count(*) from seen") == [(came.total(),)]
