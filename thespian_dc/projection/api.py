@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from thespian_dc.projection.observe import progress as progress
 
 
+HEADS_S = 2.0
+"""How often a source whose batches are not all handled looks how much there is behind them."""
 LOOK_UP_BYTES_MAX = 1 << 20
 LOOK_UP_EVENTS_MAX = 2_000
 """Bounds of one answer to a lookup."""
@@ -97,13 +99,15 @@ class SourceEvents(NamedTuple):
     """What a source calls, on a thread of its own, in the order of the stream. They must only hand
     over (a queue and a wake-up).
 
-    failed ends the run; the projection decides whether to start again.
+    failed ends the run; the projection decides whether to start again. heads: of some slices, as
+    now known; at the start, and while batches wait (no more often than a status is worth).
     """
 
     started: Callable[[SourceDescription], None]
     batch: Callable[[SourceBatch], None]
     filter_in_force: Callable[[FilterInForce], None]
     failed: Callable[[Exception], None]
+    heads: Callable[[Mapping[int, int]], None] = lambda _: None
 
 
 class Source(Protocol):

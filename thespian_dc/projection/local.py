@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -26,6 +27,7 @@ from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.record import Commit, checksum_of, records_of
 from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import (
+    HEADS_S,
     LOOK_UP_BYTES_MAX,
     LOOK_UP_EVENTS_MAX,
     FilterInForce,
@@ -202,9 +204,12 @@ class LocalSource:
         heads = {key: journal.find_head(key).head for key in offsets}
         if self._history is not History.FULL:
             self._histories = LocalHistories(journal, offsets, heads)
-        pause_ms = POLL_MS[0]
+        pause_ms, look_s = POLL_MS[0], 0.0
         while not self._stopping:
             self._wake.clear()
+            if time.monotonic() >= look_s:
+                look_s = time.monotonic() + HEADS_S
+                self._look(journal, heads, events)
             found = False
             for key in offsets:
                 self._take_filter(offsets, events)
@@ -214,6 +219,13 @@ class LocalSource:
             pause_ms = POLL_MS[0] if found else min(pause_ms * 2, POLL_MS[1])
             if not found or self._waiting_bytes >= WAITING_BYTES_MAX:
                 self._wake.wait(pause_ms / 1000)
+
+    def _look(self, journal: Journal, heads: dict[SliceKey, int], events: SourceEvents) -> None:
+        """At the heads, where more is there than is handled: else the last batches tell them."""
+        if self._waiting_bytes:
+            found = self._retried(lambda: {key: journal.find_head(key).head for key in heads})
+            heads |= found or {}
+        events.heads({key.slice: head for key, head in heads.items()})
 
     def _take_filter(self, offsets: Mapping[SliceKey, int], events: SourceEvents) -> None:
         """From the next batch on, what is wanted now."""

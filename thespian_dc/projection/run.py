@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from thespian_dc.codec.api import Registry
@@ -106,8 +106,8 @@ class Run:
             projection.name, core, self._positions, self._delivery, self._recovery, self._healer,
             self._inbox, projection.batch_events_max * TRANSACTION_BATCHES_MAX,
         )  # fmt: skip
-        self.heads = self._transactions.heads
-        """Of each slice, as its last batch told it."""
+        self.heads: dict[int, int] = {}
+        """Of each slice, as last known; written on the source's thread."""
         self.events = 0
         """Offsets passed in this run."""
         self.times_us: dict[int, int] = {}
@@ -128,7 +128,7 @@ class Run:
 
     def continues(self, heads: dict[int, int], times_us: dict[int, int]) -> None:
         """Keep these up to date, which an earlier run began."""
-        self.heads = self._transactions.heads = heads
+        self.heads = heads
         self.times_us = times_us
 
     def wake(self) -> None:
@@ -226,8 +226,17 @@ class Run:
             self._healer.on_source_lost()
         self._source = self._make_source()
         put, wanted = self._inbox.put, self._healer.wanted
-        events = SourceEvents(put, put, put, put)
+        events = SourceEvents(put, self._on_batch, put, put, self._on_heads)
         self._source.start(action.journal_id, action.positions, wanted, self._slices, events)
+
+    def _on_batch(self, batch: SourceBatch) -> None:
+        """Its head is known though it may wait here for long."""
+        self._on_heads({batch.slice: batch.head})
+        self._inbox.put(batch)
+
+    def _on_heads(self, heads: Mapping[int, int]) -> None:
+        for slice_, head in heads.items():
+            self.heads[slice_] = max(head, self.heads.get(slice_, 0))
 
     def _release(self) -> bool:
         """Do what is wished of a parked entity, if anything is."""

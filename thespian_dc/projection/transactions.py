@@ -61,8 +61,6 @@ class Transactions:
         self._paid = False
         self.handler: BatchHandler | None = None
         self.alone: BatchHandler | None = None
-        self.heads: dict[int, int] = {}
-        """Of each slice, as its last batch told it."""
         self.handling_since_us = 0
         """When the transaction at hand began; 0 between two."""
 
@@ -127,7 +125,6 @@ class Transactions:
         deadline, events, batch, full = self._deadline(alone), 0, first, False
         checked: set[int] = set()
         while True:
-            self.heads[batch.slice] = batch.head
             action = self._core.on_batch(batch)
             if not isinstance(action, Drop):
                 if batch.slice not in checked:

@@ -22,6 +22,7 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailableError
 from thespian_dc.projection.api import (
+    HEADS_S,
     LOOK_UP_BYTES_MAX,
     LOOK_UP_EVENTS_MAX,
     JournalPositions,
@@ -35,7 +36,7 @@ from thespian_dc.projection.api import (
 from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.channels import METHOD, metadata_of
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
-from thespian_dc.stream.conversation import Conversation, Ears, now_us
+from thespian_dc.stream.conversation import ROOM_S, Conversation, Ears, now_us
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.trust import explained
@@ -60,6 +61,7 @@ class RemoteSource:
         self._armed = False
         self._talk: Conversation | None = None  # of the last call
         self._lookups: set[asyncio.Task[None]] = set()  # bounded by the asker
+        self._looking: asyncio.Task[None] | None = None
         self._described = False
         self.reconnects = 0
         """Calls that ended and were opened again."""
@@ -128,9 +130,10 @@ class RemoteSource:
 
     async def _begin(self) -> None:
         self._task = asyncio.create_task(self._run())
+        self._looking = asyncio.create_task(self._look())
 
     async def _end(self) -> None:
-        tasks = [*self._lookups, *([] if self._task is None else [self._task])]
+        tasks = [*self._lookups, *(one for one in (self._task, self._looking) if one is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -182,6 +185,19 @@ class RemoteSource:
         if self._talk is not None:
             self._talk.wake()
 
+    async def _look(self) -> None:
+        """While batches wait here, no later one may come that would tell of newer heads."""
+        client = LookupsClient(self._channels, self._remote, self._consumer)
+        while True:
+            await asyncio.sleep(HEADS_S)
+            if self._talk is None or not self._talk.unhandled:
+                continue
+            try:
+                _, positions = await client.heads()
+            except (ThespianDcError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                continue  # the call itself says what is wrong
+            self._events.heads({slice_: at.offset for slice_, at in positions.items()})
+
     async def _run(self) -> None:
         reconnect, outstanding = Reconnect(), Credit(0, 0)
         while True:
@@ -206,6 +222,9 @@ class RemoteSource:
             self.reconnects += 1
             await asyncio.sleep(pause_ms / 1000)
             self._take_back()
+            while not core.has_room:
+                await asyncio.sleep(ROOM_S)
+                self._take_back()
             outstanding = core.outstanding
 
     def _next_core(self, outstanding: Credit) -> ConsumerCore:
@@ -251,6 +270,7 @@ class RemoteSource:
         return await explained(self._remote, error)
 
     def _describe(self, started: Started) -> None:
+        self._events.heads(started.heads)
         if not self._described:
             self._described = True
             self._journal_id = started.journal_id
