@@ -37,7 +37,8 @@ class Recovery:
     crashes_max: int = 3
     """An event during whose handling the process died so many times in a row is not handed to the
     handler again: it is parked or skipped if the strategy says so, else the projection halts. At
-    least 2: the first death does not tell where it was, and the second only in which batch."""
+    least 2: the first death does not tell which event it was. One that told only in which batch
+    it was does not count."""
     parked_events_max: int = 10_000
     """Parked events of the projection; one more is ParkedFullError, which stops it."""
     parked_bytes_max: int = 64 * MIB

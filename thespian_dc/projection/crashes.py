@@ -5,7 +5,8 @@ Laws:
 - Without an unclean end nothing is noted and nothing is slower.
 - After one, each batch that may have been under way is noted before it is handled: one short
   write. Only where the process dies again in a noted batch its events go one by one, each noted.
-- Nothing is refused that was not noted alone when the process died.
+- Only deaths at which an event was noted alone count against it: who kills a process from outside
+  meets a batch often, and one event hardly ever twice.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Step(NamedTuple):
 
 
 class Crashes:
-    """Of one run. deaths_max: so many make an event refused; the first did not tell where it was.
+    """Of one run. deaths_max: so many make an event refused; the first of them did not tell where
+    it was, and one more is needed where it told only the batch.
 
     reach: offsets of a slice that may have been under way when a process died.
     """
@@ -95,4 +97,5 @@ class Crashes:
         alone = suspect.until == suspect.offset + 1
         if alone and suspect.tries + 1 >= self._deaths_max:
             return Step(Extent.EVENT, Refuse(offset, suspect.tries + 1))
-        return Step(Extent.EVENT, Try(offset, offset + 1, suspect.tries + 1))
+        tries = suspect.tries + 1 if alone else 1
+        return Step(Extent.EVENT, Try(offset, offset + 1, tries))
