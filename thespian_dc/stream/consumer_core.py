@@ -6,8 +6,8 @@ time    out: Start, Filter, Credit, Beat, or an error
 Laws:
 - A batch above the expected offset is StreamGapError, never handed over; one wholly below is
   dropped.
-- Credit given back is exactly what `cost_of` counted; what is unhandled never exceeds the window by
-  more than one commit.
+- Credit given back is exactly what `cost_of` counted, but for what earlier calls handed over above
+  the window; what is unhandled never exceeds the window by more than one commit.
 - Of batches of which nothing passes no more than BATCHES_MAX are handed over and unhandled.
 """
 
@@ -30,7 +30,7 @@ from thespian_dc.stream.batches import cost_of
 from thespian_dc.wire.conversion import PROTOCOL, Credit, FilterInForce, Start, Started
 
 WINDOW = Credit(4 << 20, 40_000)
-"""What may be handed over and not yet handled."""
+"""What may be handed over and not yet handled, usually."""
 BATCHES_MAX = 2_000
 """Handed over and not yet handled; above it nothing is read of the call. Batches of which nothing
 passes take no credit."""
@@ -59,7 +59,7 @@ class Reconnect:
 
 class ConsumerCore:
     """One call. outstanding: what earlier calls handed over and is not handled yet. slices: the
-    ones wanted, None for all."""
+    ones wanted, None for all. window: what may be handed over and not yet handled."""
 
     def __init__(
         self,
@@ -74,7 +74,9 @@ class ConsumerCore:
         history: History = History.FULL,
         wanted: VersionedFilter = UNFILTERED,
         slices: Sequence[int] | None = None,
+        window: Credit = WINDOW,
     ) -> None:
+        self._window = window
         self._wanted = self._told = wanted
         self._slices = slices
         self._stream_id, self._consumer, self._journal_id = stream_id, consumer, journal_id
@@ -83,6 +85,10 @@ class ConsumerCore:
             self.positions = {slice_: positions.get(slice_, START) for slice_ in slices}
         """Where to resume: behind the last batch handed over, by slice."""
         self._outstanding, self._due = outstanding, Credit(0, 0)
+        # Of it, what is above the window: nothing is given back for it.
+        self._excess = Credit(
+            max(0, outstanding.bytes - window.bytes), max(0, outstanding.events - window.events)
+        )
         self._peer = peer
         self._heartbeat_ms, self._history = heartbeat_ms, history
         self._heard_us = self._sent_us = now_us
@@ -91,8 +97,8 @@ class ConsumerCore:
     def first(self, correlation_id: str) -> Start:
         """The message that opens the call."""
         left = Credit(
-            max(0, WINDOW.bytes - self._outstanding.bytes),
-            max(0, WINDOW.events - self._outstanding.events),
+            max(0, self._window.bytes - self._outstanding.bytes),
+            max(0, self._window.events - self._outstanding.events),
         )
         return Start(
             PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
@@ -158,19 +164,20 @@ class ConsumerCore:
 
     def on_handled(self, cost: Credit) -> None:
         """Batches of this cost are handled for good."""
-        self._due = _sum(self._due, cost)
-        self._outstanding = Credit(
-            self._outstanding.bytes - cost.bytes, self._outstanding.events - cost.events
-        )
+        self._outstanding = _less(self._outstanding, cost)
+        excess = self._excess
+        kept = Credit(min(excess.bytes, cost.bytes), min(excess.events, cost.events))
+        self._excess = _less(excess, kept)
+        self._due = _sum(self._due, _less(cost, kept))
 
     # --- what goes ---
 
     def take_credit(self) -> Credit | None:
         """Credit to give back now: by quarters of the window, or when nothing is left unhandled."""
-        due, outstanding = self._due, self._outstanding
+        due, outstanding, window = self._due, self._outstanding, self._window
         if due == (0, 0):
             return None
-        much = due.bytes * 4 >= WINDOW.bytes or due.events * 4 >= WINDOW.events
+        much = due.bytes * 4 >= window.bytes or due.events * 4 >= window.events
         if not much and (outstanding.events > 0 or outstanding.bytes > 0):
             return None
         self._due = Credit(0, 0)
@@ -211,12 +218,23 @@ class ConsumerCore:
         return self._started is not None
 
     @property
+    def has_room(self) -> bool:
+        """The window is not used up. Before that no call is begun: a producer sends one commit on
+        each without any credit."""
+        left = _less(self._window, self._outstanding)
+        return left.bytes > 0 and left.events > 0
+
+    @property
     def outstanding(self) -> Credit:
         """Handed over and not handled, for the next call."""
         return self._outstanding
 
     def _where(self) -> str:
         return f"{self._stream_id} of {self._peer}"
+
+
+def _less(one: Credit, other: Credit) -> Credit:
+    return Credit(one.bytes - other.bytes, one.events - other.events)
 
 
 def _sum(one: Credit, other: Credit) -> Credit:
