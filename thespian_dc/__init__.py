@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from thespian_dc.entity.api import EventSourcedActor as EventSourcedActor
     from thespian_dc.entity.api import ReplyAddress as ReplyAddress
     from thespian_dc.entity.api import ToEntity as ToEntity
+    from thespian_dc.model.access import Access as Access
+    from thespian_dc.model.access import StreamCall as StreamCall
+    from thespian_dc.model.access import StreamLimits as StreamLimits
+    from thespian_dc.model.access_errors import CallRefusedError as CallRefusedError
     from thespian_dc.model.criteria import Exclude as Exclude
     from thespian_dc.model.criteria import Filter as Filter
     from thespian_dc.model.criteria import Include as Include
@@ -55,7 +59,9 @@ if TYPE_CHECKING:
     from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
+    "Access": "model.access",
     "Begin": "entity.api",
+    "CallRefusedError": "model.access_errors",
     "CassandraProjectionHandler": "projection.api",
     "CassandraUpsertHandler": "projection.api",
     "Client": "client.api",
@@ -87,6 +93,8 @@ _WHERE = {
     "Settings": "model.settings",
     "SqlProjectionHandler": "projection.api",
     "Stream": "model.settings",
+    "StreamCall": "model.access",
+    "StreamLimits": "model.access",
     "ThespianDcError": "model.errors",
     "Tls": "model.settings",
     "ToActor": "model.delivery_settings",

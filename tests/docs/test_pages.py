@@ -1,4 +1,4 @@
-"""The examples of the pages on delivery and parking work as they stand there, like the README's."""
+"""The examples of the pages on delivery, parking and security work as they stand there, like the README's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.docs.blocks import fault, read_blocks
 from tests.docs.conftest import Installed
 from tests.laws import ROOT
 
-PAGES = ("delivery", "parking")
+PAGES = ("delivery", "parking", "push", "security")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,7 +18,8 @@ def check_tls(where: str, tls: Tls, now_s: float) -> Iterator[Finding]:
     """where: the setting that names the files."""
     check = f"tls {where}"
     sound = True
-    for name in ("certificate", "key", "authority"):
+    shown = ("certificate", "key") if tls.certificate else ()  # a client may have none
+    for name in (*shown, "authority"):
         path = Path(getattr(tls, name))
         try:
             path.read_bytes()
@@ -32,9 +33,9 @@ def check_tls(where: str, tls: Tls, now_s: float) -> Iterator[Finding]:
     if fault:
         yield Finding(check, FAIL, fault, f"correct the files that {where} names")
         return
-    if os.stat(tls.key).st_mode & 0o007:
+    if shown and os.stat(tls.key).st_mode & 0o007:
         yield Finding(check, WARN, f"key {tls.key}: every user may read it", f"chmod o= {tls.key}")
-    for name in ("certificate", "authority"):
+    for name in (*shown[:1], "authority"):
         yield _expiry(check, name, getattr(tls, name), now_s)
 
 
@@ -42,8 +43,9 @@ def _fault(tls: Tls) -> str:
     """What is wrong with the files as PEM; "" where they fit."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # Without a password at hand OpenSSL would ask on the terminal.
-        context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+        if tls.certificate:
+            # Without a password at hand OpenSSL would ask on the terminal.
+            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         return f"certificate {tls.certificate} and key {tls.key} cannot be used: {error}"
     try:

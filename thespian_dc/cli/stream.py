@@ -42,13 +42,16 @@ def stream() -> None:
 @click.option("--tls-certificate", metavar="FILE", help="Ours, PEM; with the next two.")
 @click.option("--tls-key", metavar="FILE", help="Its key.")
 @click.option("--tls-authority", metavar="FILE", help="The CA of the producer's certificate.")
+@click.option("--metadata", metavar="KEY=VALUE", multiple=True,
+              help="Of the requests; file:PATH is what a file holds.")  # fmt: skip
 @click.option("--plaintext-beyond-loopback", is_flag=True,
               help="Without TLS to another machine.")  # fmt: skip
 @json_option
 def tail(
     target: str, stream_id: str, begin: str, since: str | None, events_only: bool,
     limit: int | None, tls_certificate: str | None, tls_key: str | None,
-    tls_authority: str | None, plaintext_beyond_loopback: bool, as_json: bool,
+    tls_authority: str | None, metadata: tuple[str, ...], plaintext_beyond_loopback: bool,
+    as_json: bool,
     **criteria: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print the events of a stream as they come, until interrupted.
@@ -64,7 +67,11 @@ def tail(
         raise click.UsageError("--tls-certificate, --tls-key and --tls-authority go together")
     chosen = Filter(include=Criteria(**criteria), events_only=events_only).spelled_out()
     filter_ = VersionedFilter(1, chosen) if chosen else UNFILTERED
-    source = RemoteSource(Remote(stream_id, target, tls, plaintext_beyond_loopback), "stream tail")
+    if any("=" not in one for one in metadata):
+        raise click.UsageError("--metadata is KEY=VALUE")
+    carried = dict(one.split("=", 1) for one in metadata)
+    remote = Remote(stream_id, target, tls, plaintext_beyond_loopback, metadata=carried)
+    source = RemoteSource(remote, "stream tail")
     for count, event in enumerate(_events(source, begin, since, filter_), 1):
         click.echo(json_line(event) if as_json else _text(event))
         if count == limit:
