@@ -77,13 +77,13 @@ class HandlerW(SqlProjectionHandler):
 
 
 class HandlerL(SqlProjectionHandler):
-    """Notes each event's age; its amount is the monotonic time in nanoseconds when it was sent."""
+    """Notes when each event was sent (its amount) and handled, in monotonic nanoseconds."""
 
-    ages_ns: ClassVar[list[int]] = []
+    spans: ClassVar[list[tuple[int, int]]] = []
     last: ClassVar[dict[str, int]] = {}
 
     def handle(self, event: Envelope[Added], tx: Transaction) -> None:
-        self.ages_ns.append(time.monotonic_ns() - event.payload.amount)
+        self.spans.append((event.payload.amount, time.monotonic_ns()))
         self.last[event.entity_id] = event.seq_nr
 
 

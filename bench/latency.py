@@ -7,10 +7,11 @@ CLOCK_MONOTONIC, which all processes of a machine share.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,12 @@ class Sides:
     """Each method takes one round of a side: SAMPLES events, the first time WARM_UP; ages of all
     but the first round are kept."""
 
-    def __init__(self, path: Path, system: ActorSystem, client: Client, port: int) -> None:
+    def __init__(
+        self, path: Path, system: ActorSystem, client: Client, port: int, probed: str = ""
+    ) -> None:
         self.path, self.system, self.client, self.port = path, system, client, port
+        self.probed = probed  # see bench/stages.py
+        self.spans: list[tuple[int, int]] = []
         self.listener = system.createActor(Listener)
         self.ages_s: dict[str, list[float]] = {"ours": [], "bare tell": [], "bare pipeline": []}
         self.sent: Counter[str] = Counter()
@@ -68,14 +73,16 @@ class Sides:
         count = self._count("ours")
         positions = str(self.path / "positions.db")
         with child(
-            "bench.stream_ends", "follow", port=self.port, positions=positions, events=count
-        ) as consumer:
+            "bench.stream_ends", "follow", port=self.port, positions=positions, events=count,
+            probed=self.probed,
+        ) as consumer:  # fmt: skip
             consumer.hear()  # it follows the head
             open_loop(self._tell_entity, count)
             said = consumer.hear()
-        must_equal("events handled", count, len(said["ages_ns"]))
+        self.spans += said["spans"]
+        must_equal("events handled", count, len(said["spans"]))
         must_equal("hash of (entity, last seq_nr)", digest(self.sent), digest(said["last"]))
-        return self._note("ours", said["ages_ns"])
+        return self._note("ours", [handled - sent for sent, handled in said["spans"]])
 
     def bare_tell(self) -> float:
         count = self._count("bare tell")
@@ -113,7 +120,8 @@ class Sides:
         return median(ages_ns) / 1e9
 
 
-def run() -> list[Result]:
+@contextlib.contextmanager
+def sides(probed: str = "") -> Iterator[Sides]:
     with folder() as path, actor_system() as system:
         settings = Settings(
             "bench", journal=f"sqlite:///{path / 'j.db'}", entities=[Account],
@@ -121,17 +129,28 @@ def run() -> list[Result]:
         )  # fmt: skip
         with serving(system, settings) as client:
             port = node_of(system, settings).status()["producers"][0]["port"]
-            sides = Sides(path, system, client, port)
-            interleaved(
-                {
-                    "ours": sides.ours,
-                    "bare tell": sides.bare_tell,
-                    "bare pipeline": sides.bare_pipeline,
-                }
-            )
-    found = {side: percentiles_ms(ages) for side, ages in sides.ages_s.items()}
+            yield Sides(path, system, client, port, probed)
+
+
+def spans_of_ours(probed: str) -> list[tuple[int, int]]:
+    """When each event was sent and handled, in monotonic nanoseconds, after a warm-up."""
+    with sides(probed) as taken:
+        interleaved({"ours": taken.ours})
+        return taken.spans[WARM_UP:]
+
+
+def run() -> list[Result]:
+    with sides() as taken:
+        interleaved(
+            {
+                "ours": taken.ours,
+                "bare tell": taken.bare_tell,
+                "bare pipeline": taken.bare_pipeline,
+            }
+        )
+    found = {side: percentiles_ms(ages) for side, ages in taken.ages_s.items()}
     bare = {p: found["bare tell"][p] + found["bare pipeline"][p] for p in ("p50_ms", "p99_ms")}
-    against = {**found, "samples": len(sides.ages_s["ours"])}
+    against = {**found, "samples": len(taken.ages_s["ours"])}
     over_ms = found["ours"]["p50_ms"] - bare["p50_ms"]
     times = found["ours"]["p99_ms"] / bare["p99_ms"]
     return [

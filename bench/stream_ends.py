@@ -50,14 +50,19 @@ def wait(running: RunningProjection, arrived: Callable[[ProjectionStatus], bool]
         time.sleep(0.01)
 
 
-def follow(port: int, positions: str, events: int) -> None:
-    """Handle `events` events as they come; says when it runs, and then their ages."""
+def follow(port: int, positions: str, events: int, probed: str = "") -> None:
+    """Handle `events` events as they come; says when it runs, and then when each was sent and
+    handled. probed: see bench/stages.py."""
+    if probed:
+        from bench.stages import probe
+
+        probe(probed)
     running = start(port, positions, "L")
     wait(running, lambda status: status.phase == "running")
     say(running=True)
     wait(running, lambda status: status.events >= events)
     running.stop()
-    say(ages_ns=HandlerL.ages_ns, last=HandlerL.last)
+    say(spans=HandlerL.spans, last=HandlerL.last)
 
 
 def consume(port: int, positions: str, handler: str, events: int) -> None:

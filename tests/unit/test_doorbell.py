@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thespian_dc.entity.publishing import Publishing
+from thespian_dc.journal.api import Appended, Outcome
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, make_commit
 from thespian_dc.shell.doorbell import (
@@ -62,6 +63,26 @@ def test_a_round_rings_once_with_its_commits(bell: Bell) -> None:
     [hint] = bell.hints()
     assert (hint.commits, hint.heads) == (made, {})
     assert bell.hints() == []
+
+
+def test_what_was_appended_rings_at_once_and_once(bell: Bell) -> None:
+    """By the append's thread, before the host's round that would publish it; what is found durable
+    otherwise waits for the round."""
+    publishing = Publishing()
+    publishing.on_producers([ADDRESS])
+    done, failed, found = (commit(n)._replace(write_id=bytes([n]) * 16) for n in range(3))
+    answers = [Appended(done, Outcome.DONE), Appended(failed, Outcome.UNKNOWN)]
+    for answer in answers:
+        publishing.on_appended(answer)
+    assert [hint.commits for hint in bell.hints()] == [[done]]
+    publishing.on_results(answers)
+    publishing.publish(done)
+    publishing.publish(found)
+    publishing.flush()
+    assert [hint.commits for hint in bell.hints()] == [[found]]
+    publishing.publish(done)  # another round knows nothing of it
+    publishing.flush()
+    assert [hint.commits for hint in bell.hints()] == [[done]]
 
 
 def test_much_is_told_by_heads_alone() -> None:

@@ -102,7 +102,9 @@ class HostActor(LeafActor):
         self._router = Router(
             f"{self.member_id}:r", self._send_frame, self._ask_routes, self._on_forwarded
         )
-        self._threads = JournalThreads(self._journal, self.bridge.put)
+        self._threads = JournalThreads(
+            self._journal, self.bridge.put, self._publishing.on_appended
+        )  # fmt: skip
         me = Member(self.member_id, self.address, begin.node_id, tuple(self._slices), 0)
         self._membership = Membership(self._journal, me, self._slices, self.bridge.put)
         self._membership.start()
@@ -139,6 +141,7 @@ class HostActor(LeafActor):
                 if isinstance(item, Installed):
                     self._membership.look()  # others should hear soon where the slice is
         if results:
+            self._publishing.on_results(results)
             self._perform(self._core.on_results(results, now))
         self._end_round()
 

@@ -29,10 +29,16 @@ READERS, TAKERS, KEEPERS = 4, 4, 2
 
 
 class JournalThreads:
-    """put(result): Appended, or what `perform` returns."""
+    """put(result): Appended, or what `perform` returns. on_appended: before put, where that may
+    wait."""
 
-    def __init__(self, journal: Journal, put: Callable[[Any], None]) -> None:
-        self._journal, self._put = journal, put
+    def __init__(
+        self,
+        journal: Journal,
+        put: Callable[[Any], None],
+        on_appended: Callable[[Appended], None] = lambda _: None,
+    ) -> None:
+        self._journal, self._put, self._on_appended = journal, put, on_appended
         self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
         # bounded by what the core has in flight: recoveries_max; an operation and rows per slice
         self._recoveries: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
@@ -99,6 +105,7 @@ class JournalThreads:
 
         def on_appended(answer: Appended) -> None:
             answered.add(answer.commit.write_id)
+            self._on_appended(answer)
             self._put(answer)
 
         try:
