@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from thespian_dc import __version__
+from thespian_dc.cli.destination_filter import destination_filter
 from thespian_dc.cli.doctor import doctor
 from thespian_dc.cli.events import events
 from thespian_dc.cli.filters import filters
@@ -65,7 +66,8 @@ def main(context: click.Context) -> None:
 
 
 for verb in (
-    doctor, events, filters, heads, parked, projections, schema, stream, stream_filter, verify
+    destination_filter, doctor, events, filters, heads, parked, projections, schema, stream,
+    stream_filter, verify
 ):  # fmt: skip
     main.add_command(verb)
 
