@@ -67,7 +67,7 @@ def test_every_module_but_the_drivers_imports_without_an_extra(
         "import importlib, pkgutil, thespian_dc\n"
         "for one in pkgutil.walk_packages(thespian_dc.__path__, 'thespian_dc.'):\n"
         "    parts = one.name.split('.')[1:]\n"
-        "    if parts[0] != 'testkit' and parts[:2] != ['journal', 'cassandra']:\n"
+        "    if parts[0] != 'testkit' and 'cassandra' not in parts:\n"
         "        importlib.import_module(one.name)\n"
     )
     done = installed.run("python", "-c", program, cwd=tmp_path)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from thespian_dc.model import criteria
+from thespian_dc.model.access import StreamLimits
 from thespian_dc.stream import lookups, producer_core, server
 from thespian_dc.wire import conversion, status
 
@@ -23,8 +24,9 @@ def test_every_error_that_travels_stands_under_its_status() -> None:
 def test_limits_are_the_ones_in_force() -> None:
     limits = dict(re.findall(r"^\| ([^|]+?) \| (.+) \|$", PAGE.split("## Limits")[1], re.MULTILINE))
     mib, kib = 1 << 20, 1 << 10
-    assert server.MESSAGE_BYTES_MAX == mib == 1024 * kib
-    assert limits["a message to the producer"] == "1 MiB"
+    assert StreamLimits().request_bytes_max == mib == 1024 * kib
+    assert server.MESSAGE_BYTES_MAX == 64 * mib
+    assert limits["a message to the producer"] == "1 MiB; to a node that takes pushes 64 MiB"
     assert limits["texts in Start and requests"].startswith(f"{conversion.TEXT_BYTES_MAX} ")
     assert limits["a filter"] == (
         f"{criteria.CRITERIA_MAX:,} criteria, {criteria.REGEXES_MAX} regexes of 1 KiB, "

@@ -16,7 +16,7 @@ from tests.laws import ROOT
 
 README = ROOT / "README.md"
 PAGES = [README, *(page for page in sorted((ROOT / "docs").glob("*.md"))
-                   if "<!-- run: " in page.read_text(encoding="utf-8"))]  # fmt: skip
+                   if "\n<!-- run: " in page.read_text(encoding="utf-8"))]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
