@@ -122,6 +122,7 @@ class Demo:
         while not self.changes[0].done():
             self.show()
             time.sleep(0.02)
+        self.changes[0].result()  # raises what went wrong
         self.send(half, self.total)
 
     def send(self, first: int, until: int) -> None:
