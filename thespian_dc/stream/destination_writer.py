@@ -55,7 +55,10 @@ STORE_US = 200_000
 """How often positions are stored. What was written since comes again after a crash, and is
 recognised by the log."""
 LOOK_US = 500_000
-"""How often is looked for a changed filter, and for another owner, while there are calls."""
+"""How often is looked for another owner, while there are calls; for a changed filter too where the
+journal is on a server."""
+FILTERS_US = 50_000
+"""How often for a changed filter in an embedded journal."""
 RECENT_MAX = 64
 """Commits of a slice that are kept for its index; older ones are read again."""
 INPUTS_MAX = 1_000
@@ -125,7 +128,8 @@ class DestinationWriter:
         self._appends: list[Commit] = []
         self._fresh: list[Commit] = []
         self._recent: dict[int, deque[Commit]] = {}
-        self._look_us = self._store_us = 0
+        self._filters_every_us = LOOK_US if journal.derived_index else FILTERS_US
+        self._look_us = self._filters_us = self._store_us = 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="destination reader")
         self._thread = Thread(target=self._main, name=f"writes {entity_type}", daemon=True)
         self.written = 0
@@ -173,7 +177,7 @@ class DestinationWriter:
     def _next(self) -> list[Any]:
         due = [one for one in (writer.wakeup_us() for writer in self._writers) if one is not None]
         if self._serving or self._waiting:
-            due.append(now_us() + STORE_US)
+            due.append(now_us() + min(STORE_US, self._filters_every_us))
         wait_s = max(0.001, (min(due) - now_us()) / 1e6) if due else None
         inputs: list[Any] = []
         with suppress(Empty):
@@ -204,15 +208,13 @@ class DestinationWriter:
             self._index()
         if self._serving and now - self._look_us >= LOOK_US:
             self._look_us = now
-            self._look(now)
-
-    def _look(self, now: int) -> None:
-        owners = self._journal.owners(self._entity_type)
-        for slice_, owner in owners.items():
-            writer = self._writers[slice_]
-            self._perform(writer, writer.overtaken(owner.epoch, now))
-        for serving in list(self._serving.values()):
-            self._guarded(serving.call, partial(self._look_at_filter, serving))
+            for slice_, owner in self._journal.owners(self._entity_type).items():
+                writer = self._writers[slice_]
+                self._perform(writer, writer.overtaken(owner.epoch, now))
+        if self._serving and now - self._filters_us >= self._filters_every_us:
+            self._filters_us = now
+            for serving in list(self._serving.values()):
+                self._guarded(serving.call, partial(self._look_at_filter, serving))
 
     def _look_at_filter(self, serving: _Serving) -> None:
         changed = serving.kept.changed_filter()

@@ -78,7 +78,8 @@ class StreamServer:
         self._bell: Bell | None = None
         self.hints = 0
         """Rings of hosts so far."""
-        self._health = Health([SERVICE])
+        self._services = [SERVICE, *([DESTINATION] if settings.destinations else [])]
+        self._health = Health(self._services)
         self._destinations: Destinations | None = None
         self._pushers: list[Pusher] = []
         self._pushing: list[asyncio.Task[None]] = []
@@ -188,7 +189,7 @@ class StreamServer:
             received = grpc.method_handlers_generic_handler(DESTINATION, push)
             server.add_generic_rpc_handlers((received,))
         if access.reflection:
-            server.add_generic_rpc_handlers(reflection_handlers([SERVICE]))
+            server.add_generic_rpc_handlers(reflection_handlers(self._services))
         port = self._listen(server)
         await server.start()
         self._server = server
