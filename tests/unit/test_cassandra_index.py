@@ -18,10 +18,19 @@ KEY = SliceKey("cart", 3)
 
 
 class Table(Derived):
-    """One entity's index as Cassandra keeps it: by first seq_nr, the highest write time wins."""
+    """One entity's index as Cassandra keeps it: by first seq_nr, the highest write time wins. It is
+    its own link and statements, which answer what was bound."""
 
     def __init__(self) -> None:
         self.stored: dict[int, tuple[bytes, int]] = {}
+        self._link: Any = self
+        self._statements: Any = self
+
+    def bind(self, *asked: Any) -> Any:
+        return asked
+
+    def all(self, bound: list[Any]) -> list[list[Any]]:
+        return [self._rows(*asked) for asked in bound]
 
     def write(self, run: list[IndexRow]) -> None:
         places = [(row.last_seq_nr, row.base_offset) for row in run]
