@@ -349,3 +349,40 @@ def test_the_documented_example_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     found = settings_from_toml(tmp_path / "node.toml", {})
     assert [one.stream_id for one in found.streams] == ["carts"]
     assert found.limits.stash_max == 200
+
+
+def judge(call: Any) -> None:
+    """An interceptor."""
+
+
+def test_access_is_written_in_toml() -> None:
+    """Rules, limits, an interceptor by name, and what a consumer's requests carry."""
+    text = """
+    service = "shop"
+    listen = "localhost:8101"
+    [access]
+    interceptor = "here:judge"
+    reflection = true
+    limits = { streams_per_identity = 7 }
+    [[streams]]
+    stream_id = "carts"
+    entity = "cart"
+    allow = ["ranking.example.org"]
+    [[projections]]
+    name = "far"
+    handler = "here:CountItems"
+    positions = "sqlite:///p.db"
+    [projections.source]
+    stream_id = "carts"
+    target = "localhost:8101"
+    metadata = { x-tenant = "north", authorization = "file:/run/token" }
+    """
+    settings = settings_from(tomllib.loads(text), here)
+    access = settings.access
+    assert (access.interceptor, access.reflection) == (judge, True)
+    assert access.limits.streams_per_identity == 7
+    assert settings.streams[0].allow == ("ranking.example.org",)
+    source = settings.projections[0].source
+    assert isinstance(source, Remote)
+    assert source.metadata == {"x-tenant": "north", "authorization": "file:/run/token"}
+    assert hash(source)
