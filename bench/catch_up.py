@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.baselines import bare_pipeline
+from bench import bare as bare_pipeline
 from bench.harness import Result, digest, interleaved, median, must_equal
-from bench.history import write_log
+from bench.history import PER_COMMIT, write_log
 from bench.process import Child, child
 from bench.world import folder
 
@@ -23,29 +23,38 @@ SHORT_RUNS = 5
 
 
 class Source:
-    """A log of `events` events and the process that serves it."""
+    """A log of `events` events, at most per_commit to a commit, and the process that serves it, in
+    messages of message_events at most (0: as usual)."""
 
-    def __init__(self, path: Path, events: int, bare: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        events: int,
+        bare: bool = False,
+        per_commit: int = PER_COMMIT,
+        message_events: int = 0,
+    ) -> None:
         self.path, self.events = path, events
-        self.module = "bench.baselines.bare_pipeline" if bare else "bench.stream_ends"
+        self.settings = {"message_events": message_events} if message_events else {}
+        self.module = "bench.bare" if bare else "bench.stream_ends"
         self.numbers = itertools.count()
         self.facts: list[dict[str, Any]] = []
-        name = f"{'bare' if bare else 'ours'}-{events}"
+        name = f"{'bare' if bare else 'ours'}-{events}-{per_commit}"
         if bare:
             self.journal = str(path / f"{name}.db")
             self.last = bare_pipeline.fill(self.journal, events, ENTITIES)
         else:
             self.journal = f"sqlite:///{path / f'{name}.db'}"
-            self.last = write_log(self.journal, events, ENTITIES, SLICES)
+            self.last = write_log(self.journal, events, ENTITIES, SLICES, per_commit)
         self.producer: Child
 
     def median_of_some(self, handler: str) -> float:
         return median([self.consume(handler) for _ in range(SHORT_RUNS)])
 
-    def consume(self, handler: str) -> float:
+    def consume(self, handler: str, **more: Any) -> float:
         """Seconds per event, from the first to the last, in a fresh consumer process."""
         positions = self.path / f"positions-{self.events}-{handler}-{next(self.numbers)}.db"
-        settings = {"positions": str(positions), "handler": handler, "events": self.events}
+        settings = {"positions": str(positions), "handler": handler, "events": self.events, **more}
         with child(self.module, "consume", port=self.port, **settings) as consumer:
             said = consumer.hear()
         must_equal("events handled", self.events, said["count"])
@@ -63,7 +72,7 @@ class Source:
 
     @contextlib.contextmanager
     def serving(self) -> Any:
-        with child(self.module, "produce", journal=self.journal) as producer:
+        with child(self.module, "produce", journal=self.journal, **self.settings) as producer:
             self.port = producer.hear()["port"]
             yield self
 
@@ -80,7 +89,8 @@ def run() -> list[Result]:
             sides[f"{handler} short"] = partial(short.median_of_some, handler)
         sides["bare"] = lambda: bare.consume("S")
         figures = {name: median(taken) for name, taken in interleaved(sides).items()}
-    results = []
+    times = figures["bare"] / figures["S long"]
+    results = [Result("catch_up_S_over_bare", times, 0.7, "x bare pipeline", "higher")]
     for handler, asked in ASKED.items():
         rate = 1 / figures[f"{handler} long"]
         against = {

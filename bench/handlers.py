@@ -11,6 +11,7 @@ import time
 from typing import Any, ClassVar
 
 from bench.entities import Added
+from bench.process import say
 from thespian_dc import Envelope, SqlProjectionHandler, Transaction
 
 TABLE = (
@@ -27,6 +28,8 @@ ROW_PER_EVENT = (
     "count = count + 1, amount = amount + excluded.amount, "
     "chars = chars + excluded.chars, last = excluded.last"
 )
+
+BUSY_NS = 50_000
 
 
 class Clock:
@@ -76,6 +79,26 @@ class HandlerW(SqlProjectionHandler):
         Clock.last_s = time.perf_counter()
 
 
+class HandlerB(HandlerS):
+    """As S, and busy for BUSY_NS with each event: of this thread's CPU, whatever else runs."""
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        until = time.thread_time_ns() + BUSY_NS
+        super().handle(event, tx)
+        while time.thread_time_ns() < until:
+            pass
+
+    def rebuild(self, tx: Transaction) -> None:
+        tx.execute("delete from sums")
+
+
+class HandlerF(SqlProjectionHandler):
+    """Says at once which entity's event it has, and when, in monotonic nanoseconds."""
+
+    def handle(self, event: Envelope[Added], tx: Transaction) -> None:
+        say(entity_id=event.entity_id, at_ns=time.monotonic_ns())
+
+
 class HandlerL(SqlProjectionHandler):
     """Notes when each event was sent (its amount) and handled, in monotonic nanoseconds."""
 
@@ -87,4 +110,10 @@ class HandlerL(SqlProjectionHandler):
         self.last[event.entity_id] = event.seq_nr
 
 
-HANDLERS: dict[str, Any] = {"S": HandlerS, "W": HandlerW, "L": HandlerL}
+HANDLERS: dict[str, Any] = {
+    "S": HandlerS,
+    "W": HandlerW,
+    "L": HandlerL,
+    "B": HandlerB,
+    "F": HandlerF,
+}

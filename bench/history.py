@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -56,9 +56,17 @@ class Writer:
         self.durable += commit.count
 
 
-def write_log(url: str, events: int, entities: int, slices: int) -> dict[str, int]:
+def write_log(
+    url: str,
+    events: int,
+    entities: int,
+    slices: int,
+    per_commit: int = PER_COMMIT,
+    tags_of: Callable[[int], Sequence[str]] = lambda _: (),
+) -> dict[str, int]:
     """Append `events` of `entities` accounts, round-robin, with command ids and replies as a
-    client's commands leave them; returns (entity, last seq_nr)."""
+    client's commands leave them, at most per_commit to a commit; returns (entity, last seq_nr).
+    tags_of: the number of an event, from 0."""
     journal, last = open_journal(url), Counter[str]()
     manifest, payload = Registry([Added]).encode(Added(TEXT, 1))
     journal.slices("account", slices)
@@ -68,19 +76,9 @@ def write_log(url: str, events: int, entities: int, slices: int) -> dict[str, in
         epoch = journal.claim(key, "history", os.urandom(16)).epoch
         must_equal(f"{key} installed", True, journal.install(key, 0, epoch))
         at[key] = (0, epoch)
-    ids = [f"a-{n}" for n in range(entities)]
-    homes = [keys[slice_of(entity_id, slices)] for entity_id in ids]
-    done = 0
-    while done < events:
-        packed: dict[SliceKey, list[tuple[str, bytes]]] = {key: [] for key in keys}
-        for n in range(done, min(events, done + PER_COMMIT * slices)):
-            entity_id = ids[n % entities]
-            last[entity_id] += 1
-            record = Record(
-                EVENT, entity_id, last[entity_id], manifest, payload, (), f"0123456789ab-{n}", b"\1"
-            )
-            packed[homes[n % entities]].append((entity_id, pack_record(record)))
-            done += 1
+    packed: dict[SliceKey, list[tuple[str, bytes]]] = {key: [] for key in keys}
+
+    def append() -> None:
         commits = [
             make_commit(key, at[key][0], os.urandom(16), at[key][1], time.time_ns() // 1000, some)
             for key, some in packed.items()
@@ -89,6 +87,21 @@ def write_log(url: str, events: int, entities: int, slices: int) -> dict[str, in
         for answer in append_wait(journal, commits):
             must_equal(f"append to {answer.commit.key}", Outcome.DONE, answer.outcome)
             at[answer.commit.key] = (answer.commit.end_offset, answer.commit.epoch)
+            packed[answer.commit.key] = []
+
+    ids = [f"a-{n}" for n in range(entities)]
+    homes = [keys[slice_of(entity_id, slices)] for entity_id in ids]
+    for n in range(events):
+        entity_id, home = ids[n % entities], homes[n % entities]
+        if len(packed[home]) == per_commit:
+            append()
+        last[entity_id] += 1
+        record = Record(
+            EVENT, entity_id, last[entity_id], manifest, payload, tuple(tags_of(n)),
+            f"0123456789ab-{n}", b"\1",
+        )  # fmt: skip
+        packed[home].append((entity_id, pack_record(record)))
+    append()
     journal.close()
     return dict(last)
 

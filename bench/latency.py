@@ -95,7 +95,7 @@ class Sides:
         count, number = self._count("bare pipeline"), next(self._numbers)
         journal = str(self.path / f"bare-{number}.db")
         positions = str(self.path / f"bare-positions-{number}.db")
-        module = "bench.baselines.bare_pipeline"
+        module = "bench.bare"
         with child(module, "produce", journal=journal, rate=RATE, events=count) as producer:
             port = producer.hear()["port"]
             with child(

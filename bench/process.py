@@ -24,6 +24,10 @@ class Child:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def hear(self) -> dict[str, Any]:
         """The next line it says; ChildError where it ended instead."""
         assert self._process.stdout is not None

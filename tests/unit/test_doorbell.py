@@ -6,6 +6,7 @@ import select
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_what_was_appended_rings_at_once_and_once(bell: Bell) -> None:
     otherwise waits for the round."""
     publishing = Publishing()
     publishing.on_producers([ADDRESS])
-    done, failed, found = (commit(n)._replace(write_id=bytes([n]) * 16) for n in range(3))
+    done, failed, found = (replace(commit(n), write_id=bytes([n]) * 16) for n in range(3))
     answers = [Appended(done, Outcome.DONE), Appended(failed, Outcome.UNKNOWN)]
     for answer in answers:
         publishing.on_appended(answer)
