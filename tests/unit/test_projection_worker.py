@@ -14,7 +14,7 @@ from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.observe import Activity
 from thespian_dc.projection.sqlite.control import SqliteControl
 from thespian_dc.projection.sqlite.database import SqliteDatabase
-from thespian_dc.projection.worker import Alone, Worker
+from thespian_dc.projection.worker import Worker
 from thespian_dc.projection.workers import WorkerRow
 from thespian_dc.testkit.eventually import eventually
 
@@ -143,12 +143,3 @@ def test_the_row_is_stored_by_the_run_where_the_thread_is_locked_out(
 def beat_of(store: SqliteControl) -> int:
     row: WorkerRow = store.workers("p")[0][0]
     return row.beat
-
-
-def test_alone_it_serves_all() -> None:
-    """Where the database has no rows for workers."""
-    alone = Alone("a")
-    assert alone.take() is None
-    assert alone.take(4) == frozenset(range(4))
-    assert not alone.news
-    assert not alone.must_restart()

@@ -19,7 +19,8 @@ def positions_option(function: F) -> F:
     """`--positions URL`, or THESPIAN_DC_POSITIONS."""
     return click.option(
         "--positions", "url", metavar="URL", envvar="THESPIAN_DC_POSITIONS", required=True,
-        help="The consumer's database, as Projection.positions: sqlite:///path.",
+        help="The consumer's database, as Projection.positions: sqlite:///path or "
+        "cassandra://host[,host][:port]/keyspace.",
     )(function)  # fmt: skip
 
 

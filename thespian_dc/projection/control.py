@@ -3,8 +3,8 @@
 in: the wishes that are open, the stored positions, what this worker serves    out: what to store
 Laws:
 - A wish is performed between two transactions by one worker, or, where none runs, by whoever
-  wishes; either way in one transaction that raises the epoch, so that nobody who read the former
-  position can move it.
+  wishes; either way together with a higher epoch, so that nobody who read the former position can
+  move it.
 - A wish ends once: done, refused with the reason, or withdrawn; never guessed.
 - A rebuild concerns all slices: it is performed by the one worker that serves all of them, and
   workers.py sees to it that there is one.
@@ -22,6 +22,8 @@ POSITION, SKIP, REBUILD = "position", "skip", "rebuild"
 """Kinds of wishes."""
 OPEN, DONE, REFUSED, WITHDRAWN = "open", "done", "refused", "withdrawn"
 """States of a wish."""
+WISHES_MAX = 100
+"""Open wishes of a projection, and ended ones that are kept."""
 
 
 class Wish(NamedTuple):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.projection_errors import NoPositionsError
 from thespian_dc.projection.api import PositionStore
 from thespian_dc.projection.attempts import AttemptStore
 from thespian_dc.projection.handling import Mark
@@ -70,8 +72,7 @@ class Stores:
     attempts: AttemptStore
     marks: MarkStore
     filters: FilterStore
-    control: ControlStore | None = None
-    """None: nobody can wish anything of projections here, and one worker serves them."""
+    control: ControlStore
 
 
 def open_stores(url: str) -> Stores:
@@ -94,13 +95,31 @@ def on_a_server(url: str) -> Any:
     return schema
 
 
-def open_control(url: str, busy_timeout_s: float) -> Callable[[], ControlStore] | None:
-    """How a worker opens, in its own thread, what is wished and who works; None where the database
-    has no rows for it. busy_timeout_s: how long it waits for one that others hold locked."""
-    if not url.startswith("sqlite:"):
-        return None
+def open_existing(url: str) -> Stores:
+    """As open_stores, but makes nothing: NoPositionsError where an embedded one is not there."""
+    if not url.startswith("cassandra:"):
+        from thespian_dc.projection.sqlite.database import sqlite_path
+
+        if not Path(sqlite_path(url)).exists():
+            raise NoPositionsError(url)
+    return open_stores(url)
+
+
+def check_url(url: str) -> None:
+    """SettingsError where it names no database that positions can be kept in."""
+    if not url.startswith("cassandra:"):
+        from thespian_dc.projection.sqlite.database import sqlite_path
+
+        sqlite_path(url)
+
+
+def open_control(url: str, busy_timeout_s: float) -> Callable[[], ControlStore]:
+    """How a worker opens, in its own thread, what is wished and who works. busy_timeout_s: how long
+    it waits for an embedded database that others hold locked."""
 
     def opened() -> ControlStore:
+        if url.startswith("cassandra:"):
+            return open_stores(url).control
         from thespian_dc.projection.sqlite.control import SqliteControl
         from thespian_dc.projection.sqlite.database import SqliteDatabase
 

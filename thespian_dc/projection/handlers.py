@@ -118,7 +118,8 @@ class CassandraProjectionHandler:
     """Exactly once in Cassandra: rows and position of a slice are one conditional batch.
 
     What belongs to a slice stands in its partition alone: a total over several slices is added up
-    by who reads it (`thespian_dc.projection.cassandra.read.SinkReader`).
+    by who reads it (`thespian_dc.projection.cassandra.read.SinkReader`). A rebuild needs no code:
+    these rows go when the position does.
     """
 
     def start(self) -> None: ...
@@ -155,6 +156,12 @@ class CassandraUpsertHandler:
     def start(self) -> None: ...
 
     def handle(self, event: Envelope[Any], tx: Upserts) -> None:
+        raise NotImplementedError
+
+    def rebuild(self) -> None:
+        """Empty the tables this projection writes (truncate them: a plain delete of today's clock
+        would win over what comes again), before its positions go to zero; may be called again after
+        a crash. Without it a rebuild is refused. Called on an object of its own."""
         raise NotImplementedError
 
     def stop(self) -> None: ...

@@ -13,13 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from thespian_dc.model.criteria import Filter, VersionedFilter
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.projection_errors import (
     FilterChangedError,
-    NoPositionsError,
     NotSeenError,
     NoWorkerError,
     UnknownProjectionError,
@@ -28,17 +26,14 @@ from thespian_dc.model.projection_errors import (
 )
 from thespian_dc.model.settings import check_workers
 from thespian_dc.projection.control import OPEN, POSITION, REBUILD, REFUSED, SKIP, WITHDRAWN, Wish
+from thespian_dc.projection.databases import Stores, check_url, open_existing
 from thespian_dc.projection.observe import ProjectionView, view_of, view_of_worker
 from thespian_dc.projection.parking import RETRY, ParkedEntity, ParkedEvent
 from thespian_dc.projection.parking import SKIP as SKIP_PARKED
-from thespian_dc.projection.sqlite.control import SqliteControl
-from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
-from thespian_dc.projection.sqlite.filters import SqliteFilters
-from thespian_dc.projection.sqlite.parked import SqliteParked
+from thespian_dc.projection.store import ControlStore
 from thespian_dc.projection.worker import seen_lives
 from thespian_dc.shell.clock import now_us
 
-LOOK_S = 0.02
 TIMEOUT_S = 10.0
 
 
@@ -53,19 +48,19 @@ class Projections:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        sqlite_path(url)
+        check_url(url)
 
     # --- looking ---
 
     def names(self) -> list[str]:
         """Of all that ever ran here, sorted."""
-        with self._opened() as store:
-            return store.projections()
+        with self._opened() as stores:
+            return stores.control.projections()
 
     def status(self, projection: str) -> ProjectionView:
         """What it does and where it stands, as its workers last wrote it."""
-        with self._known(projection) as store:
-            return self._view(store, projection)
+        with self._known(projection) as stores:
+            return self._view(stores.control, projection)
 
     def positions(self, projection: str) -> Mapping[int, int]:
         """The stored offset of each slice."""
@@ -142,8 +137,8 @@ class Projections:
 
     def filter(self, projection: str) -> VersionedFilter:
         """What is wanted, with its version; version 0: everything, and nobody ever said else."""
-        with self._known(projection) as store:
-            return self._filters(store).read(projection)
+        with self._known(projection) as stores:
+            return stores.filters.read(projection)
 
     def set_filter(
         self, projection: str, wanted: Filter, expected: int | None = None
@@ -172,15 +167,15 @@ class Projections:
 
     def parked(self, projection: str, after: str = "", limit: int = 100) -> Sequence[ParkedEntity]:
         """Parked entities in the order of their ids, those after `after`, at most `limit`."""
-        with self._known(projection) as store:
-            return self._parked(store).entities(projection, after, limit)
+        with self._known(projection) as stores:
+            return stores.parked.entities(projection, after, limit)
 
     def parked_events(
         self, projection: str, entity_id: str, after_seq_nr: int = 0, limit: int = 100
     ) -> Sequence[ParkedEvent]:
         """The stored events of one of them, in order."""
-        with self._known(projection) as store:
-            return self._parked(store).events(projection, entity_id, after_seq_nr, limit)
+        with self._known(projection) as stores:
+            return stores.parked.events(projection, entity_id, after_seq_nr, limit)
 
     def retry_parked(self, projection: str, entity_id: str, seq_nr: int | None = None) -> None:
         """Hand its events over again, in order; the entity is free when all were handled. One that
@@ -194,15 +189,15 @@ class Projections:
     # --- inside ---
 
     def _wish_parked(self, projection: str, what: str, entity_id: str, seq_nr: int | None) -> None:
-        with self._known(projection) as store:
-            self._parked(store).wish(projection, what, entity_id, seq_nr)
-            store.stir(projection)
+        with self._known(projection) as stores:
+            stores.parked.wish(projection, what, entity_id, seq_nr)
+            stores.control.stir(projection)
 
     def _change_filter(
         self, projection: str, change: Callable[[Filter], Filter], expected: int | None
     ) -> VersionedFilter:
-        with self._known(projection) as store:
-            filters = self._filters(store)
+        with self._known(projection) as stores:
+            filters = stores.filters
             while True:
                 present = filters.read(projection)
                 try:
@@ -214,31 +209,23 @@ class Projections:
                     if expected is not None:
                         raise
 
-    def _filters(self, store: SqliteControl) -> SqliteFilters:
-        return SqliteFilters(store.database)
-
-    def _parked(self, store: SqliteControl) -> SqliteParked:
-        return SqliteParked(store.database)
-
     @contextmanager
-    def _opened(self) -> Iterator[SqliteControl]:
-        if not Path(sqlite_path(self._url)).exists():
-            raise NoPositionsError(self._url)
-        store = SqliteControl(SqliteDatabase(self._url))
+    def _opened(self) -> Iterator[Stores]:
+        stores = open_existing(self._url)
         try:
-            yield store
+            yield stores
         finally:
-            store.close()
+            stores.database.close()
 
     @contextmanager
-    def _known(self, projection: str) -> Iterator[SqliteControl]:
-        with self._opened() as store:
-            names = store.projections()
+    def _known(self, projection: str) -> Iterator[Stores]:
+        with self._opened() as stores:
+            names = stores.control.projections()
             if projection not in names:
                 raise UnknownProjectionError(projection, self._url, tuple(names))
-            yield store
+            yield stores
 
-    def _view(self, store: SqliteControl, projection: str) -> ProjectionView:
+    def _view(self, store: ControlStore, projection: str) -> ProjectionView:
         control, (rows, holders) = store.control(projection), store.workers(projection)
         alive, now = seen_lives(rows), now_us()
         workers = [view_of_worker(row, holders, alive[row.worker], now) for row in rows]
@@ -247,10 +234,11 @@ class Projections:
         )
 
     def _stays(
-        self, projection: str, what: str, timeout_s: float, change: Callable[[SqliteControl], int]
+        self, projection: str, what: str, timeout_s: float, change: Callable[[ControlStore], int]
     ) -> ProjectionView:
         until = time.monotonic() + timeout_s
-        with self._known(projection) as store:
+        with self._known(projection) as stores:
+            store = stores.control
             version = change(store)
             while True:
                 view = self._view(store, projection)
@@ -261,14 +249,15 @@ class Projections:
                     return view
                 if time.monotonic() > until:
                     raise NotSeenError(projection, what, timeout_s, tuple(sorted(behind)))
-                time.sleep(LOOK_S)
+                time.sleep(store.look_s / 2)
 
     def _once(
         self, projection: str, what: str, timeout_s: float,
         wanted: tuple[str, int, int, int | None],
     ) -> None:  # fmt: skip
         until = time.monotonic() + timeout_s
-        with self._known(projection) as store:
+        with self._known(projection) as stores:
+            store = stores.control
             offsets, slice_ = store.offsets(projection), wanted[1]
             if slice_ >= 0 and slice_ not in offsets:
                 there = ", ".join(map(str, offsets)) or "none"
@@ -283,14 +272,14 @@ class Projections:
                 elif time.monotonic() > until:
                     wish = store.withdraw(projection, wish.nr)
                 else:
-                    time.sleep(LOOK_S)
+                    time.sleep(store.look_s / 2)
                     wish = store.wish_of(projection, wish.nr)
             if wish.state == REFUSED:
                 raise WishRefusedError(projection, what, wish.said)
             if wish.state == WITHDRAWN:
                 raise WishWithdrawnError(projection, what, timeout_s, _why(view))
 
-    def _without_worker(self, store: SqliteControl, projection: str, what: str, wish: Wish) -> Wish:
+    def _without_worker(self, store: ControlStore, projection: str, what: str, wish: Wish) -> Wish:
         if wish.kind != REBUILD:
             return store.perform(projection, wish.nr)
         withdrawn = store.withdraw(projection, wish.nr)

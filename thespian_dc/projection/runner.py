@@ -23,7 +23,7 @@ from thespian_dc.projection.observe import Activity, ProjectionHooks
 from thespian_dc.projection.run import Course, Parts, Run
 from thespian_dc.projection.starts import Starts
 from thespian_dc.projection.wishes import WorkerWishes
-from thespian_dc.projection.worker import Alone, Worker
+from thespian_dc.projection.worker import Worker
 from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,7 @@ class ProjectionRunner:
         self._failures: Failures | None = None
         name = worker or f"{os.uname().nodename}-{uuid4().hex[:8]}"
         open_rows = open_control(projection.positions, WORKER_BUSY_S)
-        self._worker: Worker | Alone = Alone(name) if open_rows is None else Worker(
-            projection.name, name, open_rows, self._activity, self._wake
-        )  # fmt: skip
+        self._worker = Worker(projection.name, name, open_rows, self._activity, self._wake)
         self._thread = threading.Thread(
             target=self._main, name=f"projection {projection.name}", daemon=True
         )

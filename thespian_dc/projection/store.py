@@ -18,12 +18,15 @@ from thespian_dc.projection.workers import WorkerRow
 class ControlStore(Protocol):
     """What is wished of projections, who works on them, and who holds which slice."""
 
+    look_s: float
+    """How often those who wait look whether something is stirred: what the database bears."""
+
     def projections(self) -> list[str]:
         """Names of all that ever ran or were wished something, sorted."""
 
     def stirred(self, projection: str) -> int:
         """Raised by each wish and whenever a worker comes or goes, holds or releases; cheap enough
-        for twenty times a second."""
+        for every `look_s`."""
 
     def stir(self, projection: str) -> None:
         """Have the workers look: something that is not kept here is wished."""
@@ -46,15 +49,17 @@ class ControlStore(Protocol):
         """Add one; WishesFullError beyond WISHES_MAX that are open."""
 
     def wish_of(self, projection: str, nr: int) -> Wish:
-        """As it is now. The last WISHES_MAX that ended are kept."""
+        """As it is now. The last WISHES_MAX that ended are kept; LookupError for others."""
 
     def withdraw(self, projection: str, nr: int) -> Wish:
         """End it if it is open; as it is now."""
 
     def perform(self, projection: str, nr: int, also: Callable[[], None] | None = None) -> Wish:
-        """Do what an open wish says, by control.decide, in one transaction with its outcome.
+        """Do what an open wish says, by control.decide, and end it.
 
-        also: the handler's part, inside that transaction; what it raises takes everything back.
+        All is one transaction, or, where the database has none over several slices, is gone on with
+        by the next who performs it; it is done once either way. also: the handler's part, inside
+        the transaction or before all else; what it raises leaves everything as it was.
         """
 
     def refuse(self, projection: str, nr: int, reason: str) -> Wish:

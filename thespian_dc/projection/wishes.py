@@ -11,11 +11,17 @@ from typing import Any, cast
 
 from thespian_dc.model.projection_errors import RebuildUnsupportedError
 from thespian_dc.model.settings import Projection
-from thespian_dc.projection.api import ProjectionHandler, SqlProjectionHandler, Transaction
+from thespian_dc.projection.api import (
+    CassandraProjectionHandler,
+    CassandraUpsertHandler,
+    ProjectionHandler,
+    SqlProjectionHandler,
+    Transaction,
+)
 from thespian_dc.projection.control import REBUILD, Wish, mine
 from thespian_dc.projection.databases import Database, Stores
 from thespian_dc.projection.run import Course, Run
-from thespian_dc.projection.worker import Alone, Worker
+from thespian_dc.projection.worker import Worker
 
 LOOK_S = 0.1
 
@@ -26,7 +32,7 @@ class WorkerWishes:
     def __init__(
         self,
         projection: Projection,
-        worker: Worker | Alone,
+        worker: Worker,
         stores: Stores,
         stopping: threading.Event,
         on_paused: Callable[[bool], None],
@@ -70,7 +76,6 @@ class WorkerWishes:
 
     def _perform(self, wish: Wish) -> None:
         store, name = self._stores.control, self._projection.name
-        assert store is not None, "where nothing can be wished nothing is"
         if wish.kind != REBUILD:
             store.perform(name, wish.nr)
             return
@@ -86,9 +91,12 @@ class WorkerWishes:
 
 def rebuilt(projection: Projection, database: Database) -> Callable[[], None]:
     """The handler's part of a rebuild. In SQL it is done in the transaction that sets the positions
-    to zero; elsewhere before it, so that a crash between repeats it."""
+    to zero; elsewhere before it, so that a crash between repeats it. Rows beside a position go with
+    it, without the handler."""
     handler: Any = projection.handler() if isinstance(projection.handler, type) else None
-    for base in (SqlProjectionHandler, ProjectionHandler):
+    if isinstance(handler, CassandraProjectionHandler):
+        return _nothing
+    for base in (SqlProjectionHandler, ProjectionHandler, CassandraUpsertHandler):
         if isinstance(handler, base) and type(handler).rebuild is not base.rebuild:
             break
     else:

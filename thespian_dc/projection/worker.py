@@ -1,9 +1,10 @@
 """A worker's place among the workers of its projection: a thread with a connection of its own.
 
 Twice a second it beats, reads the others, holds and releases slices as WorkersCore says, and writes
-what its run does; every POLL_S it looks whether something new is wished. The run's thread asks what
-to serve (`take`), and is told that there is something to ask (`on_news`). A database that does not
-answer is tried again: nobody is taken for dead by it, and nothing is held or released.
+what its run does; every `look_s` of its store it looks whether something new is wished. The run's
+thread asks what to serve (`take`), and is told that there is something to ask (`on_news`). A
+database that does not answer is tried again: nobody is taken for dead by it, and nothing is held or
+released.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.05
+LOOK_S = 0.05
 BEAT_US = 500_000
 ROW_BY_RUN_S = 0.3
 LOCKED_US = 5_000_000
@@ -148,7 +149,7 @@ class Worker:
             except Exception as error:  # the edge of the thread
                 log.exception("worker_failed", extra={"worker": self.name})
                 self._tell(error)
-            self._wake.wait(POLL_S)
+            self._wake.wait(store.look_s if store is not None else LOOK_S)
             self._wake.clear()
         self._tell(None)
         if store is not None:
@@ -213,10 +214,10 @@ class Worker:
                 self._row_wanted.clear()
                 raise
 
-    def beat_by_run(self, store: ControlStore | None) -> None:
+    def beat_by_run(self, store: ControlStore) -> None:
         """Between two transactions, on the run's thread and connection: store the row, if it is
         due."""
-        if store is not None and self._row_wanted.is_set():
+        if self._row_wanted.is_set():
             self._row_wanted.clear()
             store.beat(self._projection, self._row())
             self._row_stored.set()
@@ -255,39 +256,6 @@ class Worker:
                     log.warning("worker_not_removed", extra=facts)
                     break
         store.close()
-
-
-class Alone:
-    """Where the database has no rows for workers: one serves all slices, and nothing is wished."""
-
-    def __init__(self, worker: str) -> None:
-        self.name, self.control, self.news = worker, Control(), False
-        self.served: frozenset[int] = frozenset()
-
-    def start(self) -> None:
-        """Nobody is told."""
-
-    def stop(self, within_s: float, halted: bool = False) -> None:
-        """Nobody is told."""
-
-    def must_restart(self) -> bool:
-        return False
-
-    def take(self, slices: int = 0) -> frozenset[int] | None:
-        """See Worker."""
-        return frozenset(range(slices)) if slices else None
-
-    def beat_by_run(self, store: ControlStore | None) -> None:
-        """Nobody reads it."""
-
-    def acted(self, version: int) -> None:
-        """Nobody waits for it."""
-
-    def report(self) -> None:
-        """Nobody reads it."""
-
-    def wait_for_news(self, timeout_s: float) -> None:
-        """There will be none."""
 
 
 @cache

@@ -1,5 +1,5 @@
 """The conformance suite of what a projection keeps in its consumer's database: positions, parked
-events, tries, marks and filters. A backend inherits it:
+events, tries, marks and filters, wishes and workers. A backend inherits it:
 
     class TestMyStores(PositionConformance):
         @pytest.fixture
@@ -13,10 +13,6 @@ Each call is another process's connection, as far as the stores can tell.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
 from thespian_dc.model.criteria import Criteria, Filter, VersionedFilter
@@ -29,46 +25,19 @@ from thespian_dc.projection.attempts import Attempt
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.memory import Changes, Debt, Mark, SliceMemory, Start
-from thespian_dc.projection.parking import RETRY, SKIP, ParkedEvent, ParkedMost, ParkedWish
-
-P = "popularity"
-PLENTY = ParkedMost(1000, 1 << 20)
-Open = Callable[[], Stores]
-
-
-@contextlib.contextmanager
-def transaction(stores: Stores, slice_: int = 0) -> Iterator[None]:
-    """One transaction of a run that has claimed the slice."""
-    row = stores.positions.load(P).slices[slice_]
-    stores.database.begin()
-    try:
-        stores.positions.check(P, slice_, row.epoch, row.position.offset)
-        stores.database.lock()
-        yield
-        stores.database.commit()
-    except BaseException:
-        stores.database.rollback()
-        raise
+from thespian_dc.projection.parking import RETRY, SKIP, ParkedMost, ParkedWish
+from thespian_dc.testkit.control_kit import (
+    PLENTY,
+    ControlConformance,
+    Open,
+    P,
+    event,
+    transaction,
+)
 
 
-def event(entity_id: str, seq_nr: int, slice_: int = 0, **changes: Any) -> ParkedEvent:
-    found = ParkedEvent(slice_, seq_nr + 10, entity_id, seq_nr, 5, b"record", "no", 1, 7)
-    return found._replace(**changes)
-
-
-class PositionConformance:
+class PositionConformance(ControlConformance):
     """All parts. Override `open_stores`."""
-
-    @pytest.fixture
-    def open_stores(self) -> Open:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def stores(self, open_stores: Open) -> Stores:
-        """Of a run that has claimed slices 0 and 1."""
-        found = open_stores()
-        found.positions.claim(P, [0, 1], "j")
-        return found
 
     # --- positions ---
 

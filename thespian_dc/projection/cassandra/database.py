@@ -44,9 +44,11 @@ class Held:
 
 @dataclass(slots=True)
 class _Staged:
-    """What the open transaction does to one partition. moved: (position, write_id)."""
+    """What the open transaction does to one partition. moved: (position, write_id). drops: kinds
+    of which all rows go, whose writes they would win over."""
 
     rows: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+    drops: set[str] = field(default_factory=set)
     moved: tuple[int, bytes] | None = None
 
 
@@ -143,6 +145,10 @@ class CassandraDatabase:
         """The same with the value's bytes; None: delete."""
         self._staged.setdefault(place, _Staged()).rows[kind, key] = packed
 
+    def stage_drop(self, place: Place, kind: str) -> None:
+        """Delete all rows of the kind, however many; this transaction may put none of them."""
+        self._staged.setdefault(place, _Staged()).drops.add(kind)
+
     def staged(self, place: Place, kind: str, key: str) -> Any:
         """The value that the open transaction puts there; None where it puts none."""
         staged = self._staged.get(place)
@@ -201,6 +207,8 @@ class CassandraDatabase:
     def _batch(self, place: Place, condition: Any, staged: _Staged) -> Any:
         batch = BatchStatement(BatchType.LOGGED)
         batch.add(condition)
+        for kind in sorted(staged.drops):
+            batch.add(self.bind("drop", *place, kind))
         for (kind, key), value in staged.rows.items():
             if value is None:
                 batch.add(self.bind("delete", *place, kind, key))

@@ -72,8 +72,7 @@ class CassandraMarks:
     def forget(self, projection: str, slice_: int, baseline: int) -> None:
         """See MarkStore."""
         for kind in (MARK, DEBT):
-            for (key,) in self._database.rows("keys", projection, slice_, kind):
-                self._database.stage((projection, slice_), kind, key, None, delete=True)
+            self._database.stage_drop((projection, slice_), kind)
         self._database.stage((projection, slice_), SKIPS, "", [])
         self.begin_at(projection, {slice_: baseline})
 
@@ -81,6 +80,10 @@ class CassandraMarks:
         """See MarkStore."""
         known = self._value(projection, slice_, SKIPS) or []
         self._database.stage((projection, slice_), SKIPS, "", sorted({*known, offset}))
+
+    def owes(self, projection: str, slice_: int) -> bool:
+        """Whether events of the slice are yet to be looked up."""
+        return bool(self._database.rows("rows_from", projection, slice_, DEBT, "", 1))
 
     def _stage_memory(self, projection: str, slice_: int, memory: SliceMemory) -> None:
         versions = {start.version for start in memory.starts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thespian_dc.projection.cassandra.control import CassandraControl
 from thespian_dc.projection.cassandra.database import CassandraDatabase
 from thespian_dc.projection.cassandra.marks import CassandraFilters, CassandraMarks
 from thespian_dc.projection.cassandra.parked import CassandraAttempts, CassandraParked
@@ -15,4 +16,5 @@ def open_cassandra(url: str) -> Stores:
     return Stores(
         database, CassandraPositions(database), CassandraParked(database),
         CassandraAttempts(database), CassandraMarks(database), CassandraFilters(database),
+        CassandraControl(database),
     )  # fmt: skip

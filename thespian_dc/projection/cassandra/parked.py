@@ -84,8 +84,7 @@ class CassandraParked:
     def forget(self, projection: str, slice_: int) -> None:
         """See ParkedStore."""
         place = projection, slice_
-        for (key,) in self._database.rows("keys", *place, PARKED):
-            self._database.stage(place, PARKED, key, None, delete=True)
+        self._database.stage_drop(place, PARKED)
         self._database.stage(place, TOTAL, "", [0, 0])
 
     def _count(self, projection: str, event: ParkedEvent, sign: int) -> ParkedMost:

@@ -16,6 +16,9 @@ CQL = {
     "replace": "update {ks}.projection_slices"
     " set epoch = ?, position = ?, write_id = ?, claim_token = ?"
     f" where {_PLACE} if epoch = ?",
+    "perform": "update {ks}.projection_slices"
+    " set epoch = ?, position = ?, write_id = ?, claim_token = ?"
+    f" where {_PLACE} if epoch = ? and position = ?",
     "move": f"update {{ks}}.projection_slices set position = ?, write_id = ? where {_PLACE}"
     " if epoch = ? and position = ?",
     "confirm": f"update {{ks}}.projection_slices set epoch = ? where {_PLACE}"
@@ -23,6 +26,7 @@ CQL = {
     "put": "insert into {ks}.projection_slices (projection, slice, kind, key, value)"
     " values (?, ?, ?, ?, ?)",
     "delete": f"delete from {{ks}}.projection_slices where {_PLACE} and kind = ? and key = ?",
+    "drop": f"delete from {{ks}}.projection_slices where {_PLACE} and kind = ?",
     "put_own": f"update {{ks}}.projection_slices set value = ? where {_PLACE}"
     " and kind = ? and key = ? if epoch = ?",
     "row": f"select value from {{ks}}.projection_slices where {_PLACE} and kind = ? and key = ?",
@@ -31,7 +35,10 @@ CQL = {
     "keys": f"select key from {{ks}}.projection_slices where {_PLACE} and kind = ?",
     # --- projection_cells: conditional only ---
     "cell": "select version, value from {ks}.projection_cells where projection = ? and name = ?",
-    "cells": "select name, version, value from {ks}.projection_cells where projection = ?",
+    "cells": "select name, version, value from {ks}.projection_cells"
+    " where projection = ? and name >= ? and name < ?",
+    "cell_versions": "select version from {ks}.projection_cells where projection = ? and name in ?",
+    "with_cells": "select distinct projection from {ks}.projection_cells",
     "cell_first": "insert into {ks}.projection_cells (projection, name, version, value)"
     " values (?, ?, ?, ?) if not exists",
     "cell_next": "update {ks}.projection_cells set version = ?, value = ?"
@@ -41,4 +48,5 @@ CQL = {
     # --- projection_names: plain ---
     "name": "insert into {ks}.projection_names (projection, slice) values (?, ?)",
     "names": "select slice from {ks}.projection_names where projection = ?",
+    "with_names": "select distinct projection from {ks}.projection_names",
 }

@@ -17,6 +17,7 @@ from thespian_dc.projection.control import (
     REBUILD,
     REFUSED,
     SKIP,
+    WISHES_MAX,
     WITHDRAWN,
     Control,
     Refusal,
@@ -28,9 +29,6 @@ from thespian_dc.projection.sqlite.marks import SqliteMarks
 from thespian_dc.projection.sqlite.parked import SqliteParked
 from thespian_dc.projection.sqlite.positions import SqlitePositions
 from thespian_dc.projection.workers import WorkerRow
-
-WISHES_MAX = 100
-"""Open wishes of a projection, and ended ones that are kept."""
 
 _SCHEMA = """
 create table if not exists thespian_dc_control(
@@ -66,6 +64,8 @@ _WORKER = "worker, beat, machine, pid, leaving, seen, beat_us, facts from thespi
 
 class SqliteControl:
     """Implements projection.store.ControlStore. Opens no transaction inside another."""
+
+    look_s = 0.05
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = self._database = database
