@@ -34,7 +34,7 @@ from thespian_dc.projection.starts import Ask, Put, Starts
 from thespian_dc.projection.transactions import TRANSACTION_BATCHES_MAX, Outcome, Transactions
 from thespian_dc.shell.clock import now_us
 
-WISHES_S = 0.025
+WISHES_S = 0.01
 FULL_S = 0.005
 """Pause while so much is owed that no more batches are taken."""
 
