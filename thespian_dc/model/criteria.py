@@ -172,6 +172,13 @@ class VersionedFilter(NamedTuple):
 UNFILTERED = VersionedFilter(0, Filter())
 
 
+class FilterInForce(NamedTuple):
+    """From these offsets on, by slice, batches are evaluated under this version."""
+
+    version: int
+    starts: Mapping[int, int]
+
+
 class Exclude:
     """Filters that exclude; combine them with `+`."""
 

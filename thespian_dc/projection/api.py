@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from thespian_dc.model.criteria import FilterInForce as FilterInForce
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.lazy import lazily
 from thespian_dc.model.position import Position
@@ -71,13 +72,6 @@ class LookUpFailed(NamedTuple):
 
     lookup: Lookup
     error: Exception
-
-
-class FilterInForce(NamedTuple):
-    """From these offsets on, by slice, batches are evaluated under this version."""
-
-    version: int
-    starts: Mapping[int, int]
 
 
 class JournalPositions(NamedTuple):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from thespian_dc.slices.allocation import assign
+from thespian_dc.slices.beats import Beats
 
 
 class WorkerRow(NamedTuple):
@@ -63,21 +64,12 @@ class Timing:
 DEFAULT_TIMING = Timing()
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A worker's beat as last read, since when it is that, and in how many readings since."""
-
-    beat: int
-    since_us: int
-    still_reads: int = 0
-
-
 class WorkersCore:
     """One worker's view of all workers of its projection."""
 
     def __init__(self, projection: str, me: str, timing: Timing = DEFAULT_TIMING) -> None:
         self._projection, self._me, self._timing = projection, me, timing
-        self._seen: dict[str, _Seen] = {}
+        self._beats = Beats()
         self._assigned: tuple[int, list[str], frozenset[int]] = (0, [], frozenset())
 
     def on_read(
@@ -95,7 +87,7 @@ class WorkersCore:
         holders: worker by slice. slices: how many there are. gathered: one worker shall serve them
         all. served: what this one serves now. gone: workers of this machine whose process is gone.
         """
-        self._observe(rows, now_us)
+        self._beats.observe({row.worker: row.beat for row in rows}, now_us)
         dead = {row.worker for row in rows if self._is_dead(row.worker, gone, now_us)}
         living = sorted(r.worker for r in rows if r.worker not in dead and not r.leaving)
         if gathered:
@@ -118,22 +110,12 @@ class WorkersCore:
             self._assigned = slices, living, share
         return self._assigned[2]
 
-    def _observe(self, rows: Sequence[WorkerRow], now_us: int) -> None:
-        for worker in self._seen.keys() - {row.worker for row in rows}:
-            del self._seen[worker]
-        for row in rows:
-            seen = self._seen.get(row.worker)
-            if seen is not None and seen.beat == row.beat:
-                seen.still_reads += 1
-            else:
-                self._seen[row.worker] = _Seen(row.beat, now_us)
-
     def _is_dead(self, worker: str, gone: Collection[str], now_us: int) -> bool:
         if worker == self._me:
             return False
-        seen, timing = self._seen[worker], self._timing
-        still = now_us - seen.since_us >= timing.dead_after_us
-        return worker in gone or (still and seen.still_reads >= timing.still_reads)
+        beats, timing = self._beats, self._timing
+        still = now_us - beats.since_us(worker) >= timing.dead_after_us
+        return worker in gone or (still and beats.still_reads(worker) >= timing.still_reads)
 
     def _long_dead(
         self, dead: Collection[str], rows: Sequence[WorkerRow], now_us: int
@@ -143,4 +125,4 @@ class WorkersCore:
         if not others or others[0] != self._me:
             return []
         before_us = now_us - self._timing.forget_after_us
-        return [worker for worker in sorted(dead) if self._seen[worker].since_us <= before_us]
+        return [worker for worker in sorted(dead) if self._beats.since_us(worker) <= before_us]

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from thespian_dc.journal.api import Member
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.slices.beats import Beats
 
 
 # --- actions ---
@@ -78,15 +79,6 @@ class Timing:
 DEFAULT_TIMING = Timing()
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A member's beat as last read, since when it is that, and in how many readings since."""
-
-    beat: int
-    since_us: int
-    still_reads: int = 0
-
-
 class AllocationCore:
     """One member's view. me: its row (beat 0). slices: slice count of each type that it serves."""
 
@@ -96,7 +88,8 @@ class AllocationCore:
         assert set(slices) == set(me.entity_types), f"{me.member_id} serves other types"
         self.me, self._slices, self._timing = me, dict(slices), timing
         self._due_us: int | None = 0
-        self._seen: dict[str, _Seen] = {}
+        # Our own stays: whoever was still for so long that others forgot it must notice that.
+        self._beats = Beats(keep=me.member_id)
         self._acquire_after_us: int | None = None
         self._stalls, self._stalled_us = 0, 0
         self._answered: tuple[tuple[tuple[str, tuple[str, ...]], ...], frozenset[SliceKey]] | None
@@ -128,7 +121,9 @@ class AllocationCore:
     def on_members(self, members: Iterable[Member], now_us: int) -> list[Action]:
         """A reading of the registry, complete. now_us: when it arrived."""
         rows = {m.member_id: m for m in members}
-        stalled = self._observe(rows, now_us)
+        moved = self._beats.observe({one: row.beat for one, row in rows.items()}, now_us)
+        # Our own beat stood still so long that others think us dead.
+        stalled = self._timing.is_still(moved.get(self.me.member_id, 0))
         if self.me.member_id not in rows:
             return []  # not announced yet, or forgotten by others: the next beat shows it again
         dead = {m for m in rows if m != self.me.member_id and self._is_dead(m, now_us)}
@@ -136,28 +131,11 @@ class AllocationCore:
         live = [m for m in rows.values() if m.member_id not in dead and not m.leaving]
         return [Assigned(self._assigned(live, now_us)), *map(Forget, sorted(dead))]
 
-    def _observe(self, rows: Mapping[str, Member], now_us: int) -> bool:
-        """Take note of all beats; True where our own stood still so long that others think us
-        dead."""
-        stalled = False
-        # Our own stays: whoever was still for so long that others forgot it must notice that.
-        for member_id in self._seen.keys() - rows.keys() - {self.me.member_id}:
-            del self._seen[member_id]
-        for member_id, member in rows.items():
-            seen = self._seen.get(member_id)
-            if seen is not None and seen.beat == member.beat:
-                seen.still_reads += 1
-                continue
-            if seen is not None and member_id == self.me.member_id:
-                stalled = self._timing.is_still(now_us - seen.since_us)
-            self._seen[member_id] = _Seen(member.beat, now_us)
-        return stalled
-
     def _is_dead(self, member_id: str, now_us: int) -> bool:
-        seen, timing = self._seen[member_id], self._timing
-        still_reads = timing.dead_after_us // timing.beat_us - 1
-        still = timing.is_still(now_us - seen.since_us) and seen.still_reads >= still_reads
-        return still or self._is_predecessor(member_id)
+        beats, timing = self._beats, self._timing
+        reads = timing.dead_after_us // timing.beat_us - 1
+        still = timing.is_still(now_us - beats.since_us(member_id))
+        return (still and beats.still_reads(member_id) >= reads) or self._is_predecessor(member_id)
 
     def _is_predecessor(self, member_id: str) -> bool:
         place = place_of(member_id)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
+from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.history import History
 from thespian_dc.model.position import START, Position
@@ -27,7 +27,7 @@ from thespian_dc.model.stream_errors import (
 )
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.batches import cost_of
-from thespian_dc.wire.conversion import PROTOCOL, Credit, FilterInForce, Start, Started
+from thespian_dc.wire.conversion import PROTOCOL, Credit, Start, Started
 
 WINDOW = Credit(4 << 20, 40_000)
 """What may be handed over and not yet handled, usually."""

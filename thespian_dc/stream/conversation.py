@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 import grpc.aio
 
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
-from thespian_dc.projection.api import FilterInForce as InForce
-from thespian_dc.projection.api import SourceBatch
+from thespian_dc.projection.api import FilterInForce, SourceBatch
 from thespian_dc.stream.batches import read_batch
 from thespian_dc.stream.consumer_core import BATCHES_MAX, ConsumerCore
 from thespian_dc.wire.conversion import (
     Beat,
     Credit,
-    FilterInForce,
     Offer,
     Started,
     read_from_producer,
@@ -36,7 +34,7 @@ class Ears(NamedTuple):
 
     started: Callable[[Started], None]
     batch: Callable[[SourceBatch], None]
-    in_force: Callable[[InForce], None]
+    in_force: Callable[[FilterInForce], None]
 
 
 class Conversation:
@@ -93,8 +91,7 @@ class Conversation:
                     return
                 self._ears.started(message)
             elif isinstance(message, FilterInForce):
-                said = core.on_in_force(message, now_us())
-                self._ears.in_force(InForce(*said))
+                self._ears.in_force(core.on_in_force(message, now_us()))
             elif isinstance(message, Offer):
                 raise MalformedMessageError("a call's answer", "an Offer belongs to Push")
             else:

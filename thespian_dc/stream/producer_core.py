@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
+from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilter
 from thespian_dc.model.position import START
 from thespian_dc.model.stream_errors import (
     MalformedMessageError,
@@ -40,7 +40,6 @@ from thespian_dc.wire.conversion import (
     PROTOCOL,
     Beat,
     Credit,
-    FilterInForce,
     FromConsumer,
     Start,
 )

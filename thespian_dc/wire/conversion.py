@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from thespian_dc.model.criteria import KINDS, UNFILTERED, Criteria, Filter, VersionedFilter
+from thespian_dc.model.criteria import (
+    KINDS,
+    UNFILTERED,
+    Criteria,
+    Filter,
+    FilterInForce,
+    VersionedFilter,
+)
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import NAME_BYTES_MAX, SLICES_MAX
 from thespian_dc.model.position import Position
@@ -51,14 +58,6 @@ class Start(NamedTuple):
     correlation_id: str
     filter: VersionedFilter = UNFILTERED
     history: History = History.FULL
-
-
-class FilterInForce(NamedTuple):
-    """From these offsets on (by slice, all slices of the call) batches are evaluated under this
-    version."""
-
-    version: int
-    starts: Mapping[int, int]
 
 
 class Offer(NamedTuple):
