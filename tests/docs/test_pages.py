@@ -1,4 +1,4 @@
-"""The examples of the pages on delivery, parking and security work as they stand there, like the README's."""
+"""The examples of the pages work as they stand there, like the README's."""
 
 from __future__ import annotations
 

@@ -12,14 +12,25 @@ import pytest
 
 from tests.streams.certificates import Authority
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer, counted, projection
+from tests.streams.pushing import (
+    FAR_SLICES,
+    FAR_TYPE,
+    answers,
+    broken,
+    came_from,
+    comes,
+    destination,
+    error_of,
+    forget,
+    no_pushes,
+    stored,
+    to_far,
+    total,
+)
 from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.access import Access
-from thespian_dc.model.access_errors import CallRefusedError
 from thespian_dc.model.criteria import Exclude, Filter
-from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey, slice_of
-from thespian_dc.model.record import Record, records_of
 from thespian_dc.model.settings import Destination, Local, Push, Remote, Stream
 from thespian_dc.model.stream_errors import UnknownStreamError
 from thespian_dc.projection.api import local_source, start_projection
@@ -29,17 +40,7 @@ from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually, never
 
-FAR_TYPE = "far-cart"
-FAR_SLICES = 8
 Start = Callable[..., tuple[StreamServer, int]]
-
-
-def destination(**changes: Any) -> Destination:
-    settings: dict[str, Any] = {
-        "stream_id": "carts", "entity_type": FAR_TYPE, "origins": {"shop": ""},
-        "without_identity": True,
-    }  # fmt: skip
-    return Destination(**(settings | changes))
 
 
 ON_BOTH = pytest.mark.parametrize(
@@ -56,17 +57,6 @@ def far_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     apply_schema(url)
     eventually(partial(answers, url), deadline_s=60)
     return url
-
-
-def answers(url: str) -> bool:
-    """A server that was started for this test may be too slow for its first conditional write."""
-    journal = open_journal(url)
-    try:
-        return journal.slices(FAR_TYPE, FAR_SLICES) == FAR_SLICES
-    except JournalUnavailableError:
-        return False
-    finally:
-        journal.close()
 
 
 @pytest.fixture
@@ -108,41 +98,6 @@ def bring(server: Start, journal_url: str) -> Callable[..., StreamServer]:
         return server(service=service, journal=journal_url, pushes=(push,))[0]
 
     return start
-
-
-def stored(url: str) -> dict[str, list[Record]]:
-    """What the destination wrote, by entity, in the order of the log."""
-    journal = open_journal(url)
-    found: dict[str, list[Record]] = {}
-    for slice_ in range(journal.slice_counts().get(FAR_TYPE, 0)):
-        offset = 0
-        slice_key = SliceKey(FAR_TYPE, slice_)
-        while commits := journal.read(slice_key, offset):
-            for commit in commits:
-                for record in records_of(commit):
-                    assert slice_of(record.entity_id, FAR_SLICES) == slice_
-                    found.setdefault(record.entity_id, []).append(record)
-            offset = commits[-1].end_offset
-    assert journal.verify() == []
-    journal.close()
-    return found
-
-
-def came_from(url: str, entity_id: str) -> list[int]:
-    """The source seq_nr of each stored event of an entity, whose own are 1, 2, 3, …"""
-    records = stored(url).get(entity_id, [])
-    assert [one.seq_nr for one in records] == list(range(1, len(records) + 1))
-    return [one.meta[key.SEQ_NR] for one in records if one.meta]
-
-
-def total(url: str) -> int:
-    return sum(map(len, stored(url).values()))
-
-
-def error_of(pusher: StreamServer) -> str:
-    """Why the last call of its push ended."""
-    (facts,) = pusher.facts()["pushes"]
-    return str(facts["error"])
 
 
 def test_what_is_pushed_is_read_by_an_ordinary_projection(
@@ -237,10 +192,6 @@ def test_the_filter_changes_while_connected(
     journal.close()
 
 
-def comes(url: str, entity_id: str, seq_nrs: list[int]) -> bool:
-    return came_from(url, entity_id) == seq_nrs
-
-
 def writes_only(writer: Writer, url: str, wanted: str, unwanted: str) -> bool:
     """Write one event of each; True once the first comes and the second does not."""
     before = len(stored(url)[unwanted])
@@ -317,21 +268,6 @@ def test_an_interceptor_sees_pushes_too(
     assert total(far_url) == 0
 
 
-def no_pushes(call: Any) -> CallRefusedError | None:
-    refused = (call.kind, call.stream_id, call.consumer) == ("Push", "carts", "shop")
-    return CallRefusedError("PERMISSION_DENIED", "not today") if refused else None
-
-
-def to_far(event: Envelope[Added]) -> Envelope[Added] | None:
-    """One far entity per sku, tagged with the origin; no figs."""
-    assert event.meta is not None
-    if event.payload.sku == "fig":
-        return None
-    event.entity_id, event.tags = f"sku-{event.payload.sku}", [f"from-{event.meta[key.ORIGIN]}"]
-    event.payload = Added(event.payload.sku.upper(), event.payload.quantity)
-    return event
-
-
 def test_a_transform_maps_ids_tags_and_payloads_and_leaves_out(
     writer: Writer, receive: Start, bring: Any, far_url: str
 ) -> None:
@@ -354,21 +290,6 @@ def test_a_transform_maps_ids_tags_and_payloads_and_leaves_out(
     assert [one.seq_nr for one in records] == [1, 2, 3, 4, 5, 6]
     assert {tag for one in records for tag in one.tags} == {"from-shop"}
     assert b"APPLE" in records[0].payload
-
-
-def forget(url: str) -> None:
-    """Take away how far the destination was."""
-    journal = open_journal(url)
-    entry = journal.entry("pushed:carts:shop")
-    back = [[slice_, 0, b""] for slice_ in range(SLICES)]
-    assert journal.put_entry("pushed:carts:shop", entry.version, {**entry.value, "positions": back})
-    journal.close()
-
-
-def broken(event: Envelope[Added]) -> Envelope[Added]:
-    if event.payload.sku == "bad":
-        raise ValueError("no such thing")
-    return event
 
 
 def test_what_cannot_be_transformed_is_named_at_both_ends_and_nothing_is_skipped(

@@ -16,8 +16,8 @@ import pytest
 from tests.processes.running import free_port
 from tests.streams.material import ENTITY_TYPE, Writer, counted, projection, rows
 from tests.streams.processes import Child
+from tests.streams.pushing import FAR_SLICES, FAR_TYPE, destination, stored
 from tests.streams.test_kills import Load, in_order
-from tests.streams.test_push import FAR_SLICES, FAR_TYPE, destination, stored
 from thespian_dc.model.settings import Local, Push, Stream
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.stream import push_core as key

@@ -16,7 +16,7 @@ from tests.streams.material import (
     projection,
     rows,
 )
-from tests.streams.test_push import FAR_TYPE, destination
+from tests.streams.pushing import FAR_TYPE, destination
 from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.settings import Local, Push, Stream

@@ -26,7 +26,7 @@ from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore
 from thespian_dc.stream.conversation import Conversation, Ears, now_us
 from thespian_dc.stream.destination_events import DestinationEvents
 from thespian_dc.stream.destination_filters import begin_destination_filter
-from thespian_dc.stream.destination_writer import DestinationWriter
+from thespian_dc.stream.destination_thread import DestinationWriter
 from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.push_progress import PushProgress
@@ -102,7 +102,7 @@ class Destinations:
 
 
 class DestinationCall:
-    """One call. Implements destination_writer.PushedCall."""
+    """One call. Implements destination_thread.PushedCall."""
 
     offer: Offer
     setting: Destination

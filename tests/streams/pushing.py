@@ -1,0 +1,107 @@
+"""What the tests of push share: a destination, what it wrote, and transforms by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.streams.material import SLICES, Added
+from thespian_dc.journal.api import open_journal
+from thespian_dc.model.access_errors import CallRefusedError
+from thespian_dc.model.envelope import Envelope
+from thespian_dc.model.errors import JournalUnavailableError
+from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.record import Record, records_of
+from thespian_dc.model.settings import Destination
+from thespian_dc.stream import push_core as key
+from thespian_dc.stream.server import StreamServer
+
+FAR_TYPE = "far-cart"
+FAR_SLICES = 8
+
+
+def destination(**changes: Any) -> Destination:
+    settings: dict[str, Any] = {
+        "stream_id": "carts", "entity_type": FAR_TYPE, "origins": {"shop": ""},
+        "without_identity": True,
+    }  # fmt: skip
+    return Destination(**(settings | changes))
+
+
+def answers(url: str) -> bool:
+    """A server that was started for this test may be too slow for its first conditional write."""
+    journal = open_journal(url)
+    try:
+        return journal.slices(FAR_TYPE, FAR_SLICES) == FAR_SLICES
+    except JournalUnavailableError:
+        return False
+    finally:
+        journal.close()
+
+
+def stored(url: str) -> dict[str, list[Record]]:
+    """What the destination wrote, by entity, in the order of the log."""
+    journal = open_journal(url)
+    found: dict[str, list[Record]] = {}
+    for slice_ in range(journal.slice_counts().get(FAR_TYPE, 0)):
+        offset = 0
+        slice_key = SliceKey(FAR_TYPE, slice_)
+        while commits := journal.read(slice_key, offset):
+            for commit in commits:
+                for record in records_of(commit):
+                    assert slice_of(record.entity_id, FAR_SLICES) == slice_
+                    found.setdefault(record.entity_id, []).append(record)
+            offset = commits[-1].end_offset
+    assert journal.verify() == []
+    journal.close()
+    return found
+
+
+def came_from(url: str, entity_id: str) -> list[int]:
+    """The source seq_nr of each stored event of an entity, whose own are 1, 2, 3, …"""
+    records = stored(url).get(entity_id, [])
+    assert [one.seq_nr for one in records] == list(range(1, len(records) + 1))
+    return [one.meta[key.SEQ_NR] for one in records if one.meta]
+
+
+def total(url: str) -> int:
+    return sum(map(len, stored(url).values()))
+
+
+def error_of(pusher: StreamServer) -> str:
+    """Why the last call of its push ended."""
+    (facts,) = pusher.facts()["pushes"]
+    return str(facts["error"])
+
+
+def comes(url: str, entity_id: str, seq_nrs: list[int]) -> bool:
+    return came_from(url, entity_id) == seq_nrs
+
+
+def no_pushes(call: Any) -> CallRefusedError | None:
+    refused = (call.kind, call.stream_id, call.consumer) == ("Push", "carts", "shop")
+    return CallRefusedError("PERMISSION_DENIED", "not today") if refused else None
+
+
+def to_far(event: Envelope[Added]) -> Envelope[Added] | None:
+    """One far entity per sku, tagged with the origin; no figs."""
+    assert event.meta is not None
+    if event.payload.sku == "fig":
+        return None
+    event.entity_id, event.tags = f"sku-{event.payload.sku}", [f"from-{event.meta[key.ORIGIN]}"]
+    event.payload = Added(event.payload.sku.upper(), event.payload.quantity)
+    return event
+
+
+def forget(url: str) -> None:
+    """Take away how far the destination was."""
+    journal = open_journal(url)
+    entry = journal.entry("pushed:carts:shop")
+    back = [[slice_, 0, b""] for slice_ in range(SLICES)]
+    assert journal.put_entry("pushed:carts:shop", entry.version, {**entry.value, "positions": back})
+    journal.close()
+
+
+def broken(event: Envelope[Added]) -> Envelope[Added]:
+    if event.payload.sku == "bad":
+        raise ValueError("no such thing")
+    return event
