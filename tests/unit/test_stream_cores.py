@@ -317,17 +317,13 @@ def test_credit_of_what_an_earlier_call_left_unhandled_is_held_back() -> None:
     assert core.first("").credit == Credit(0, WINDOW.events - 10)
 
 
-def test_a_call_begun_above_the_window_gives_back_no_more_than_the_window() -> None:
-    """What was unhandled beyond it is paid off first: credit would grow with each such call."""
-    left = Credit(WINDOW.bytes + 5, WINDOW.events + 1)
-    core = consumer(left)
+def test_no_call_is_begun_while_the_window_is_used_up() -> None:
+    """On each call one commit may come without credit: with each that breaks more would wait."""
+    core = consumer(Credit(5, WINDOW.events))
     assert not core.has_room
-    assert core.first("").credit == Credit(0, 0)
-    core.on_handled(Credit(5, 1))
-    assert core.take_credit() is None
-    core.on_handled(WINDOW)
+    core.on_handled(Credit(1, 1))
     assert core.has_room
-    assert core.take_credit() == WINDOW
+    assert not consumer(Credit(WINDOW.bytes, 1)).has_room
 
 
 def test_silence_of_three_intervals_is_a_dead_peer() -> None:

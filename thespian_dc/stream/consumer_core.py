@@ -6,8 +6,8 @@ time    out: Start, Filter, Credit, Beat, or an error
 Laws:
 - A batch above the expected offset is StreamGapError, never handed over; one wholly below is
   dropped.
-- Credit given back is exactly what `cost_of` counted, but for what earlier calls handed over above
-  the window; what is unhandled never exceeds the window by more than one commit.
+- Credit given back is exactly what `cost_of` counted; what is unhandled never exceeds the window by
+  more than one commit, if no call is begun before `has_room`.
 - Of batches of which nothing passes no more than BATCHES_MAX are handed over and unhandled.
 """
 
@@ -85,10 +85,6 @@ class ConsumerCore:
             self.positions = {slice_: positions.get(slice_, START) for slice_ in slices}
         """Where to resume: behind the last batch handed over, by slice."""
         self._outstanding, self._due = outstanding, Credit(0, 0)
-        # Of it, what is above the window: nothing is given back for it.
-        self._excess = Credit(
-            max(0, outstanding.bytes - window.bytes), max(0, outstanding.events - window.events)
-        )
         self._peer = peer
         self._heartbeat_ms, self._history = heartbeat_ms, history
         self._heard_us = self._sent_us = now_us
@@ -164,11 +160,8 @@ class ConsumerCore:
 
     def on_handled(self, cost: Credit) -> None:
         """Batches of this cost are handled for good."""
+        self._due = _sum(self._due, cost)
         self._outstanding = _less(self._outstanding, cost)
-        excess = self._excess
-        kept = Credit(min(excess.bytes, cost.bytes), min(excess.events, cost.events))
-        self._excess = _less(excess, kept)
-        self._due = _sum(self._due, _less(cost, kept))
 
     # --- what goes ---
 
@@ -219,8 +212,8 @@ class ConsumerCore:
 
     @property
     def has_room(self) -> bool:
-        """The window is not used up. Before that no call is begun: a producer sends one commit on
-        each without any credit."""
+        """The window is not used up. Before that no call is to be begun: on each a producer may
+        send one commit without any credit, and what comes back would be more than the window."""
         left = _less(self._window, self._outstanding)
         return left.bytes > 0 and left.events > 0
 
