@@ -8,7 +8,7 @@ must catch each by an invariant: a bug that only crashes a core proves nothing a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -27,29 +27,13 @@ from thespian_dc.journal.memory import _sealed
 from thespian_dc.journal.reading import index_rows_of
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, checksum_of
-from thespian_dc.model.stream_errors import StreamGapError
-from thespian_dc.projection.core import Move
-from thespian_dc.projection.healing import Healing
-from thespian_dc.projection.memory import SliceMemory, Start, StoredMemory
 from thespian_dc.slices.actions import Action, CommitAt, FoundCommit, NotWritten, Result
 from thespian_dc.slices.phases import Phase
 from thespian_dc.slices.writer import SliceWriter
-from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
+from thespian_dc.testkit.simulation import projection_bugs as projection
+from thespian_dc.testkit.simulation.bug import Bug, patched, replaced
 from thespian_dc.testkit.simulation.journal import SimulatedJournal, Steps
-from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
 from thespian_dc.testkit.simulation.run import Simulation
-
-Bug = Callable[[], contextlib.AbstractContextManager[type[Simulation]]]
-
-
-@contextlib.contextmanager
-def _patched(owner: type, name: str, wrong: Callable[..., Any]) -> Iterator[type[Simulation]]:
-    with patch.object(owner, name, wrong):
-        yield Simulation
-
-
-def _with(**classes: type) -> contextlib.AbstractContextManager[type[Simulation]]:
-    return contextlib.nullcontext(type("Simulation", (Simulation,), classes))
 
 
 # --- in the entity core ---
@@ -62,7 +46,7 @@ def acknowledge_before_commit() -> contextlib.AbstractContextManager[type[Simula
         if effects.instance.last is effects:
             self._hosted.out += [item for item in effects.items if isinstance(item, Answer)]
 
-    return _patched(Running, "_conclude", wrong)
+    return patched(Running, "_conclude", wrong)
 
 
 def effects_before_commit() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -76,7 +60,7 @@ def effects_before_commit() -> contextlib.AbstractContextManager[type[Simulation
                 effects.items.remove(item)
                 self._release.forward(item)
 
-    return _patched(Running, "_conclude", wrong)
+    return patched(Running, "_conclude", wrong)
 
 
 @contextlib.contextmanager
@@ -111,7 +95,7 @@ def snapshot_of_uncommitted_state() -> contextlib.AbstractContextManager[type[Si
             offset = writer.head + sum(len(one.packed) for one in _submissions(writer)) - 1
             self._hosted.out.append(WriteStates(writer.key, (effects.row.at(offset),)))
 
-    return _patched(Running, "_conclude", wrong)
+    return patched(Running, "_conclude", wrong)
 
 
 def command_id_forgotten_at_passivation() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -121,12 +105,12 @@ def command_id_forgotten_at_passivation() -> contextlib.AbstractContextManager[t
     def wrong(self: Kept, offset: int) -> StateRow:
         return at(self._replace(known=None), offset)
 
-    return _patched(Kept, "at", wrong)
+    return patched(Kept, "at", wrong)
 
 
 def log_not_asked_for_forgotten_ids() -> contextlib.AbstractContextManager[type[Simulation]]:
     """What is sent again runs where its id is not remembered, however many came after it."""
-    return _patched(Running, "may_be_persisted", lambda self, instance, turn: False)
+    return patched(Running, "may_be_persisted", lambda self, instance, turn: False)
 
 
 # --- in the slice writer ---
@@ -150,7 +134,7 @@ def absent_taken_as_failed() -> contextlib.AbstractContextManager[type[Simulatio
             for entity_id, culprit in first.items()
         ]  # fmt: skip
 
-    return _patched(SliceWriter, "_on_head_read", wrong)
+    return patched(SliceWriter, "_on_head_read", wrong)
 
 
 def resend_with_new_id() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -163,7 +147,7 @@ def resend_with_new_id() -> contextlib.AbstractContextManager[type[Simulation]]:
             self._commit.checksum = checksum_of(self._commit)
         return operate(self, now_us)
 
-    return _patched(SliceWriter, "_operate", wrong)
+    return patched(SliceWriter, "_operate", wrong)
 
 
 def commit_time_from_the_clock_alone() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -174,7 +158,7 @@ def commit_time_from_the_clock_alone() -> contextlib.AbstractContextManager[type
         self._time_us = 0
         return append_next(self, now_us)
 
-    return _patched(SliceWriter, "_append_next", wrong)
+    return patched(SliceWriter, "_append_next", wrong)
 
 
 def refused_after_unknown() -> contextlib.AbstractContextManager[type[Simulation]]:
@@ -186,7 +170,7 @@ def refused_after_unknown() -> contextlib.AbstractContextManager[type[Simulation
             self._unresolved = False
         return on_appended(self, answer, now_us)
 
-    return _patched(SliceWriter, "on_appended", wrong)
+    return patched(SliceWriter, "on_appended", wrong)
 
 
 @contextlib.contextmanager
@@ -259,84 +243,22 @@ class _MarkOverUnindexed(SimulatedJournal):
 
 def epoch_not_compared() -> contextlib.AbstractContextManager[type[Simulation]]:
     """An append compares the head alone: a zombie that finds it unmoved goes on writing."""
-    return _with(journal_class=_EpochNotCompared)
+    return replaced(journal_class=_EpochNotCompared)
 
 
 def index_read_without_the_tail() -> contextlib.AbstractContextManager[type[Simulation]]:
     """Recovery believes the index alone, which ends at its mark."""
-    return _with(journal_class=_NoTail)
+    return replaced(journal_class=_NoTail)
 
 
 def late_latest_state_wins() -> contextlib.AbstractContextManager[type[Simulation]]:
     """A state row is overwritten whatever its offset."""
-    return _with(journal_class=_LateStateWins)
+    return replaced(journal_class=_LateStateWins)
 
 
 def mark_over_an_unindexed_range() -> contextlib.AbstractContextManager[type[Simulation]]:
     """The mark is raised though only the commits at hand were indexed."""
-    return _with(journal_class=_MarkOverUnindexed)
-
-
-# --- in the consumer ---
-class _PositionFirst(SimulatedConsumer):
-    def _store(
-        self,
-        effects: list[Effect],
-        moves: list[Move],
-        checks: Sequence[tuple[int, int, int]] = (),
-    ) -> None:
-        super()._store([], moves, checks)
-        self.after(60_000, self._positions.effects.extend, effects)
-
-
-class _NotCompared(SimulatedPositions):
-    def _compare(self, rows: Sequence[tuple[int, int, int]]) -> None:
-        """Whatever the row says."""
-
-
-def position_before_effect() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """The position is stored first and the effects a moment later."""
-    return _with(consumer_class=_PositionFirst)
-
-
-def stale_worker_commits() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """A consumer that lost its slice goes on: its writes compare neither epoch nor offset."""
-    return _with(positions_class=_NotCompared)
-
-
-def position_past_an_unhealed_entity() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """The position passes an event of an entity that is owed others, and no debt is stored."""
-    changes = Healing.changes
-    return _patched(Healing, "changes", lambda self: changes(self)._replace(debts=[]))
-
-
-def filter_versions_forgotten_at_restart() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """A new run believes that its slices were never filtered since marks began."""
-    on_loaded = Healing.on_loaded
-
-    def wrong(self: Healing, stored: StoredMemory) -> None:
-        slices = {
-            slice_: SliceMemory(one.baseline, one.began, [Start(one.began, 0)])
-            for slice_, one in stored.slices.items()
-        }
-        on_loaded(self, replace(stored, slices=slices))
-
-    return _patched(Healing, "on_loaded", wrong)
-
-
-def jump_taken_as_loss() -> contextlib.AbstractContextManager[type[Simulation]]:
-    """A jump in seq_nr ends the run as if the stream had lost something."""
-    judge = Healing.judge
-
-    def wrong(
-        self: Healing, slice_: int, version: int, entity_id: str, seq_nr: int, offset: int
-    ) -> bool:
-        self.settle(True)
-        if seq_nr > self._mark(entity_id).seq_nr + 1:
-            raise StreamGapError(entity_id, self._mark(entity_id).seq_nr + 1, seq_nr)
-        return judge(self, slice_, version, entity_id, seq_nr, offset)
-
-    return _patched(Healing, "judge", wrong)
+    return replaced(journal_class=_MarkOverUnindexed)
 
 
 def _submissions(writer: SliceWriter) -> list[Any]:
@@ -346,13 +268,12 @@ def _submissions(writer: SliceWriter) -> list[Any]:
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
-        filter_versions_forgotten_at_restart, jump_taken_as_loss, position_past_an_unhealed_entity,
-        stale_worker_commits,
+        *projection.BUGS,
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
         index_read_without_the_tail, late_latest_state_wins,
         log_not_asked_for_forgotten_ids, mark_over_an_unindexed_range, only_dirty_entities_dropped,
-        position_before_effect, refused_after_unknown, resend_with_new_id, row_read_before_head,
+        refused_after_unknown, resend_with_new_id, row_read_before_head,
         snapshot_of_uncommitted_state,
     )
 }  # fmt: skip

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import msgpack
 
 from thespian_dc.journal.api import StateRow
+from thespian_dc.model.criteria import Filter
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
+from thespian_dc.projection.api import SourceBatch
 from thespian_dc.projection.core import Move
 from thespian_dc.testkit.simulation.history import History, Sent
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
@@ -60,6 +62,7 @@ class Checker:
         self._history, self._journal, self._positions = history, journal, positions
         self.keys = [SliceKey(entity_type, slice_) for slice_ in range(slices)]
         self._rows: dict[SliceKey, dict[int, Commit]] = defaultdict(dict)
+        self._fields: dict[SliceKey, dict[int, list[Any]]] = {key: {} for key in self.keys}
         journal.on_applied = self._on_applied
         journal.on_installed = self._on_installed
         journal.on_state = self._on_state
@@ -76,6 +79,8 @@ class Checker:
         if commit.base_offset in self._rows[commit.key]:
             self._history.breaks("I2", f"{commit.key}: {commit.base_offset} was written over")
         self._rows[commit.key][commit.base_offset] = commit
+        for at, fields in enumerate(msgpack.unpackb(commit.body), commit.base_offset):
+            self._fields[commit.key][at] = fields
 
     def _on_installed(self, key: SliceKey, epoch: int) -> None:
         self._history.epochs[key] = max(epoch, self._history.epochs.get(key, 0))
@@ -89,7 +94,7 @@ class Checker:
                 "late state wins",
                 f"{key}|{row.entity_id}: the state at {before.offset} became that at {found}",
             )
-        fields = self._record_at(key, row.offset)
+        fields = self._fields[key].get(row.offset)
         if fields is None or (fields[1], fields[2]) != (row.entity_id, row.seq_nr):
             self._history.breaks(
                 "state before its commit",
@@ -97,12 +102,23 @@ class Checker:
                 f"{row.offset}, where no such record is",
             )
 
-    def _record_at(self, key: SliceKey, offset: int) -> list[Any] | None:
-        for commit in self._rows[key].values():
-            if commit.base_offset <= offset < commit.end_offset:
-                fields: list[Any] = msgpack.unpackb(commit.body)[offset - commit.base_offset]
-                return fields
-        return None
+    def on_batch(self, batch: SourceBatch, events: Sequence[Effect]) -> None:
+        """A projection is about to handle a batch: it holds what passes the filter of its version,
+        and all of it."""
+        key, wanted = self.keys[batch.slice], self._positions.wishes[batch.filter_version]
+        stored = self._fields[key]
+        expected = []
+        for at in range(batch.base_offset, batch.next_offset):
+            fields = stored.get(at)
+            if fields is None:
+                self._history.breaks("stream", f"{key}: a batch has offset {at}, the log has not")
+            elif _passes(wanted, fields[1]):
+                expected.append(Effect(batch.slice, at, fields[1], fields[2]))
+        if expected != list(events):
+            self._history.breaks(
+                "stream", f"{key}: {batch.base_offset}..{batch.next_offset} under version "
+                f"{batch.filter_version} holds {len(events)} events, {len(expected)} pass"
+            )  # fmt: skip
 
     def _on_move(self, move: Move, epoch: int) -> None:
         if move.epoch != epoch:
@@ -146,7 +162,8 @@ class Checker:
             if commit.time_us < time_us:
                 self._history.breaks("I2", f"{key}: time goes back at offset {base}")
             offset, time_us = commit.end_offset, commit.time_us
-            for at, fields in enumerate(msgpack.unpackb(commit.body), base):
+            for at in range(base, commit.end_offset):
+                fields = self._fields[key][at]
                 entity_id, seq_nr, command_id = fields[1], fields[2], fields[6]
                 nonce, amount = _payload(fields[4])
                 if seq_nr != seq_nrs[entity_id] + 1:
@@ -249,6 +266,12 @@ class Checker:
                         f"{record.offset} is not indexed"
                     )  # fmt: skip
                     break
+
+
+def _passes(wanted: Filter, entity_id: str) -> bool:
+    """By ids, which include before they exclude, or by the one pattern for all there are."""
+    excluded = bool(wanted.exclude.regexes) or entity_id in wanted.exclude.entity_ids
+    return not excluded or entity_id in wanted.include.entity_ids
 
 
 def _payload(payload: bytes) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from thespian_dc.model.ids import SliceKey
@@ -11,6 +11,8 @@ from thespian_dc.testkit.simulation.counter import Counter
 from thespian_dc.testkit.simulation.journal import JOURNAL, SimulatedJournal
 from thespian_dc.testkit.simulation.member import RESTART_US, SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.producer import SimulatedProducer
+from thespian_dc.testkit.simulation.stream_source import StreamSource
 from thespian_dc.testkit.simulation.world import World
 
 ZOMBIE_US = (2_500_000, 7_000_000)
@@ -18,6 +20,8 @@ ZOMBIE_US = (2_500_000, 7_000_000)
 STALL_US = (20_000, 600_000)
 CUT_US = (200_000, 4_000_000)
 OVERLOAD_US = (400_000, 2_000_000)
+SLOW_US = (1_000_000, 4_000_000)
+PAUSED_US = (100_000, 4_000_000)
 EVERY_US = (300_000, 1_500_000)
 DOUBT = 0.7
 """How often somebody else claims a slice just when its owner does not know what became of an
@@ -37,17 +41,22 @@ class FaultPlan:
         journal: SimulatedJournal,
         members: Sequence[SimulatedMember],
         consumers: Sequence[SimulatedConsumer],
+        producers: Sequence[SimulatedProducer],
         client_names: Sequence[str],
         slices: int,
     ) -> None:
         self._world, self._network, self._journal = world, network, journal
-        self._members, self._consumers = members, consumers
+        self._members, self._consumers, self._producers = members, consumers, producers
         self._client_names, self._slices = client_names, slices
         self._strikes = [
             self._crash_in_append, self._crash_in_append, self._crash_before_action,
             self._zombie, self._zombie, self._compete, self._compete, self._overload,
             self._overload, self._overload, self._cut_journal, self._cut_client,
-            self._crash_consumer, self._pause_consumer, self._second_consumer,
+        ]  # fmt: skip
+        self._stream_strikes = [
+            self._crash_consumer, self._pause_consumer, self._second_consumer, self._rescale,
+            self._slow_consumer, self._slow_consumer, self._break_call, self._break_call,
+            self._crash_producer, self._pause_producer, self._cut_stream, self._cut_producer,
         ]  # fmt: skip
 
     def begin(self) -> None:
@@ -55,13 +64,14 @@ class FaultPlan:
         for member in self._members:
             member.doom.in_append = True
             member.on_doubt = partial(self._in_doubt, member)
-        self._world.after(self._world.between(*EVERY_US), self._strike)
+        for strikes in (self._strikes, self._stream_strikes):
+            self._world.after(self._world.between(*EVERY_US), self._strike, strikes)
 
-    def _strike(self) -> None:
+    def _strike(self, strikes: Sequence[Callable[[], None]]) -> None:
         if not self._world.faulty:
             return
-        self._world.rng.choice(self._strikes)()
-        self._world.after(self._world.between(*EVERY_US), self._strike)
+        self._world.rng.choice(strikes)()
+        self._world.after(self._world.between(*EVERY_US), self._strike, strikes)
 
     def _member(self) -> SimulatedMember:
         return self._world.rng.choice(self._members)
@@ -147,8 +157,55 @@ class FaultPlan:
             consumer.pause(self._world.between(*ZOMBIE_US))
 
     def _second_consumer(self) -> None:
-        """Another worker starts over the same positions: the first is fenced."""
-        for consumer in self._consumers:
-            if not consumer.alive:
-                self._world.hit("fault: competing consumer")
-                consumer.start()
+        """Another worker takes all slices: the others are fenced."""
+        consumer = self._consumer()
+        if consumer.alive and not consumer.paused:
+            self._world.hit("fault: competing consumer")
+            consumer.compete()
+
+    def _rescale(self) -> None:
+        """A worker less for a while, or it stops for good and another one begins."""
+        consumer = self._consumer()
+        if consumer.alive and not consumer.leaving:
+            self._world.hit("projection: rescaled")
+            consumer.leave()
+
+    def _slow_consumer(self) -> None:
+        """And meanwhile its calls break again and again."""
+        self._world.hit("fault: slow handler")
+        slow_us, consumer = self._world.rng.randrange(*SLOW_US), self._consumer()
+        consumer.slow_until_us = self._world.now_us + slow_us
+        for _ in range(4):
+            self._world.after(self._world.rng.randrange(slow_us), self._break_call_of, consumer)
+
+    # --- streams ---
+    def _break_call(self) -> None:
+        """At any point, and whether or not its ends hear of it."""
+        self._break_call_of(self._consumer())
+
+    def _break_call_of(self, consumer: SimulatedConsumer) -> None:
+        source = consumer.source
+        if self._world.faulty and isinstance(source, StreamSource) and source.call:
+            self._world.hit("fault: call broken")
+            source.call.breaks()
+
+    def _producer(self) -> SimulatedProducer:
+        return self._world.rng.choice(self._producers)
+
+    def _crash_producer(self) -> None:
+        producer = self._producer()
+        if producer.alive:
+            self._world.hit("fault: producer crash")
+            producer.crash(self._world.between(*RESTART_US))
+
+    def _pause_producer(self) -> None:
+        producer = self._producer()
+        if producer.alive and not producer.paused:
+            self._world.hit("fault: producer paused")
+            producer.pause(self._world.between(*PAUSED_US))
+
+    def _cut_stream(self) -> None:
+        self._cut(self._producer().name, self._consumer().name)
+
+    def _cut_producer(self) -> None:
+        self._cut(self._producer().name, JOURNAL)

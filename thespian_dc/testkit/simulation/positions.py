@@ -15,6 +15,7 @@ from thespian_dc.model.position import START
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.memory import Changes, Debt, Mark, SliceMemory, StoredMemory
+from thespian_dc.projection.workers import WorkerRow
 
 
 class Effect(NamedTuple):
@@ -34,10 +35,13 @@ class SimulatedPositions:
         self.journal_id = ""
         self.effects: list[Effect] = []
         self.wanted: VersionedFilter = UNFILTERED
+        self.wishes: dict[int, Filter] = {0: UNFILTERED.filter}
         self.memory: dict[int, SliceMemory] = {}
         self.filters: dict[int, Filter] = {}
         self.marks: dict[str, Mark] = {}
         self.debts: dict[str, tuple[int, Debt]] = {}
+        self.workers: dict[str, WorkerRow] = {}
+        self.holders: dict[int, str] = {}
         self.on_move: Callable[[Move, int], None] = lambda move, epoch: None
 
     def load(self) -> StoredPositions:
@@ -56,6 +60,7 @@ class SimulatedPositions:
     def want(self, filter_: Filter) -> None:
         """Somebody changes the filter."""
         self.wanted = VersionedFilter(self.wanted.version + 1, filter_)
+        self.wishes[self.wanted.version] = filter_
 
     def remembered(self, slices: Sequence[int]) -> StoredMemory:
         """What is remembered of these slices."""

@@ -6,15 +6,19 @@ from collections import Counter
 
 from thespian_dc.testkit.simulation.run import Outcome
 
-STEPS_MIN, FAULTS_MIN = 2_000, 3
+STEPS_MIN, FAULTS_MIN, CALLS_MIN = 2_000, 3, 2
 FAULTS = (
     "append by a clock behind the last owner's", "append met another head or epoch",
     "append refused, overloaded", "append refused, poison",
     "append refused while an earlier send is in doubt",
+    "call broken", "call half-open",
     "competing consumer", "competing owner", "competing owner while an append is in doubt",
     "consumer crash", "consumer paused",
     "crash before an action", "crash during an append", "handler raised",
     "journal overloaded", "link cut",
+    "producer crash", "producer paused", "slow handler",
+    "stream message changed", "stream message cut", "stream message doubled",
+    "stream message lost", "stream message overtaken", "stream message shortened",
     "member paused past the move of its slices", "member stalled", "message doubled",
     "message late", "message lost",
     "read answer late", "read answer lost", "read request lost",
@@ -42,12 +46,27 @@ REST = (
     "projection: PositionConflictError", "projection: StreamGapError",
     "projection: filter changed", "projection: filter in force", "projection: owed events handled",
     "fault: lookup not answered", "fault: position write unknown",
-    "projection: batch handled", "projection: duplicate dropped", "projection: slices claimed",
+    "projection: batch handled", "projection: duplicate dropped", "projection: rescaled",
+    "projection: slice released", "projection: slice taken from none",
+    "projection: slice taken from the dead", "projection: slices changed",
+    "projection: slices claimed",
+)  # fmt: skip
+STREAM = (
+    "DamagedBatchError at the consumer", "MalformedMessageError at the consumer",
+    "PeerSilentError at the consumer", "PeerSilentError at the producer",
+    "PeerUnavailableError at the consumer", "PeerUnavailableError at the producer",
+    "StreamGapError at the consumer",
+    "batch handed over", "beat of the producer", "call opened",
+    "dialled with batches unhandled", "duplicate dropped",
+    "failed over to another node", "filter changed on an open call", "filter in force",
+    "position of what passes nothing", "two calls at once", "waited with its call for room",
+    "waits for credit",
 )  # fmt: skip
 WANTED = (
     *(f"fault: {one}" for one in FAULTS),
     *(f"writer: {one}" for one in TRANSITIONS),
     *(f"host: {one}" for one in HOST),
+    *(f"stream: {one}" for one in STREAM),
     *REST,
 )
 """A run of many seeds in which one of these never happened has proved too little: it fails."""
@@ -60,6 +79,7 @@ class Totals:
         self.hits: Counter[str] = Counter()
         self.seeds = self.steps = self.commands = self.records = 0
         self.steps_least = self.faults_least = self.append_crashes_least = 1 << 30
+        self.calls_least = 1 << 30
 
     def add(self, outcome: Outcome) -> None:
         self.hits.update(outcome.hits)
@@ -71,6 +91,7 @@ class Totals:
         self.faults_least = min(self.faults_least, outcome.faults)
         crashes = outcome.hits["fault: crash during an append"]
         self.append_crashes_least = min(self.append_crashes_least, crashes)
+        self.calls_least = min(self.calls_least, outcome.hits["stream: call opened"])
 
     def missing(self) -> list[str]:
         """What should have happened and did not."""
@@ -81,6 +102,8 @@ class Totals:
             left.append(f"{FAULTS_MIN} faults in each seed; one had {self.faults_least}")
         if self.append_crashes_least < 1:
             left.append("a crash during an append in each seed")
+        if self.calls_least < CALLS_MIN:
+            left.append(f"{CALLS_MIN} calls of streams in each seed; one had {self.calls_least}")
         return left
 
     def lines(self) -> list[str]:
@@ -93,5 +116,6 @@ class Totals:
         return (
             f"{self.seeds} seeds: {self.steps} actions (at least {self.steps_least} a seed), "
             f"{self.commands} commands, {self.records} records, at least {self.faults_least} "
-            f"faults and {self.append_crashes_least} crashes during an append a seed"
+            f"faults and {self.append_crashes_least} crashes during an append, "
+            f"{self.calls_least} calls of streams a seed"
         )

@@ -147,4 +147,3 @@ def routes_of(journal: SimulatedJournal, slices: int) -> TypeRoutes:
         for n in range(slices)
     )
     return TypeRoutes(slices, owners, journal.heads(name, slices))
-

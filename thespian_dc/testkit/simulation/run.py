@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +18,15 @@ from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
+from thespian_dc.testkit.simulation.producer import SimulatedProducer
+from thespian_dc.testkit.simulation.source import JournalSource
+from thespian_dc.testkit.simulation.stream_law import StreamLaw
+from thespian_dc.testkit.simulation.stream_source import WINDOW, StreamSource
 from thespian_dc.testkit.simulation.world import World
 
 LATEST_US = 10_000_000
 """Nothing that was sent under faults is later than this."""
+QUIET_US = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Shape:
 
     members: int = 3
     clients: int = 2
+    producers: int = 2
     entities: int = 60
     slices: int = 4
     segment_records: int = 16
@@ -96,28 +103,51 @@ class Simulation:
             for n, kind in enumerate([SimulatedClient] * shape.clients + [RoutedClient])
         ]  # fmt: skip
         clients.update({client.name: client for client in self.clients})
+        self.law = StreamLaw(self.history, WINDOW)
+        self.producers = [
+            SimulatedProducer(
+                world, self.journal, self.law, f"p{n}", CounterEntity.entity_type, shape.slices
+            )
+            for n in range(shape.producers)
+        ]
+        kinds: list[Callable[[SimulatedConsumer], JournalSource | StreamSource]]
+        kinds = [self._from_journal, self._from_stream, self._from_stream]
         self.consumers = [
             self.consumer_class(
-                world, network, self.journal, self.positions, f"consumer{n}",
-                CounterEntity.entity_type, shape.slices,
+                world, self.positions, f"consumer{n}", shape.slices, kind, self.checker.on_batch
             )
-            for n in range(2)
-        ]  # fmt: skip
+            for n, kind in enumerate(kinds)
+        ]
+
+    def _from_journal(self, consumer: SimulatedConsumer) -> JournalSource:
+        shape, entity_type = self.shape, CounterEntity.entity_type
+        return JournalSource(consumer, self.network, self.journal, entity_type, shape.slices)
+
+    def _from_stream(self, consumer: SimulatedConsumer) -> StreamSource:
+        return StreamSource(
+            consumer, self.network, self.journal, self.law, self.producers,
+            CounterEntity.entity_type,
+        )  # fmt: skip
 
     def run(self) -> Outcome:
         """Calm, faults, rest, judgement."""
         world, shape = self.world, self.shape
-        for process in (*self.members, *self.clients, self.consumers[0]):
+        for process in (*self.members, *self.clients, *self.producers, *self.consumers):
             process.start()
         self._change_filter()
         world.run(shape.calm_us)
         world.faulty = True
         names = [client.name for client in self.clients]
         FaultPlan(
-            world, self.network, self.journal, self.members, self.consumers, names, shape.slices
-        ).begin()
+            world, self.network, self.journal, self.members, self.consumers, self.producers,
+            names, shape.slices,
+        ).begin()  # fmt: skip
         world.run(shape.faulty_us)
         self._come_to_rest()
+        self.law.check([
+            source.call.producer for source in (one.source for one in self.consumers)
+            if isinstance(source, StreamSource) and source.call is not None
+        ])  # fmt: skip
         self.checker.check()
         return self._outcome()
 
@@ -145,14 +175,20 @@ class Simulation:
             client.sending = False
         for member in self.members:
             member.doom.actions, member.doom.in_append = None, False
-        self.consumers[1].crash()
         # First what was late arrives: an older write, a command that nobody waits for any more.
         world.run(LATEST_US)
         until_us = world.now_us + self.shape.rest_us
-        while world.now_us < until_us and self._unfinished():
-            world.run(250_000)
+        while world.now_us < until_us and not (self._finishes() and self._finishes()):
+            world.run(QUIET_US)
         for what in self._unfinished():
             self.history.breaks("liveness", what)
+
+    def _finishes(self) -> bool:
+        """Nothing is left now and a little later: what is on its way arrives meanwhile."""
+        if self._unfinished():
+            return False
+        self.world.run(QUIET_US)
+        return not self._unfinished()
 
     def _unfinished(self) -> list[str]:
         left = [

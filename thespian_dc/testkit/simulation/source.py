@@ -1,0 +1,199 @@
+"""Where a simulated projection gets its batches: this one reads the journal slice by slice, over a
+network that loses, doubles and reorders, and evaluates filters by entity id with code of its own.
+
+Both kinds of source look up what is owed in the journal: `LookUps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgpack
+
+from thespian_dc.journal.api import Found
+from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter
+from thespian_dc.model.errors import JournalError, ThespianDcError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import Position
+from thespian_dc.model.record import Commit
+from thespian_dc.projection.api import (
+    CommitView,
+    FilterInForce,
+    LookedUp,
+    Lookup,
+    SourceBatch,
+    SourceDescription,
+)
+from thespian_dc.testkit.simulation.journal import SimulatedJournal
+from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.positions import Effect
+from thespian_dc.testkit.simulation.process import Process
+
+POLL_US = 40_000
+SILENCE_US = 600_000
+READ_BYTES = 2_000
+LOOK_UP_US = 400_000
+PAGE = 4
+"""Events of one answer to a lookup."""
+
+
+class Ears(NamedTuple):
+    """What a source calls, in its consumer's process."""
+
+    started: Callable[[SourceDescription], None]
+    batch: Callable[[SourceBatch, Sequence[Effect]], None]
+    in_force: Callable[[FilterInForce], None]
+    failed: Callable[[ThespianDcError], None]
+
+
+class LookUps:
+    """Reads of one entity, some of which are never answered."""
+
+    def __init__(self, process: Process, journal: SimulatedJournal, entity_type: str) -> None:
+        self._process, self._journal, self._entity_type = process, journal, entity_type
+
+    def look_up(self, lookup: Lookup, on_answer: Callable[[LookedUp | None], None]) -> None:
+        """on_answer is called once; None: no answer came."""
+        key, answered = SliceKey(self._entity_type, lookup.slice), [False]
+        read, head = self._journal.memory.read_entity, self._journal.memory.find_head
+
+        def read_all() -> LookedUp | None:
+            below = head(key).head
+            try:
+                found = read(key, lookup.entity_id, lookup.from_seq_nr, below)
+            except JournalError:
+                return None  # a damaged log, which the checker finds
+            return _answer(lookup, found, below)
+
+        def once(answer: LookedUp | None) -> None:
+            if not answered[0]:
+                answered[0] = True
+                on_answer(answer)
+
+        self._journal.call(self._process.name, read_all, self._process.into(once))
+        self._process.after(LOOK_UP_US, once, None)
+
+
+class JournalSource:
+    """Of slices of the journal. One source is started once."""
+
+    def __init__(
+        self, process: Process, network: Network, journal: SimulatedJournal, entity_type: str,
+        slices: int,
+    ) -> None:  # fmt: skip
+        self._process, self._network, self._journal = process, network, journal
+        self._entity_type, self._count = entity_type, slices
+        self._stopped = False
+        self.look_up = LookUps(process, journal, entity_type).look_up
+
+    def start(
+        self,
+        journal_id: str,
+        positions: Mapping[int, Position],
+        wanted: VersionedFilter,
+        slices: Sequence[int],
+        ears: Ears,
+    ) -> None:
+        self._ears, self._wanted, world = ears, wanted, self._process.world
+        self._stored = {s: positions[s].offset if s in positions else 0 for s in slices}
+        self._reading = dict(self._stored)
+        self._heard_us = dict.fromkeys(slices, world.now_us)
+        self._in_force = dict.fromkeys(slices, UNFILTERED)
+        self._process.after(100, self._describe)
+        self._process.after(1_000, self._poll)
+
+    def change_filter(self, wanted: VersionedFilter) -> None:
+        self._wanted = wanted
+
+    def handled(self, batch: SourceBatch) -> None:
+        self._stored[batch.slice] = max(batch.next_offset, self._stored[batch.slice])
+        self._heard_us[batch.slice] = self._process.world.now_us
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def _describe(self) -> None:
+        if not self._stopped:
+            journal_id = self._journal.memory.journal_id
+            self._ears.started(SourceDescription(journal_id, self._entity_type, self._count))
+
+    def _poll(self) -> None:
+        """Ask for what follows; where nothing came for long, from the stored position again."""
+        if self._stopped:
+            return
+        heads = self._journal.heads(self._entity_type, self._count)
+        for slice_ in self._reading:
+            self._apply_filter(slice_)
+            if self._process.world.now_us - self._heard_us[slice_] > SILENCE_US:
+                self._heard_us[slice_] = self._process.world.now_us
+                self._reading[slice_] = self._stored[slice_]
+            if self._reading[slice_] < heads[slice_]:
+                self._read(slice_, self._reading[slice_])
+        self._process.after(POLL_US, self._poll)
+
+    def _read(self, slice_: int, offset: int) -> None:
+        key, read = SliceKey(self._entity_type, slice_), self._journal.memory.read
+        answer = self._process.into(lambda commits: self._on_read(slice_, offset, commits))
+        self._journal.call(self._process.name, lambda: read(key, offset, READ_BYTES), answer)
+
+    def _on_read(self, slice_: int, offset: int, commits: Sequence[Commit]) -> None:
+        if self._stopped or not commits or offset != self._reading[slice_]:
+            return
+        views = [
+            CommitView(c.base_offset, c.end_offset, c.write_id, c.time_us, c.body) for c in commits
+        ]
+        head, wanted = commits[-1].end_offset, self._in_force[slice_]
+        self._reading[slice_] = head
+        batch = SourceBatch(slice_, offset, head, head, views, wanted.version)
+        events = [one for one in effects_of(batch) if passes(wanted.filter, one.entity_id)]
+        self._deliver(lambda: self._ears.batch(batch, events))
+
+    def _apply_filter(self, slice_: int) -> None:
+        """Read under another filter from here on, and say so."""
+        wanted = self._wanted
+        if self._in_force[slice_] is not wanted:
+            self._in_force[slice_] = wanted
+            said = FilterInForce(wanted.version, {slice_: self._reading[slice_]})
+            self._deliver(lambda: self._ears.in_force(said))
+
+    def _deliver(self, run: Callable[[], None]) -> None:
+        def arrives() -> None:
+            if not self._stopped:
+                run()
+
+        self._network.send("source", self._process.name, self._process.into(arrives))
+
+
+def passes(wanted: Filter, entity_id: str) -> bool:
+    """Exclude first, include overrides; by ids, or by the one pattern that matches all."""
+    if entity_id in wanted.include.entity_ids:
+        return True
+    return not (entity_id in wanted.exclude.entity_ids or wanted.exclude.regexes)
+
+
+def effects_of(batch: SourceBatch) -> list[Effect]:
+    """What a handler would write down of all that a batch holds."""
+    found = []
+    for view in batch.commits:
+        records = msgpack.unpackb(view.body) if view.body else ()
+        for place, fields in zip(view.kept or range(len(records)), records, strict=True):
+            offset = view.first_offset + place
+            if offset >= batch.base_offset:
+                found.append(Effect(batch.slice, offset, fields[1], fields[2]))
+    return found
+
+
+def _answer(lookup: Lookup, found: Sequence[Found], below_offset: int) -> LookedUp:
+    last = lookup.until_seq_nr or len(found) + lookup.from_seq_nr
+    wanted = [one for one in found if one.record.seq_nr <= last]
+    page = wanted[:PAGE]
+    commits = [
+        CommitView(
+            one.offset, one.offset + 1, b"", 0,
+            msgpack.packb([[0, one.record.entity_id, one.record.seq_nr]]),
+        )
+        for one in page if one.offset >= lookup.from_offset
+    ]  # fmt: skip
+    through = page[-1].record.seq_nr if page else lookup.from_seq_nr - 1
+    return LookedUp(lookup, commits, through, below_offset, len(page) < len(wanted))
