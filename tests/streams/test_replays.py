@@ -3,8 +3,6 @@ stream withheld before; and a handler whose SQL is wrong."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.streams.asking import PLENTY, asked, events_in
 from tests.streams.material import Added, CountItems, Writer, execute, offsets, projection, rows
+from tests.streams.test_healing import NAME, passed, seen
 from thespian_dc import Projections
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.envelope import Envelope
@@ -20,24 +19,6 @@ from thespian_dc.model.settings import Remote, Stream
 from thespian_dc.projection.api import Lookup, Transaction
 from thespian_dc.stream.filter_registry import set_stream_filter
 from thespian_dc.testkit.eventually import eventually, never
-
-NAME = "popularity"
-
-
-def seen(read_model: Path) -> dict[str, list[int]]:
-    """seq_nrs by entity, in the order in which they were handled; the table refuses repeats."""
-    found: dict[str, list[int]] = defaultdict(list)
-    try:
-        for entity_id, seq_nr in rows(read_model, "select entity_id, seq_nr from seen order by nr"):
-            found[entity_id].append(seq_nr)
-    except sqlite3.OperationalError:  # the table is not there yet
-        return {}
-    return dict(found)
-
-
-def passed(read_model: Path, writer: Writer) -> bool:
-    """The positions have passed all that was written."""
-    return offsets(read_model) == {key.slice: head for key, head in writer.heads.items()}
 
 
 def add(writer: Writer, *entity_ids: str, tags: tuple[str, ...] = ()) -> None:
