@@ -22,7 +22,7 @@ from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.processes, pytest.mark.timeout(300)]
 KILLS = 4
-EVENTS = 2_000
+EVENTS = 1_000
 
 
 class SlowCounts(Counts):

@@ -20,7 +20,6 @@ from thespian_dc.model.criteria import (
     Filter,
     Include,
     filter_from,
-    newly_included,
     plain_of,
 )
 from thespian_dc.model.errors import MissingExtraError
@@ -90,15 +89,6 @@ def test_of_two_starts_of_one_entity_the_higher_counts() -> None:
     assert (high + Include.entity_ids("a")).from_seq_nrs == (("a", 8),)
     assert not (low - Include.entity_ids("a"))
     assert (low - Include.entity_ids("a")).from_seq_nrs == ()
-
-
-def test_what_is_newly_included_is_known_with_its_start() -> None:
-    """Or from a higher one; what was there already is not named again."""
-    before = Include.entity_ids("a", "b", from_seq_nr=2) + Include.entity_ids("gone")
-    after = Include.entity_ids("a", from_seq_nr=5) + Include.entity_ids("b", from_seq_nr=1)
-    after += Include.entity_ids("new") + Include.tags("large")
-    assert newly_included(before, after) == {"a": 5, "new": 0}
-    assert newly_included(after, after) == {}
 
 
 @given(one=filters())

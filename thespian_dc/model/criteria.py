@@ -231,18 +231,6 @@ class Include:
         return Filter(include=Criteria(topics=expressions), events_only=events_only)
 
 
-def newly_included(before: Filter, after: Filter) -> dict[str, int]:
-    """Ids that `after` includes and `before` did not, or from a higher seq_nr, with their
-    from_seq_nr (0: none was named)."""
-    known, wanted = dict(before.from_seq_nrs), dict(after.from_seq_nrs)
-    were = set(before.include.entity_ids)
-    return {
-        entity_id: wanted.get(entity_id, 0)
-        for entity_id in after.include.entity_ids
-        if entity_id not in were or wanted.get(entity_id, 0) > known.get(entity_id, 0)
-    }
-
-
 def plain_of(filter_: Filter) -> dict[str, Any]:
     """As plain values, for JSON, msgpack and databases; what is empty is left out."""
     plain: dict[str, Any] = {}

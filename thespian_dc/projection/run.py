@@ -59,16 +59,6 @@ class Wishes(Protocol):
         when it began."""
 
 
-class NoWishes:
-    """Nobody wants anything."""
-
-    def between(self, run: Run) -> Course:
-        return Course.GO_ON
-
-    def share(self, slices: int) -> Sequence[int]:
-        return range(slices)
-
-
 class Parts(NamedTuple):
     """What a run is made of, all over one database; built anew for each run."""
 
