@@ -45,7 +45,14 @@ def has_shape(cls: type) -> bool:
         return bool(cls.__members__)
     if issubclass(cls, Message):
         return cls is not Message
-    return dataclasses.is_dataclass(cls) or is_named_tuple(cls) or cls in PLAIN
+    if dataclasses.is_dataclass(cls) or is_named_tuple(cls) or cls in PLAIN:
+        return True
+    return _has_own_form(cls)
+
+
+def _has_own_form(cls: type) -> bool:
+    """A container of ours: `to_stored()` gives a storable value, `from_stored(value)` takes it."""
+    return hasattr(cls, "to_stored") and hasattr(cls, "from_stored")
 
 
 def shape_of(cls: type) -> Shape:
@@ -60,6 +67,9 @@ def shape_of(cls: type) -> Shape:
         return _named_tuple_shape(cls)
     if cls in PLAIN:
         return Shape(cls, lambda value: value, _plain_builder(cls))
+    if _has_own_form(cls):
+        own: Any = cls
+        return Shape(cls, own.to_stored, own.from_stored)
     raise RegistrationError(
         cls.__qualname__,
         "it is neither a dataclass, a NamedTuple, an Enum, a protobuf message nor a plain value; "

@@ -1,0 +1,1 @@
+"""Replicated data types: values that converge at every replica, whatever happens concurrently."""
