@@ -26,18 +26,20 @@ from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.handler_errors import ConsumerSchemaError
 from thespian_dc.model.projection_errors import (
+    ChangeUnknownError,
     NoWorkerError,
     UnknownProjectionError,
     WishRefusedError,
 )
 from thespian_dc.model.settings import Local, Projection
-from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.api import CassandraUpsertHandler
 from thespian_dc.projection.cassandra.performing import Performing
 from thespian_dc.projection.cassandra.read import SinkReader
 from thespian_dc.projection.control import DONE, OPEN, POSITION, REBUILD, SKIP
-from thespian_dc.projection.databases import Stores, open_stores
+from thespian_dc.projection.databases import Stores, open_control, open_stores
 from thespian_dc.projection.management import Projections
+from thespian_dc.projection.observe import Activity
+from thespian_dc.projection.worker import Worker
 from thespian_dc.testkit.eventually import eventually, never
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.processes, pytest.mark.timeout(300)]
@@ -279,6 +281,37 @@ def test_what_is_not_there_is_named(manage: Projections, cassandra: Any) -> None
         Projections(cassandra.url("nothing_here")).names()
 
 
+# --- what it costs ---
+
+
+def test_an_idle_worker_asks_little_of_the_server(
+    keyspace: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four small reads a second to notice a wish, and its beat twice a second."""
+    asked = {"reads": 0, "conditional": 0}
+
+    def counting(method: str, what: str) -> None:
+        real = getattr(Link, method)
+
+        def call(*arguments: Any) -> Any:
+            asked[what] += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(Link, method, call)
+
+    worker = Worker(name, "a", open_control(keyspace, 1.0), Activity, lambda: None)
+    worker.start()
+    try:
+        worker.take(SLICES)
+        eventually(lambda: worker.take() == frozenset(range(SLICES)), 10)
+        counting("rows", "reads")
+        counting("decide", "conditional")
+        never(lambda: asked["reads"] > 20 or asked["conditional"] > 5, within_s=2.0)
+        assert asked["conditional"] >= 2, "it does beat"
+    finally:
+        worker.stop(10)
+
+
 # --- half done, and outcomes nobody knows ---
 
 
@@ -366,8 +399,8 @@ def test_an_unknown_outcome_is_never_guessed(
     try:
         wish = found.control.wish(name, SKIP, 0, 0, 0)
         assert found.control.perform(name, wish.nr).state == DONE
-    except PositionStoreError:
-        told = True
+    except ChangeUnknownError as error:
+        told = "not known whether" in str(error)
     monkeypatch.setattr(Link, "decide", real)
     for wish in found.control.control(name).open:
         assert found.control.perform(name, wish.nr).state == DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thespian_dc.model.errors import ProjectionError, with_fields
+from thespian_dc.model.stream_errors import PositionStoreError
 
 
 @with_fields
@@ -30,6 +31,17 @@ class NoPositionsError(ProjectionError):
 
     def __str__(self) -> str:
         return f"there is no database {self.url}; the first run of a projection makes it"
+
+
+class ChangeUnknownError(PositionStoreError):
+    """The database did not say whether it made a change, and cannot be asked, or does not show it
+    yet: it may still come about."""
+
+    def __str__(self) -> str:
+        return (
+            f"positions {self.url}: {self.reason}; it is not known whether the change was made: "
+            "look before you wish it again"
+        )
 
 
 @with_fields

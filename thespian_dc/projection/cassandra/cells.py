@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 
+from thespian_dc.model.projection_errors import ChangeUnknownError
 from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.cassandra.database import CassandraDatabase
 
@@ -55,7 +56,7 @@ class Cells:
         """Write what `change` makes of the value (None: there is none), again from the new one
         where somebody was faster; where it makes None leave it. Returns what stands there then.
 
-        PositionStoreError: it is not known whether it was written, or others always are faster.
+        ChangeUnknownError: see put_next; PositionStoreError: others always are faster.
         """
         for tries in range(TRIES_MAX):
             version, known = self.read(projection, name)
@@ -65,7 +66,7 @@ class Cells:
             if self.put_next(projection, name, version, value):
                 return value
             time.sleep(random.random() * PAUSE_S * (tries + 1))
-        raise self._busy(name)
+        raise self.busy(name)
 
     def remove(self, projection: str, name: str) -> None:
         """Whatever stands there."""
@@ -75,11 +76,11 @@ class Cells:
                 return
             if self._database.settle("cell_gone", projection, name, version):
                 return
-        raise self._busy(name)
+        raise self.busy(name)
 
     def put_next(self, projection: str, name: str, version: int, value: Any) -> bool:
         """Write it as the version behind this one; False: that is not the present one. An unknown
-        outcome is read back: PositionStoreError where that fails too."""
+        outcome is read back: ChangeUnknownError where that does not tell either."""
         packed, following = msgpack.packb(value), version + 1
         try:
             if version == 0:
@@ -89,16 +90,23 @@ class Cells:
             return self._database.compare_and_set(
                 "cell_next", following, packed, projection, name, version
             )
-        except PositionStoreError:
-            if self.read(projection, name) == (following, msgpack.unpackb(packed)):
-                return True
-            raise
+        except PositionStoreError as error:
+            if self._database.never(error):
+                raise
+            try:
+                found = self.read(projection, name)
+            except PositionStoreError:
+                found = (version, None)
+            if found[0] == following:  # by this write, or by one that it can follow no more
+                return bool(found[1] == msgpack.unpackb(packed))
+            raise ChangeUnknownError(self._database.url, error.reason) from error
 
     def put(self, projection: str, name: str, value: Any) -> None:
         """Write it whatever stands there."""
         self.change(projection, name, lambda _: value)
 
-    def _busy(self, name: str) -> PositionStoreError:
+    def busy(self, name: str) -> PositionStoreError:
+        """Others were always faster."""
         return PositionStoreError(self._database.url, f"{name} is changed all the time")
 
     def replace(self, projection: str, name: str, known: Any, value: Any) -> None:

@@ -171,6 +171,8 @@ class CassandraControl:
             if self._cells.put_next(projection, name, known, list(row[2:])):
                 break
             known = self._cells.read(projection, name)[0]
+        else:
+            raise self._cells.busy(name)
         self._beats[place] = known + 1
         if not known:
             self.stir(projection)

@@ -110,6 +110,12 @@ class CassandraDatabase:
         with self.named():
             return bool(self.access.decide(self.bind(name, *values))["[applied]"])
 
+    def never(self, error: PositionStoreError) -> bool:
+        """Whether the conditional write that ended in this error certainly never takes effect."""
+        return isinstance(error.__cause__, JournalUnavailableError) and self._refused(
+            error.__cause__
+        )
+
     def settle(self, name: str, *values: Any) -> bool:
         """A conditional write that may be sent again, since it changes nothing the second time and
         its condition stays true by it."""
