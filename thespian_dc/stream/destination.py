@@ -47,9 +47,8 @@ class Destinations:
         journal: Journal,
         settings: Sequence[Destination],
         published: Callable[[Sequence[Commit]], None],
-        heartbeat_ms: int = HEARTBEAT_MS,
     ) -> None:
-        self.service, self.heartbeat_ms = service, heartbeat_ms
+        self.service = service
         self._journal, self._published = journal, published
         self._settings = {one.stream_id: one for one in settings}
         self._writers: dict[str, DestinationWriter] = {}
@@ -143,8 +142,7 @@ class DestinationCall:
         finally:
             self._destinations.calls.discard(self)
             writer.close(self)
-            if not self._ended.done():
-                self._ended.cancel()
+            self._ended.cancel()  # nobody needs another end
             if talking is not None:
                 talking.cancel()
                 await asyncio.gather(talking, return_exceptions=True)
@@ -169,7 +167,7 @@ class DestinationCall:
         offer, peer = self.offer, self._context.peer()
         core = ConsumerCore(
             offer.stream_id, self._destinations.service, offer.journal_id, progress.positions,
-            Credit(0, 0), peer, self._destinations.heartbeat_ms, now_us(), wanted=wanted,
+            Credit(0, 0), peer, HEARTBEAT_MS, now_us(), wanted=wanted,
         )  # fmt: skip
         ears = Ears(_nothing, lambda batch: writer.take(self, batch), _nothing)
         self._talk = Conversation(core, self._context, ears, offer.stream_id, peer)

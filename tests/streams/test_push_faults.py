@@ -1,0 +1,85 @@
+"""What the network may do to a push: nothing is lost, doubled or silently stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.streams.material import ENTITY_TYPE, Added, Writer
+from tests.streams.pushing import FAR_SLICES, came_from, destination, error_of, total
+from thespian_dc.model.settings import Push, Stream
+from thespian_dc.stream import destination as destinations
+from thespian_dc.stream.protocol import StartProducer
+from thespian_dc.stream.server import StreamServer
+from thespian_dc.testkit.eventually import eventually
+from thespian_dc.testkit.proxy import FaultProxy
+
+
+@pytest.fixture
+def far_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/far.db"
+
+
+@pytest.fixture
+def proxy(far_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """In front of a destination whose heartbeats are short."""
+    monkeypatch.setattr(destinations, "HEARTBEAT_MS", 150)
+    far = StreamServer(
+        StartProducer("far", far_url, (), "127.0.0.1:0", FAR_SLICES, destinations=(destination(),))
+    )
+    with FaultProxy("127.0.0.1", far.start()) as between:
+        yield between
+    far.stop()
+
+
+@pytest.fixture
+def shop(proxy: FaultProxy, journal_url: str) -> Iterator[StreamServer]:
+    """Pushes through the proxy; not started yet."""
+    push = Push(Stream("carts", ENTITY_TYPE), f"127.0.0.1:{proxy.port}")
+    found = StreamServer(StartProducer("shop", journal_url, (), "", FAR_SLICES, pushes=(push,)))
+    yield found
+    found.stop()
+
+
+def has(url: str, events: int) -> bool:
+    return total(url) == events
+
+
+def test_a_half_open_connection_is_noticed_and_replaced(
+    writer: Writer, proxy: FaultProxy, shop: StreamServer, far_url: str
+) -> None:
+    """No FIN, no RST, no bytes: the producer gives up after three silent intervals and dials; the
+    destination lets the newer call in."""
+    shop.start()
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: has(far_url, 1))
+    proxy.blackhole()
+    writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: "PeerSilentError" in error_of(shop))
+    assert has(far_url, 1)
+    proxy.heal()
+    eventually(lambda: has(far_url, 2), deadline_s=20)
+    assert came_from(far_url, "c-1") == [1, 2]
+
+
+def test_connections_cut_anywhere_write_each_event_once(
+    writer: Writer, proxy: FaultProxy, shop: StreamServer, far_url: str
+) -> None:
+    """Within batches and within acknowledgements, at 12 different places."""
+    for _ in range(30):
+        writer.add([(f"c-{i}", Added("apple" * 20, 1)) for i in range(20)])
+    proxy.drop_after(700)
+    shop.start()
+    for cut in range(1, 12):
+        eventually(partial(broke, shop, cut), deadline_s=20)
+        proxy.drop_after(700 + 3777 * cut)
+    proxy.heal()
+    eventually(lambda: has(far_url, 600), deadline_s=30)
+    assert [came_from(far_url, f"c-{i}") for i in range(20)] == [list(range(1, 31))] * 20
+
+
+def broke(pusher: StreamServer, calls: int) -> bool:
+    return int(pusher.facts()["pushes"][0]["reconnects"]) >= calls
