@@ -9,8 +9,9 @@
 Values that can be stored, in fields and inside containers, each restored with its own type:
 None, bool, int (any size), float, str, bytes, list, dict (any storable, hashable key), tuple, set,
 frozenset, datetime, date, time, timedelta, Decimal, UUID, members of enums, dataclasses, named
-tuples, protobuf messages, and classes with `to_stored()` and `from_stored(value)`. An aware datetime keeps its wall time and its offset, not the rules of
-its zone: store the zone's name in a field of its own where it matters.
+tuples, protobuf messages, classes with `to_stored()` and `from_stored(value)`. An aware datetime
+keeps its wall time and its offset, not the rules of its zone: store the zone's name in a field of
+its own where it matters.
 Anything else (bytearray, subclasses of the above such as defaultdict, floats in numpy's types, …)
 is refused: at registration where a type hint shows it, otherwise by `encode`, naming the field.
 Type hints are not enforced on values: what a field holds is what comes back.
