@@ -267,7 +267,7 @@ class RemoteSource:
         code, details = await call.code(), await call.details()
         metadata = await call.trailing_metadata()
         error = error_of(self._remote.target, code, details or "", metadata or ())
-        return await explained(self._remote, error)
+        return await explained(self._remote.target, self._remote.tls, error)
 
     def _describe(self, started: Started) -> None:
         self._events.heads(started.heads)

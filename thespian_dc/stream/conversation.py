@@ -47,7 +47,7 @@ class Conversation:
     ) -> None:  # fmt: skip
         self.core, self._line, self._ears = core, line, ears
         self._where, self._peer = f"a batch of {stream_id}", peer
-        self._wake = asyncio.Event()
+        self._wake, self._greeted = asyncio.Event(), asyncio.Event()
         self.unhandled = unhandled
 
     async def run(self) -> None:
@@ -82,6 +82,9 @@ class Conversation:
     async def _read(self) -> None:
         """Until the call ends (raises why), or must be asked again (returns)."""
         core = self.core
+        # What is read may end the call. A server's call whose first write is broken off then, with
+        # its initial metadata, never gets its status: gRPC sends these twice and fails.
+        await self._greeted.wait()
         while (received := await self._line.read()) is not grpc.aio.EOF:
             message = read_from_producer(received)
             if isinstance(message, Beat):
@@ -114,6 +117,7 @@ class Conversation:
     async def _write(self) -> None:
         core, line = self.core, self._line
         await line.write(write_from_consumer(core.first(uuid.uuid4().hex)))
+        self._greeted.set()
         while True:
             self._wake.clear()
             now = now_us()

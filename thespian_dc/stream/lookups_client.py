@@ -75,7 +75,7 @@ class LookupsClient:
             broken = error.code() is grpc.StatusCode.UNAVAILABLE
             metadata = error.trailing_metadata() or ()
             said = error_of(self._remote.target, error.code(), error.details() or "", metadata)
-            raise await explained(self._remote, said) from error
+            raise await explained(self._remote.target, self._remote.tls, said) from error
         finally:
             await self._channels.give_back(shared, broken)
         return answer

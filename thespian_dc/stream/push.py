@@ -24,6 +24,7 @@ from thespian_dc.stream.consumer_core import Reconnect
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
 from thespian_dc.stream.pull import PullCall
+from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import PROTOCOL, Offer, write_offer
 from thespian_dc.wire.status import error_of
 
@@ -103,6 +104,8 @@ class Pusher:
         reconnect = Reconnect()
         while True:
             error = await self._one_call()
+            if isinstance(error, ThespianDcError):
+                error = await explained(self._push.target, self._push.tls, error)
             self.last_error = error
             worked = self._call is not None and self._call.begun
             self._call = None

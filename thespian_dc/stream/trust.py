@@ -13,7 +13,7 @@ import socket
 import ssl
 
 from thespian_dc.model.errors import ThespianDcError
-from thespian_dc.model.settings import Remote, Tls
+from thespian_dc.model.settings import Tls
 from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailableError
 
 CONNECT_S = 3.0
@@ -28,13 +28,13 @@ _KINDS = {
 """By OpenSSL's verify codes."""
 
 
-async def explained(remote: Remote, error: ThespianDcError) -> ThespianDcError:
+async def explained(target: str, tls: Tls | None, error: ThespianDcError) -> ThespianDcError:
     """The error itself, or a PeerNotTrustedError that says why there was no session."""
     unclear = isinstance(error, PeerUnavailableError | PeerNotTrustedError)
-    if remote.tls is None or not unclear:
+    if tls is None or not unclear:
         return error
-    reason = await asyncio.to_thread(why_no_session, remote.target, remote.tls)
-    return PeerNotTrustedError(remote.target, reason) if reason else error
+    reason = await asyncio.to_thread(why_no_session, target, tls)
+    return PeerNotTrustedError(target, reason) if reason else error
 
 
 def why_no_session(target: str, tls: Tls) -> str:
