@@ -25,9 +25,10 @@ IN_FLIGHT_MAX = 8
 DELAY_US = (100, 2_000)
 HELD_UP_US = 30_000
 TOLD_US = (1_000, 400_000)
+LOST_US = (100_000, 1_500_000)
 TOLD = 0.6
 """How often an end hears of a break."""
-WRONG = 0.03
+WRONG = 0.05
 """How often a message of a producer meets with what no connection does."""
 
 
@@ -39,7 +40,7 @@ class End:
     """What one process has of a call. on_message and on_ended are called in that process."""
 
     def __init__(self, call: Call, process: Process) -> None:
-        self._call, self.process, self.incarnation = call, process, process.incarnation
+        self.call, self.process, self.incarnation = call, process, process.incarnation
         self.on_message: Callable[[bytes], None] = _nobody
         self.on_ended: Callable[[], None] = _nobody
         self.other: End
@@ -61,16 +62,16 @@ class End:
     def close(self) -> None:
         """This end is gone; the other hears of it, if anything still passes."""
         self.on_message = self.on_ended = _nobody
-        self._call.breaks(tell=[self.other])
+        self.call.breaks(tell=[self.other])
 
     def _carry(self, message: bytes) -> None:
         self._coming.append(message)
         if len(self._coming) == 1:
-            self._call.world.after(self._call.world.between(*DELAY_US), self._arrive)
+            self.call.world.after(self.call.world.between(*DELAY_US), self._arrive)
 
     def carry_wrong(self, message: bytes) -> int:
         """Something happens to this message that no sound connection does."""
-        world = self._call.world
+        world = self.call.world
         what = world.rng.choice(["doubled", "overtaken", "lost", "cut", "shortened", "changed"])
         world.hit(f"fault: stream message {what}")
         if what == "doubled":
@@ -80,7 +81,7 @@ class End:
         if what == "overtaken":
             self._behind = message
         elif what == "lost":  # it breaks, too: nothing else would tell of a last message
-            world.after(world.between(*TOLD_US), self._call.breaks)
+            world.after(world.between(*LOST_US), self.call.breaks)
         else:
             self._carry(_damaged(message, what))
         return 1
@@ -94,7 +95,7 @@ class End:
         return 1
 
     def _arrive(self) -> None:
-        call, process = self._call, self.process
+        call, process = self.call, self.process
         if call.broken or not self._coming:
             return
         if not process.alive or process.incarnation != self.incarnation:
@@ -142,7 +143,7 @@ class _Damaging(End):
     """The producer's end."""
 
     def send(self, message: bytes) -> int:
-        if self._call.world.faulty and self._call.world.chance(WRONG):
+        if self.call.world.faulty and self.call.world.chance(WRONG):
             return self.other.carry_wrong(message)
         return self.other.carry(message)
 

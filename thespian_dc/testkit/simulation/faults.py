@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter
 from thespian_dc.testkit.simulation.journal import JOURNAL, SimulatedJournal
@@ -20,6 +21,8 @@ ZOMBIE_US = (2_500_000, 7_000_000)
 STALL_US = (20_000, 600_000)
 CUT_US = (200_000, 4_000_000)
 OVERLOAD_US = (400_000, 2_000_000)
+WANT = 0.15
+"""How often a call breaks just when a producer waits for credit."""
 SLOW_US = (1_000_000, 4_000_000)
 PAUSED_US = (100_000, 4_000_000)
 EVERY_US = (300_000, 1_500_000)
@@ -64,6 +67,8 @@ class FaultPlan:
         for member in self._members:
             member.doom.in_append = True
             member.on_doubt = partial(self._in_doubt, member)
+        for producer in self._producers:
+            producer.on_want = self._in_want
         for strikes in (self._strikes, self._stream_strikes):
             self._world.after(self._world.between(*EVERY_US), self._strike, strikes)
 
@@ -188,6 +193,12 @@ class FaultPlan:
         if self._world.faulty and isinstance(source, StreamSource) and source.call:
             self._world.hit("fault: call broken")
             source.call.breaks()
+
+    def _in_want(self, end: End) -> None:
+        """The window is used up: the next call must not grant more of it."""
+        if self._world.faulty and not end.call.broken and self._world.chance(WANT):
+            self._world.hit("fault: call broken while it waits for credit")
+            end.call.breaks()
 
     def _producer(self) -> SimulatedProducer:
         return self._world.rng.choice(self._producers)

@@ -5,7 +5,7 @@ stream/pull.py and stream/tail.py are. Several of them, on different nodes, serv
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
@@ -97,6 +97,8 @@ class SimulatedProducer(Process):
         super().__init__(world, name)
         self._journal, self._law = journal, law
         self._entity_type, self._slices = entity_type, slices
+        self.on_want: Callable[[End], None] = lambda end: None
+        """Told of a call in which something waits for credit."""
 
     def boot(self) -> None:
         self.calls: list[_Served] = []
@@ -206,6 +208,7 @@ class SimulatedProducer(Process):
                     break
             if core._first_in_line is not None:
                 self.world.hit("stream: waits for credit")
+                self.on_want(end)
             if core.beat_due(now_us):
                 self.world.hit("stream: beat of the producer")
                 end.send(write_beat(now_us))

@@ -11,7 +11,7 @@ FAULTS = (
     "append by a clock behind the last owner's", "append met another head or epoch",
     "append refused, overloaded", "append refused, poison",
     "append refused while an earlier send is in doubt",
-    "call broken", "call half-open",
+    "call broken", "call broken while it waits for credit", "call half-open",
     "competing consumer", "competing owner", "competing owner while an append is in doubt",
     "consumer crash", "consumer paused",
     "crash before an action", "crash during an append", "handler raised",
