@@ -15,6 +15,7 @@ from thespian_dc.model.projection_errors import ControlChangedError, WishesFullE
 from thespian_dc.projection.cassandra.cells import TRIES_MAX, Cells
 from thespian_dc.projection.cassandra.database import LOOK_S, CassandraDatabase
 from thespian_dc.projection.cassandra.performing import Performing
+from thespian_dc.projection.cassandra.positions import CassandraPositions
 from thespian_dc.projection.control import (
     DONE,
     OPEN,
@@ -65,7 +66,7 @@ class CassandraControl:
 
     def __init__(self, database: CassandraDatabase) -> None:
         self._database, self._cells = database, Cells(database)
-        self._performing = Performing(database)
+        self._positions, self._performing = CassandraPositions(database), Performing(database)
         self._beats: dict[tuple[str, str], int] = {}  # of this connection's worker, as last written
 
     def close(self) -> None:
@@ -141,7 +142,7 @@ class CassandraControl:
             return wish
         if also is not None:
             also()
-        until = self._performing.offsets(projection) if wish.kind == REBUILD else {}
+        until = self._positions.offsets(projection) if wish.kind == REBUILD else {}
         stored = self._change(projection, lambda s: _begin(s, nr, until))
         if stored.of(nr).state != OPEN:
             return stored.of(nr)
@@ -155,7 +156,7 @@ class CassandraControl:
 
     def offsets(self, projection: str) -> dict[int, int]:
         """See ControlStore."""
-        return self._performing.offsets(projection)
+        return self._positions.offsets(projection)
 
     def rebuild_to(self, projection: str) -> dict[int, int]:
         """See ControlStore."""

@@ -104,6 +104,12 @@ class CassandraDatabase:
         with self.named():
             return list(self.access.deciding(self.bind(name, *values)))
 
+    def standing(self, place: Place) -> Any:
+        """epoch, position, write_id, journal_id, token, read so that no write of the partition is
+        under way; None where nobody ever claimed it."""
+        found = self.deciding("slice", *place)
+        return found[0] if found and found[0][0] is not None else None
+
     def compare_and_set(self, name: str, *values: Any) -> bool:
         """One conditional write outside of a transaction; PositionStoreError: its outcome is not
         known."""

@@ -25,6 +25,7 @@ from thespian_dc.projection.cassandra.cells import TRIES_MAX
 from thespian_dc.projection.cassandra.database import CassandraDatabase
 from thespian_dc.projection.cassandra.marks import CassandraMarks
 from thespian_dc.projection.cassandra.parked import CassandraParked
+from thespian_dc.projection.cassandra.positions import CassandraPositions
 from thespian_dc.projection.cassandra.transaction import SINK
 from thespian_dc.projection.control import DONE, REFUSED, SKIP, Refusal, Wish, decide
 
@@ -40,22 +41,11 @@ class Performing:
         self._database = database
         self._marks, self._parked = CassandraMarks(database), CassandraParked(database)
 
-    def offsets(self, projection: str) -> dict[int, int]:
-        """The stored position of each slice, as acknowledged: disturbs nobody who moves them."""
-        database = self._database
-        slices = sorted(row[0] for row in database.rows("names", projection))
-        with database.named():
-            answers = database.access.all(
-                [database.bind("slice", projection, slice_) for slice_ in slices]
-            )
-        rows = zip(slices, answers, strict=True)
-        return {s: found[0][1] for s, found in rows if found and found[0][0] is not None}
-
     def at_slice(self, projection: str, wish: Wish) -> Outcome:
         """Do a wish about one slice, unless that was done: how it ended, and what it said."""
         place = projection, wish.slice
         for _ in range(TRIES_MAX):
-            row, known = self._row(place), self._outcome(place)
+            row, known = self._database.standing(place), self._outcome(place)
             if known is not None and known[0] == wish.nr:
                 return known[1], known[2]
             rows = {} if row is None else {wish.slice: _position(row)}
@@ -80,9 +70,7 @@ class Performing:
 
     def rebuild(self, projection: str, wish: Wish) -> None:
         """All slices to their beginning, with nothing of before in them."""
-        slices = self.offsets(projection)
-        rows = {s: StoredPosition(0, Position(at, b"")) for s, at in slices.items()}
-        decided = decide(wish, rows)
+        decided = decide(wish, CassandraPositions(self._database).load(projection).slices)
         assert not isinstance(decided, Refusal), "what is there can always be rebuilt"
         for slice_, position in decided:
             self._reset((projection, slice_), position)
@@ -90,7 +78,7 @@ class Performing:
     def _reset(self, place: tuple[str, int], position: Position) -> None:
         token = os.urandom(16)
         for _ in range(TRIES_MAX):
-            row = self._row(place)
+            row = self._database.standing(place)
             if row is None or row[4] == token:  # an earlier send took effect
                 return
             self._database.begin()
@@ -113,11 +101,6 @@ class Performing:
             return database.commit_with(place, condition)
         except PositionStoreError:
             return False
-
-    def _row(self, place: tuple[str, int]) -> Any:
-        """epoch, position, write_id, journal_id, token; None where nobody ever claimed it."""
-        found = self._database.deciding("slice", *place)
-        return found[0] if found and found[0][0] is not None else None
 
     def _outcome(self, place: tuple[str, int]) -> Any:
         rows = self._database.deciding("row", *place, WISHED, "")

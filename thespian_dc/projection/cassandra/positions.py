@@ -28,18 +28,25 @@ class CassandraPositions:
 
     def load(self, projection: str) -> StoredPositions:
         """Every row of the projection."""
-        database = self._database
-        slices = [row[0] for row in database.rows("names", projection)]
-        statements = [database.bind("slice", projection, slice_) for slice_ in slices]
-        with database.named():
-            answers = database.access.all(statements, deciding=True)
-        found = {s: rows[0] for s, rows in zip(slices, answers, strict=True) if rows}
-        rows = {s: row for s, row in sorted(found.items()) if row[0] is not None}
+        rows = self._rows(projection, deciding=True)
         journal_ids = {row[3] for row in rows.values()}
         return StoredPositions(
             journal_ids.pop() if journal_ids else "",
             {s: StoredPosition(row[0], Position(row[1], row[2])) for s, row in rows.items()},
         )
+
+    def offsets(self, projection: str) -> dict[int, int]:
+        """The position of each slice, as acknowledged: disturbs nobody who moves them."""
+        return {s: row[1] for s, row in self._rows(projection, deciding=False).items()}
+
+    def _rows(self, projection: str, *, deciding: bool) -> dict[int, Any]:
+        database = self._database
+        slices = sorted(row[0] for row in database.rows("names", projection))
+        statements = [database.bind("slice", projection, slice_) for slice_ in slices]
+        with database.named():
+            answers = database.access.all(statements, deciding=deciding)
+        found = {s: rows[0] for s, rows in zip(slices, answers, strict=True) if rows}
+        return {s: row for s, row in found.items() if row[0] is not None}
 
     def claim(self, projection: str, slices: Sequence[int], journal_id: str) -> StoredPositions:
         """See PositionStore: slice by slice."""
@@ -83,7 +90,7 @@ class CassandraPositions:
     ) -> None:
         database, token, place = self._database, os.urandom(16), (projection, slice_)
         for _ in range(CLAIMS_MAX):
-            row = self._row(projection, slice_)
+            row = database.standing((projection, slice_))
             _check_journal(projection, row, journal_id)
             if row is not None and (row[4] == token or not moves):
                 return
@@ -103,7 +110,7 @@ class CassandraPositions:
     def _claim(self, projection: str, slice_: int, journal_id: str) -> StoredPosition:
         database, token = self._database, os.urandom(16)
         for _ in range(CLAIMS_MAX):
-            row = self._row(projection, slice_)
+            row = database.standing((projection, slice_))
             _check_journal(projection, row, journal_id)
             if row is not None and row[4] == token:  # an earlier send of ours took effect
                 break
@@ -116,16 +123,11 @@ class CassandraPositions:
                     database.compare_and_set("claim", row[0] + 1, token, projection, slice_, row[0])
             except PositionStoreError:
                 continue  # not known: the next read says
-        row = self._row(projection, slice_)
+        row = database.standing((projection, slice_))
         if row is None or row[4] != token:
             raise PositionStoreError(database.url, f"slice {slice_} is claimed all the time")
         database.held[projection, slice_] = Held(row[0], row[1])
         return StoredPosition(row[0], Position(row[1], row[2]))
-
-    def _row(self, projection: str, slice_: int) -> Any:
-        """epoch, position, write_id, journal_id, token; None where nobody ever claimed it."""
-        found = self._database.deciding("slice", projection, slice_)
-        return found[0] if found and found[0][0] is not None else None
 
 
 def _check_journal(projection: str, row: Any, journal_id: str) -> None:
