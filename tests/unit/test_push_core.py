@@ -213,6 +213,18 @@ def test_events_left_out_leave_no_hole() -> None:
     assert [one.meta[push_core.SEQ_NR] for one in log.records if one.meta] == [2, 3, 6, 9]
 
 
+def test_a_batch_that_cannot_be_packed_counts_for_nothing() -> None:
+    """Else the entity's next event would leave a hole."""
+    log = Log()
+    log.take([pushed(1)])
+    bad = pushed(3)._replace(meta={"what": object()})
+    with pytest.raises(TypeError):
+        log.take([pushed(2), bad])
+    log.take([pushed(2), pushed(3)])
+    log.commit(log.core.slice_of("a"), 9)
+    assert [one.seq_nr for one in log.records] == [1, 2, 3]
+
+
 def test_large_batches_are_cut_into_submissions_that_fit() -> None:
     log = Log()
     log.take([pushed(n) for n in range(1, 21)])

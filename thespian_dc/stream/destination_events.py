@@ -77,6 +77,7 @@ class DestinationEvents:
             tags = list(answer.tags)
             if not all(isinstance(tag, str) for tag in tags):
                 raise TypeError(f"tags must be texts, not {tags!r}")
+            "".join([answer.entity_id, *tags]).encode()  # half a surrogate pair cannot be stored
             manifest, payload = self._registry.encode(answer.payload)
         except Exception as error:
             raise DestinationTransformError(

@@ -122,7 +122,7 @@ class DestinationWriter:
             for n in range(slices)
         ]  # fmt: skip
         # bounded: each call's window, and an append per slice
-        self._inbox: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._waiting: list[PushedCall] = []
         self._serving: dict[PushedCall, _Serving] = {}
         self._appends: list[Commit] = []
@@ -260,6 +260,10 @@ class DestinationWriter:
             work()
         except ThespianDcError as error:
             self._end(call, error)
+        except Exception as error:
+            log.exception("pushed_call_failed", extra={"stream_id": call.offer.stream_id})
+            where = f"destination {call.offer.stream_id}"
+            self._end(call, PeerUnavailableError(where, f"{type(error).__name__}: {error}"))
 
     def _end(self, call: PushedCall, error: Exception) -> None:
         self._serving.pop(call, None)

@@ -127,19 +127,20 @@ class PushCore:
         pushed = list(pushed)
         self._check(pushed)
         packed: dict[str, list[bytes]] = {}
+        lasts: dict[str, dict[SourceOf, int]] = {}
         known: set[str] = set()
-        for one in pushed:
-            entity = self._entities[one.entity_id]
-            last = entity.sources.get(one.source)
-            if last is not None and one.seq_nr <= last:
+        for one in pushed:  # counted only when all of it is packed: that may raise
+            entity, last = self._entities[one.entity_id], lasts.setdefault(one.entity_id, {})
+            if one.seq_nr <= last.get(one.source, entity.sources.get(one.source, 0)):
                 known.add(one.entity_id)
                 continue
-            self._weight += last is None
-            entity.sources[one.source] = one.seq_nr
-            entity.seq_nr += 1
-            record = Record(EVENT, one.entity_id, entity.seq_nr, one.manifest, one.payload,
-                            one.tags, meta=one.meta)  # fmt: skip
-            packed.setdefault(one.entity_id, []).append(pack_record(record))
+            last[one.source] = one.seq_nr
+            records = packed.setdefault(one.entity_id, [])
+            record = Record(EVENT, one.entity_id, entity.seq_nr + len(records) + 1, one.manifest,
+                            one.payload, one.tags, meta=one.meta)  # fmt: skip
+            records.append(pack_record(record))
+        for entity_id, records in packed.items():
+            self._count(self._entities[entity_id], len(records), lasts[entity_id])
         batch.lane.append(batch)
         # What comes again and is not in the log yet, since another call brought it just before.
         for entity_id in known - packed.keys():
@@ -154,6 +155,12 @@ class PushCore:
         ]
         self._forget_oldest()
         return submissions
+
+    def _count(self, entity: _Entity, records: int, lasts: Mapping[SourceOf, int]) -> None:
+        self._weight -= entity.weight
+        entity.seq_nr += records
+        entity.sources.update(lasts)
+        self._weight += entity.weight
 
     def _submission(self, entity_id: str, part: Sequence[bytes], batch: Taken) -> Submission:
         entity = self._entities[entity_id]
