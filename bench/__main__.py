@@ -24,6 +24,7 @@ BENCHES = (
     "filter_change",
     "rebuild",
     "latency",
+    "latency_cassandra",
     "residents",
     "passivated",
 )

@@ -1,4 +1,4 @@
-"""Where the time between a tell and a remote handler goes: `python -m bench.stages`.
+"""Where the time between a tell and a remote handler goes: `python -m bench.stages [cassandra]`.
 
 The load of bench/latency.py with a clock read at the seams below, by methods wrapped for this run
 alone: in this process before its actor system is forked off, and in the consumer's. All stamps are
@@ -8,6 +8,7 @@ its handling: at 100 a second two are seldom under way at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import struct
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 from bench.harness import percentiles_ms
 from bench.latency import spans_of_ours
+from bench.world import cassandra
 
 MEMORY = "/dev/shm"  # a disk whose cache is being written out holds up whoever writes more
 STAMP = struct.Struct("=Bq")
@@ -102,18 +104,16 @@ def stages(span: tuple[int, int], stamps: list[list[int]]) -> list[int]:
     return [after - before for before, after in pairwise([sent, *reversed(passed)])]
 
 
-def main(slow_ms: float = 0.0) -> None:
+def main(backend: str = "sqlite") -> None:
     """Prints per seam the time from the one before: p50, p99, and the mean among the slowest
     hundredth of all events."""
-    with TemporaryDirectory(dir=MEMORY) as path:
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(TemporaryDirectory(dir=MEMORY))
+        journal = stack.enter_context(cassandra())[1] if backend == "cassandra" else ""
         probe(path)
-        spans = spans_of_ours(path)
+        spans = spans_of_ours(journal, path)
         stamps = taken(Path(path))
     rows = [row for row in (stages(span, stamps) for span in spans) if row]
-    if slow_ms:
-        for number, row in enumerate(rows):
-            if sum(row) > slow_ms * 1e6:
-                print(number, *(f"{one / 1e6:.1f}" for one in row))
     slowest = sorted(rows, key=sum)[-max(1, len(rows) // 100) :]
     print(f"{len(rows)} of {len(spans)} events{'p50':>29}{'p99':>8}{'slowest 1 %, mean, ms':>24}")
     for number, seam in enumerate(SEAMS):
@@ -125,4 +125,4 @@ def main(slow_ms: float = 0.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    main(*sys.argv[1:])
