@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,10 @@ import grpc.aio
 from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
 from thespian_dc.model.history import History
 from thespian_dc.model.position import Position
-from thespian_dc.stream.channels import METHOD, SERVICE
+from thespian_dc.model.record import EVENT, Record, pack_record
+from thespian_dc.stream.channels import METHOD, PUSH_METHOD, SERVICE
 from thespian_dc.wire import health_pb2, reflection_pb2
+from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import Beat, Credit, Start, write_from_consumer
 from thespian_dc.wire.lookups import (
     HeadsRequest,
@@ -27,6 +30,7 @@ from thespian_dc.wire.lookups import (
 )
 
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+PUSHED = "pushed"
 OURS = {"UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED"}
 """Statuses that a request alone must never lead to: they would be the server's own faults."""
 DEADLINE_S = 20.0
@@ -79,6 +83,28 @@ def reflections() -> list[bytes]:
     return [one.SerializeToString() for one in made]
 
 
+def offer(rng: random.Random) -> bytes:
+    """The first message of a Push."""
+    made = pb.Offer(
+        protocol=1, stream_id=PUSHED, origin="other", journal_id="j", entity_type="cart", slices=4
+    )
+    return damage(rng, pb.FromProducer(offer=made).SerializeToString())
+
+
+def pushed(rng: random.Random) -> list[bytes]:
+    """What a producer sends to a destination, with bodies that are sound where nothing hit them."""
+    record = pack_record(Record(EVENT, "c-1", rng.randrange(1, 4), "Added/1", b"\x80", ()))
+    body = damage(rng, b"\x91" + record)
+    part = pb.CommitPart(first_offset=0, end_offset=1, write_id=b"w" * 16, body=body,
+                         body_crc=zlib.crc32(body))  # fmt: skip
+    batch = pb.Batch(slice=rng.randrange(4), base_offset=0, next_offset=1, head=1, commits=[part])
+    started = pb.Started(protocol=1, journal_id="j", entity_type="cart", slices=4,
+                         heartbeat_ms=1000)  # fmt: skip
+    messages = [pb.FromProducer(started=started), pb.FromProducer(batch=batch),
+                pb.FromProducer(beat=pb.Beat(time_us=1))]  # fmt: skip
+    return [damage(rng, one.SerializeToString()) for one in messages]
+
+
 def damage(rng: random.Random, message: bytes) -> bytes:
     """A few random changes: bytes, cuts, repeats, and numbers that are too large."""
     changed = bytearray(message)
@@ -122,7 +148,7 @@ class Fuzzer:
 
     async def _one(self, channel: Any) -> None:
         rng, method = self._rng, ""
-        kind = rng.randrange(10)
+        kind = rng.randrange(12)
         if kind < 5:
             method, first = METHOD, damage(rng, rng.choice(self._starts))
             rest = [
@@ -134,12 +160,16 @@ class Fuzzer:
             method = REFLECTION
             sent = [damage(rng, rng.choice(self._reflections)) for _ in range(2)]
             status = await self._conversation(channel.stream_stream(method), sent)
+        elif kind < 8:
+            method, sent = PUSH_METHOD, [offer(rng), *pushed(rng)]
+            status = await self._conversation(channel.stream_stream(method), sent)
         else:
             method = rng.choice(list(self._questions))
             sent = [damage(rng, rng.choice(self._questions[method]))]
             status = await self._question(channel.unary_unary(method), sent[0])
         self.ended[status] += 1
-        assert status not in OURS, f"{method} {status}: {sent}"
+        mine = OURS - {"UNAVAILABLE"} if method == PUSH_METHOD else OURS  # that says: begin again
+        assert status not in mine, f"{method} {status}: {sent}"
 
     async def _conversation(self, method: Callable[..., Any], sent: list[bytes]) -> str:
         call = method(timeout=DEADLINE_S)

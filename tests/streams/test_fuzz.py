@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from tests.streams.fuzz import Fuzzer
+from tests.streams.fuzz import PUSHED, Fuzzer
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer
 from tests.streams.processes import Child, start_producer
 from thespian_dc.model.access import Access, StreamLimits
-from thespian_dc.model.settings import Stream
+from thespian_dc.model.settings import Destination, Stream
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.testkit.eventually import eventually
 
@@ -30,7 +30,15 @@ def producer(writer: Writer, journal_url: str) -> Iterator[Child]:
     access = Access(StreamLimits(requests_per_s=10**7, requests_burst=10**7), reflection=True)
     streams = (Stream("carts", ENTITY_TYPE),)
     child = start_producer(
-        StartProducer("shop", journal_url, streams, "127.0.0.1:0", SLICES, access=access)
+        StartProducer(
+            "shop",
+            journal_url,
+            streams,
+            "127.0.0.1:0",
+            SLICES,
+            access=access,
+            destinations=(Destination(PUSHED, "pushed", {"other": ""}, without_identity=True),),
+        )
     )
     yield child
     child.kill()

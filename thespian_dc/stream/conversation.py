@@ -25,6 +25,9 @@ from thespian_dc.wire.conversion import (
     write_from_consumer,
 )
 
+WRITTEN_S = 0.2
+"""How long a write that is under way may take where the call is over: of a server's call that is
+ended in the midst of one, gRPC may never send the status."""
 ROOM_S = 0.01
 """How often is looked whether batches were handled, where too many were not."""
 
@@ -47,13 +50,15 @@ class Conversation:
     ) -> None:  # fmt: skip
         self.core, self._line, self._ears = core, line, ears
         self._where, self._peer = f"a batch of {stream_id}", peer
-        self._wake, self._greeted = asyncio.Event(), asyncio.Event()
+        self._over = False
+        self._wake = asyncio.Event()
         self.unhandled = unhandled
 
     async def run(self) -> None:
         """Until the call must be asked again with the core's positions; raises what ended it
         otherwise."""
-        tasks = {asyncio.create_task(self._read()), asyncio.create_task(self._write())}
+        writer = asyncio.create_task(self._write())
+        tasks = {asyncio.create_task(self._read()), writer}
         try:
             while True:
                 silence_s = self.core.heartbeat_ms / 1000
@@ -66,6 +71,9 @@ class Conversation:
                     return
                 self.core.check_alive(now_us())
         finally:
+            self._over = True
+            self._wake.set()
+            await asyncio.wait({writer}, timeout=WRITTEN_S)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -82,9 +90,6 @@ class Conversation:
     async def _read(self) -> None:
         """Until the call ends (raises why), or must be asked again (returns)."""
         core = self.core
-        # What is read may end the call. A server's call whose first write is broken off then, with
-        # its initial metadata, never gets its status: gRPC sends these twice and fails.
-        await self._greeted.wait()
         while (received := await self._line.read()) is not grpc.aio.EOF:
             message = read_from_producer(received)
             if isinstance(message, Beat):
@@ -117,8 +122,7 @@ class Conversation:
     async def _write(self) -> None:
         core, line = self.core, self._line
         await line.write(write_from_consumer(core.first(uuid.uuid4().hex)))
-        self._greeted.set()
-        while True:
+        while not self._over:
             self._wake.clear()
             now = now_us()
             credit, wanted = core.take_credit(), core.take_filter()
