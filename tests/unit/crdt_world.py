@@ -100,11 +100,12 @@ def causal_order(history: Sequence[Event], random: Random) -> list[Event]:
 
 @st.composite
 def worlds(draw: st.DrawFn, kind: Kind) -> World:
-    """Two to four replicas after up to 20 actions and pulls; nobody needs to have everything."""
+    """Two to four replicas after 10 to 20 actions and pulls; nobody needs to have everything."""
     world = World(kind, REPLICAS[: draw(st.integers(2, 4))])
     replica = st.sampled_from(list(world.values))
     pulls = st.tuples(st.just("pull"), replica, st.integers(1, 4))
-    steps = st.lists(st.tuples(replica, st.one_of(kind.actions, pulls)), min_size=1, max_size=20)
+    # Left to itself, Hypothesis draws histories of three events, with hardly anything concurrent.
+    steps = st.lists(st.tuples(replica, st.one_of(kind.actions, pulls)), min_size=10, max_size=20)
     for where, step in draw(steps):
         if step[0] != "pull":
             world.act(where, step)
@@ -234,7 +235,7 @@ def _add(inner: Any, replica: str, *what: Any) -> Any:
 
 _key = st.sampled_from("ab")
 _number = st.integers(-2, 3)
-_now_us = st.integers(0, 3)  # clocks that stand still and go back: ties are frequent
+_now_us = st.integers(0, 2)  # clocks that stand still and go back: ties are frequent
 _removal = st.one_of(st.tuples(st.just("remove"), _key), st.just(("clear",)))
 
 

@@ -106,7 +106,7 @@ def test_a_partition_heals(kind: Kind, data: st.DataObject) -> None:
     side is heard first."""
     world = World(kind)
     halves = REPLICAS[:2], REPLICAS[2:]
-    actions = st.lists(st.tuples(st.sampled_from(REPLICAS), kind.actions), max_size=12)
+    actions = st.lists(st.tuples(st.sampled_from(REPLICAS), kind.actions), min_size=6, max_size=12)
     for where, action in data.draw(actions):
         world.act(where, action)
         for left, right in (*halves, *(half[::-1] for half in halves)):

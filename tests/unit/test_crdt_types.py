@@ -155,6 +155,10 @@ def test_of_concurrent_values_the_later_wins_then_the_greater_replica() -> None:
     assert _both_ways(register, early, late).value == "l"
     tie = register.assign("t", "us", now_us=6)
     assert _both_ways(register, early, late, tie).value == "t"
+    empty: LwwMap[str, str] = LwwMap()
+    eu, us = (empty.put("x", replica, replica, now_us=6) for replica in ("eu", "us"))
+    for first, second in ((eu, us), (us, eu)):
+        assert empty.apply(first).apply(second).get("x") == "us"
 
 
 def test_what_is_written_later_wins_over_a_clock_that_is_ahead() -> None:
