@@ -131,11 +131,10 @@ def _removes(other: Event, key: Any) -> bool:
 
 
 def _expected_set(events: Sequence[Event]) -> Any:
-    return {
-        element for element in "ab"
-        for one in _alive(events, lambda other, _, key=element: _removes(other, key))
-        if element in one.action[1]
-    }  # fmt: skip
+    def adds(element: str) -> list[Event]:
+        return _alive(events, lambda other, _: _removes(other, element))
+
+    return {element for element in "ab" if any(element in one.action[1] for one in adds(element))}
 
 
 def _expected_register(events: Sequence[Event]) -> Any:
@@ -227,7 +226,7 @@ def _prepare_map(value: Any, replica: str, action: tuple[Any, ...]) -> Any:
 
 def _add(inner: Any, replica: str, *what: Any) -> Any:
     if isinstance(inner, PnCounter):
-        return inner.add(*what, replica)
+        return inner.add(what[0], replica)
     if isinstance(inner, OrSet):
         return inner.add(*what, replica=replica)
     return inner.update(what[0], lambda register: register.assign(what[1], replica))

@@ -257,7 +257,8 @@ def test_an_unknown_operation_is_named(value: Any) -> None:
 def test_a_maps_value_refuses_what_is_not_its_own() -> None:
     """The map is as it was."""
     counters: OrMap[str, PnCounter] = OrMap(empty=PnCounter())
-    of_sets = OrMap(empty=OrSet[str]()).update("x", lambda value: value.add("y", replica="eu"))
+    sets: OrMap[str, OrSet[str]] = OrMap(empty=OrSet())
+    of_sets = sets.update("x", lambda value: value.add("y", replica="eu"))
     with pytest.raises(WrongOperationError, match="PnCounter has no operation SetAdded"):
         counters.apply(of_sets)
 
