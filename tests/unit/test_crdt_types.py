@@ -238,6 +238,7 @@ def test_several_elements_are_one_operation() -> None:
     value = OrSet[str]()
     value = value.apply(value.add("x", "y", replica="eu"))
     assert value.elements == {"x", "y"}
+    value = value.apply(value.add("y", replica="eu"))  # now of another dot than x
     value = value.apply(value.remove("x", "y", "z"))
     assert not value.elements
 

@@ -84,6 +84,20 @@ def test_a_leaf_is_split_before_it_is_large() -> None:
     assert depth <= 4
 
 
+def test_keys_of_like_or_equal_hashes_are_found() -> None:
+    """Hashes that share 40 low bits make the trie deep; of equal ones the last leaf holds all."""
+    plain: dict[Any, int] = {number << 40: number for number in range(-100, 100)}
+    plain |= {Colliding(number): number for number in range(100)}
+    current = PersistentMap[Any, int]()
+    for key, value in plain.items():
+        current = current.with_item(key, value)
+    assert dict(current) == plain == dict(PersistentMap(plain))
+    for key in list(plain)[::2]:
+        current = current.without(key)
+        del plain[key]
+    assert dict(current) == plain
+
+
 def test_it_is_stored_and_pickled_as_a_plain_dict() -> None:
     """The hashes of text are others in the next process."""
     full = PersistentMap({f"key {number}": number for number in range(100)})
