@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import hypothesis
 import pytest
 
 from tests import left_behind
@@ -24,6 +25,10 @@ from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
 IN_CI = os.environ.get("THESPIAN_DC_CI") == "1"
 MARK = "THESPIAN_DC_TEST_SESSION"
+
+# How long one example takes says nothing on a machine that does other things too.
+hypothesis.settings.register_profile("thespian_dc", deadline=None)
+hypothesis.settings.load_profile("thespian_dc")
 
 _recorded: dict[int, str] = {}
 
