@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.streams.material import (
 from tests.streams.processes import Child, start_consumer
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.projection.databases import Stores, open_stores
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
@@ -134,3 +136,40 @@ def run_local(journal_url: str) -> Iterator[Callable[[Projection], RunningProjec
     Fuse.blown = set()
     for one in running:
         assert one.stop(), "a projection did not stop"
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a projection that nobody ran."""
+    return f"p{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def stores(keyspace: str) -> Iterator[Callable[[], Stores]]:
+    """Open what stands in the `keyspace` of the test's file."""
+    opened: list[Stores] = []
+
+    def one() -> Stores:
+        opened.append(open_stores(keyspace))
+        return opened[-1]
+
+    yield one
+    for found in opened:
+        found.database.close()
+
+
+@pytest.fixture
+def counted(keyspace: str, name: str) -> Iterator[Callable[[], dict[str, int]]]:
+    """What the projection called `name` put into that keyspace, summed over all slices."""
+    from thespian_dc.projection.cassandra.read import SinkReader
+
+    reader = SinkReader(keyspace)
+
+    def total() -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for (_, key), value in reader.rows(name).items():
+            sums[key] = sums.get(key, 0) + value
+        return sums
+
+    yield total
+    reader.close()

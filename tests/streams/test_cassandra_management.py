@@ -14,32 +14,22 @@ from click.testing import CliRunner
 
 pytest.importorskip("cassandra")
 
-from cassandra import OperationTimedOut
 
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer
 from tests.streams.processes import Child, start_consumer
 from tests.streams.test_cassandra_sink import Counts
 from thespian_dc.cli.main import main
-from thespian_dc.journal.cassandra.link import Link
 from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.delivery_settings import Recovery
-from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.handler_errors import ConsumerSchemaError
 from thespian_dc.model.projection_errors import (
-    ChangeUnknownError,
     NoWorkerError,
     UnknownProjectionError,
     WishRefusedError,
 )
 from thespian_dc.model.settings import Local, Projection
 from thespian_dc.projection.api import CassandraUpsertHandler
-from thespian_dc.projection.cassandra.performing import Performing
-from thespian_dc.projection.cassandra.read import SinkReader
-from thespian_dc.projection.control import DONE, OPEN, POSITION, REBUILD, SKIP
-from thespian_dc.projection.databases import Stores, open_control, open_stores
 from thespian_dc.projection.management import Projections
-from thespian_dc.projection.observe import Activity
-from thespian_dc.projection.worker import Worker
 from thespian_dc.testkit.eventually import eventually, never
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.processes, pytest.mark.timeout(300)]
@@ -79,11 +69,6 @@ def keyspace(cassandra: Any) -> str:
 
 
 @pytest.fixture
-def name() -> str:
-    return f"p{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
 def manage(keyspace: str) -> Projections:
     return Projections(keyspace)
 
@@ -111,34 +96,6 @@ def run(
     for child in children:
         if child.process.poll() is None:
             child.kill()
-
-
-@pytest.fixture
-def counted(keyspace: str, name: str) -> Iterator[Callable[[], dict[str, int]]]:
-    """Totals over all slices."""
-    reader = SinkReader(keyspace)
-
-    def total() -> dict[str, int]:
-        sums: dict[str, int] = {}
-        for (_, key), value in reader.rows(name).items():
-            sums[key] = sums.get(key, 0) + value
-        return sums
-
-    yield total
-    reader.close()
-
-
-@pytest.fixture
-def stores(keyspace: str) -> Iterator[Callable[[], Stores]]:
-    opened: list[Stores] = []
-
-    def one() -> Stores:
-        opened.append(open_stores(keyspace))
-        return opened[-1]
-
-    yield one
-    for found in opened:
-        found.database.close()
 
 
 def add(writer: Writer, count: int) -> None:
@@ -279,135 +236,6 @@ def test_what_is_not_there_is_named(manage: Projections, cassandra: Any) -> None
         manage.status("popular")
     with pytest.raises(ConsumerSchemaError):
         Projections(cassandra.url("nothing_here")).names()
-
-
-# --- what it costs ---
-
-
-def test_an_idle_worker_asks_little_of_the_server(
-    keyspace: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Four small reads a second to notice a wish, and its beat twice a second."""
-    asked = {"reads": 0, "conditional": 0}
-
-    def counting(method: str, what: str) -> None:
-        real = getattr(Link, method)
-
-        def call(*arguments: Any) -> Any:
-            asked[what] += 1
-            return real(*arguments)
-
-        monkeypatch.setattr(Link, method, call)
-
-    worker = Worker(name, "a", open_control(keyspace, 1.0), Activity, lambda: None)
-    worker.start()
-    try:
-        worker.take(SLICES)
-        eventually(lambda: worker.take() == frozenset(range(SLICES)), 10)
-        counting("rows", "reads")
-        counting("decide", "conditional")
-        never(lambda: asked["reads"] > 20 or asked["conditional"] > 5, within_s=2.0)
-        assert asked["conditional"] >= 2, "it does beat"
-    finally:
-        worker.stop(10)
-
-
-# --- half done, and outcomes nobody knows ---
-
-
-class LostError(Exception):
-    """The process dies here."""
-
-
-@pytest.mark.parametrize("kind", [POSITION, SKIP])
-def test_a_wish_whose_doer_died_is_done_once(
-    stores: Any, name: str, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """After the position was set and before anybody was told: it cannot be withdrawn, and whoever
-    finds it does not do it again, also where a later wish was done first."""
-    first, second = stores(), stores()
-    first.positions.claim(name, [0], "j")
-    wish = first.control.wish(name, kind, 0, 0, 0)
-    after = wish.offset + (kind == SKIP)
-    end = type(first.control)._end
-
-    def dies(*_: Any, **__: Any) -> Any:
-        raise LostError
-
-    monkeypatch.setattr(type(first.control), "_end", dies)
-    with pytest.raises(LostError):
-        first.control.perform(name, wish.nr)
-    monkeypatch.setattr(type(first.control), "_end", end)
-    assert first.positions.load(name).slices[0].epoch == 2
-    assert second.control.withdraw(name, wish.nr).state == OPEN
-    later = second.control.wish(name, POSITION, 0, 9, after)
-    assert second.control.perform(name, later.nr).state == DONE
-    assert second.control.perform(name, wish.nr).state == DONE
-    assert second.control.offsets(name) == {0: 9}
-    assert first.positions.load(name).slices[0].epoch == 3
-
-
-def test_a_rebuild_whose_doer_died_is_done_by_the_next(
-    stores: Any, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From its beginning: the handler deletes again. How far it is to go is kept from before."""
-    first, second = stores(), stores()
-    first.positions.claim(name, [0, 1], "j")
-    for slice_ in (0, 1):
-        first.control.perform(name, first.control.wish(name, POSITION, slice_, 5, 0).nr)
-    wish = first.control.wish(name, REBUILD, -1, 0, None)
-    reset = Performing._reset
-
-    def dies(self: Any, place: Any, position: Any) -> None:
-        if place[1] == 1:
-            raise LostError
-        reset(self, place, position)
-
-    monkeypatch.setattr(Performing, "_reset", dies)
-    with pytest.raises(LostError):
-        first.control.perform(name, wish.nr)
-    monkeypatch.setattr(Performing, "_reset", reset)
-    assert second.control.offsets(name) == {0: 0, 1: 5}
-    deleted: list[int] = []
-    assert second.control.perform(name, wish.nr, lambda: deleted.append(1)).state == DONE
-    assert deleted == [1]
-    assert second.control.offsets(name) == {0: 0, 1: 0}
-    assert second.control.rebuild_to(name) == {0: 5, 1: 5}
-
-
-@pytest.mark.parametrize("fault", ["lost", "unsent"])
-@pytest.mark.parametrize("nth", range(1, 5))
-def test_an_unknown_outcome_is_never_guessed(
-    stores: Any, name: str, monkeypatch: pytest.MonkeyPatch, fault: str, nth: int
-) -> None:
-    """Of any write of a wish (added, begun, done, ended): it is found to stand, or the caller is
-    told; either way the position moves once."""
-    found = stores()
-    found.positions.claim(name, [0], "j")
-    real, sent = Link.decide, [0]
-
-    def decide(link: Link, statement: Any) -> dict[str, Any]:
-        sent[0] += 1
-        if sent[0] != nth:
-            return real(link, statement)
-        if fault == "lost":
-            real(link, statement)
-        raise JournalUnavailableError(link.url, "late") from OperationTimedOut()
-
-    monkeypatch.setattr(Link, "decide", decide)
-    told = False
-    try:
-        wish = found.control.wish(name, SKIP, 0, 0, 0)
-        assert found.control.perform(name, wish.nr).state == DONE
-    except ChangeUnknownError as error:
-        told = "not known whether" in str(error)
-    monkeypatch.setattr(Link, "decide", real)
-    for wish in found.control.control(name).open:
-        assert found.control.perform(name, wish.nr).state == DONE
-    added = not (fault == "unsent" and nth == 1)
-    assert found.control.offsets(name) == {0: int(added)}
-    assert found.positions.load(name).slices[0].epoch == 1 + added
-    assert told == (fault == "unsent" and nth != 3)
 
 
 def test_filters_outlive_and_are_read_by_the_same_url(

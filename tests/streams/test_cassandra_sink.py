@@ -27,7 +27,6 @@ from thespian_dc.projection.api import (
     local_source,
     start_projection,
 )
-from thespian_dc.projection.cassandra.read import SinkReader
 from thespian_dc.projection.cassandra.transaction import write_time
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.databases import Stores, open_stores
@@ -53,11 +52,6 @@ def keyspace(cassandra: Any) -> str:
     return url
 
 
-@pytest.fixture
-def name() -> str:
-    return f"p{uuid.uuid4().hex[:12]}"
-
-
 def settings_of(url: str, name: str, handler: Any, **changes: Any) -> Projection:
     return Projection(
         name, Local(material.ENTITY_TYPE), handler, url, [Added], restart_backoff_ms=(5, 50),
@@ -79,34 +73,6 @@ def run(journal_url: str, keyspace: str, name: str) -> Iterator[Callable[..., Ru
     Fuse.blown = set()
     for one in running:
         assert one.stop(30.0), "a projection did not stop"
-
-
-@pytest.fixture
-def stores(keyspace: str) -> Iterator[Callable[[], Stores]]:
-    opened: list[Stores] = []
-
-    def one() -> Stores:
-        opened.append(open_stores(keyspace))
-        return opened[-1]
-
-    yield one
-    for found in opened:
-        found.database.close()
-
-
-@pytest.fixture
-def counted(keyspace: str, name: str) -> Iterator[Callable[[], dict[str, int]]]:
-    """Totals over all slices."""
-    reader = SinkReader(keyspace)
-
-    def total() -> dict[str, int]:
-        sums: dict[str, int] = {}
-        for (_, key), value in reader.rows(name).items():
-            sums[key] = sums.get(key, 0) + value
-        return sums
-
-    yield total
-    reader.close()
 
 
 class Counts(CassandraProjectionHandler):
