@@ -50,7 +50,7 @@ class Keyed(Generic[K, E]):
         for key in operation.keys:
             entry = entries.get(key)
             if entry is not None:
-                entries = _put(entries, key, self._left(entry, operation.seen))
+                entries = _with_entry(entries, key, self._left(entry, operation.seen))
         return replace(self, entries=entries)
 
     def _seen(self, entries: Iterable[E]) -> dict[str, int]:
@@ -103,5 +103,5 @@ class KeyedSiblings(Keyed[K, Siblings[P]]):
         )
 
 
-def _put(entries: PersistentMap[K, Any], key: K, entry: Any) -> PersistentMap[K, Any]:
+def _with_entry(entries: PersistentMap[K, Any], key: K, entry: Any) -> PersistentMap[K, Any]:
     return entries.with_item(key, entry) if entry else entries.without(key)
