@@ -240,8 +240,11 @@ class SimulatedProducer(Process):
         return False
 
     def _send(self, served: _Served, core: ProducerCore, batch: SourceBatch) -> None:
-        for _ in range(served.end.send(write_batch(batch))):
+        times = served.end.send(write_batch(batch))
+        for _ in range(times):
             self._law.sent(served.end, batch)
+        if times > 1:
+            self._law.doubled(served.end.call)
         core.on_sent(self.world.now_us)
 
     def _read(self, slice_: int, offset: int) -> None:
