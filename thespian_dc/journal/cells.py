@@ -82,14 +82,15 @@ class CellRegistry:
         check_slices(wanted)
         name = f"slices/{entity_type}"
         cell = self._cell(name)
-        if cell is None:
-            if self._has_logs(entity_type):
+        if cell is None and self._has_logs(entity_type):
+            cell = self._cell(name)  # logs come with their cell: was somebody just quicker?
+            if cell is None:
                 reason = "it is missing, though the type has slice logs"
                 raise CorruptJournalError(self.url, f"registry cell {name!r}", reason)
+        if cell is None:
             self._put_slices(Cell.make(name, 1, wanted), entity_type, wanted)
-            cell = self._cell(
-                name
-            )  # what counts is what stands there: another process may have been quicker
+            # What counts is what stands there: another process may have been quicker.
+            cell = self._cell(name)
             assert cell is not None
         recorded: int = self._checked(cell).content
         if recorded != wanted:
