@@ -43,7 +43,7 @@ class Known(NamedTuple):
 class SliceLog(LogReader):
     """The writing half of the slice log."""
 
-    appends_at_once = 4  # each conditional write costs the server much, whatever is in it
+    appends_at_once = 8  # each conditional write costs the server much, whatever is in it
 
     def __init__(self, link: Link, url: CassandraUrl, meta: Meta, limits: ServerLimits) -> None:
         super().__init__(link, url, meta, limits)
