@@ -10,6 +10,7 @@ from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.handler_errors import EventLostError
 from thespian_dc.model.settings import Projection
 from thespian_dc.projection.actors import Courier
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.handling import Mark, not_of_the_event
 from thespian_dc.projection.kinds import AT_MOST, NOTHING, Kind, kind_of
@@ -69,14 +70,9 @@ class Transactional(_Delivery):
 
     def start(self) -> None:
         """Make the handler's tables and start it, in a transaction of their own."""
-        self._database.begin()
-        try:
+        with own_transaction(self._database):
             self._database.run_script(self._kind.tables)
             self._kind.start(self._database.transaction)
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
 
     def begin(self, *, alone: bool = False) -> None:
         self._alone = alone
@@ -148,13 +144,8 @@ class AtLeastOnce(_Delivery):
         self._store(write)
 
     def _store(self, write: Callable[[], None]) -> None:
-        self._database.begin()
-        try:
+        with own_transaction(self._database):
             write()
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
 
     def roll_back(self) -> None:
         """Nothing is open."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import ThespianDcError
@@ -23,6 +23,7 @@ from thespian_dc.model.record import CONTROL
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError, PositionStoreError
 from thespian_dc.projection.api import SourceBatch
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.crashes import Crashes, Extent, Refuse, Try
 from thespian_dc.projection.databases import Stores
@@ -224,14 +225,16 @@ class Failures:
         """The same wish, noted as under way: durable before the handler is called."""
         under_way = wish._replace(what=wish.what.rstrip(TRYING) + TRYING)
         if under_way != wish:
-            self._alone(lambda: self._parked.change_wish(self._projection, wish, under_way))
+            with own_transaction(self._database):
+                self._parked.change_wish(self._projection, wish, under_way)
         return under_way
 
     def _drop_deadly_wishes(self) -> None:
         """Of entities whose events were being handed over again when the process died."""
         for wish in self._parked.wishes(self._projection, self._crashes.slices):
             if wish.what.endswith(TRYING):
-                self._alone(lambda wish=wish: self._drop(wish))  # type: ignore[misc]
+                with own_transaction(self._database):
+                    self._drop(wish)
 
     def _drop(self, wish: ParkedWish) -> None:
         for event in self._parked.events(self._projection, wish.entity_id, limit=1):
@@ -239,16 +242,6 @@ class Failures:
             failed = event._replace(cause=cause, attempts=event.attempts + 1)
             self._parked.tried(self._projection, failed)
         self._parked.change_wish(self._projection, wish, None)
-
-    def _alone(self, write: Callable[[], None]) -> None:
-        """In a transaction of its own."""
-        self._database.begin()
-        try:
-            write()
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
 
     def events_of(self, wish: ParkedWish) -> list[ParkedEvent]:
         """The first of the entity's parked events; empty where the wish is for another state of

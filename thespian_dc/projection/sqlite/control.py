@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from thespian_dc.model.projection_errors import ControlChangedError, WishesFullError
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.control import (
     DONE,
     OPEN,
@@ -325,11 +326,5 @@ class SqliteControl:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.begin()
-        try:
-            with self._database.named():
-                yield
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
+        with own_transaction(self._database), self._database.named():
+            yield

@@ -10,6 +10,7 @@ import json
 
 from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter, filter_from, plain_of
 from thespian_dc.model.projection_errors import FilterChangedError
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 
 _SCHEMA = """
@@ -50,23 +51,16 @@ class SqliteFilters:
         self, projection: str, expected: int | None, wanted: Filter, initial: str | None
     ) -> VersionedFilter:
         """Store the next version. initial: of the settings, None: as it was."""
-        self._database.begin()
-        try:
-            with self._database.named():
-                row = self._execute(_READ, (projection,)).fetchone() or (0, "{}", "{}")
-                if expected is not None and row[0] != expected:
-                    raise FilterChangedError(projection, expected, row[0])
-                if initial is None or row[2] != initial:
-                    put = row[0] + 1, _text(wanted), row[2] if initial is None else initial
-                    row = put
-                    self._execute(
-                        "insert or replace into thespian_dc_filters values (?, ?, ?, ?)",
-                        (projection, *put),
-                    )
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
+        with own_transaction(self._database), self._database.named():
+            row = self._execute(_READ, (projection,)).fetchone() or (0, "{}", "{}")
+            if expected is not None and row[0] != expected:
+                raise FilterChangedError(projection, expected, row[0])
+            if initial is None or row[2] != initial:
+                row = row[0] + 1, _text(wanted), row[2] if initial is None else initial
+                self._execute(
+                    "insert or replace into thespian_dc_filters values (?, ?, ?, ?)",
+                    (projection, *row),
+                )
         return _filter_of(row)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from thespian_dc.model.handler_errors import ParkedFullError, UnknownParkedError
 from thespian_dc.projection.attempts import Attempt
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.parking import (
     ParkedEntity,
     ParkedEvent,
@@ -154,7 +155,7 @@ class SqliteParked:
 
     def wish(self, projection: str, what: str, entity_id: str, seq_nr: int | None = None) -> None:
         """See ParkedStore."""
-        with _alone(self._database):
+        with own_transaction(self._database):
             first = next(iter(self.events(projection, entity_id, limit=1)), None)
             if first is None or seq_nr not in (None, first.seq_nr):
                 found = f"its first one is {first.seq_nr}" if first else "nothing of it is parked"
@@ -210,7 +211,7 @@ class SqliteAttempts:
 
     def began(self, projection: str, epochs: Mapping[int, int]) -> Mapping[int, Attempt]:
         """See AttemptStore."""
-        with _alone(self._database), self._database.named():
+        with own_transaction(self._database), self._database.named():
             rows = self._execute(
                 "select slice, run, offset, until, tries from thespian_dc_attempts "
                 "where projection = ?",
@@ -239,21 +240,9 @@ class SqliteAttempts:
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
         """See AttemptStore."""
         tries = ", tries = 0" if forget else ""
-        with _alone(self._database), self._database.named():
+        with own_transaction(self._database), self._database.named():
             self._database.executemany(
                 f"update thespian_dc_attempts set run = 0{tries} "
                 "where projection = ? and slice = ? and run = ?",
                 [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
             )
-
-
-@contextmanager
-def _alone(database: SqliteDatabase) -> Iterator[None]:
-    """A transaction of its own, that nobody else writes in between."""
-    database.begin()
-    try:
-        yield
-        database.commit()
-    except BaseException:
-        database.rollback()
-        raise

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
 from thespian_dc.model.position import Position
 from thespian_dc.projection.api import StoredPosition, StoredPositions
+from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.marks import SqliteMarks
@@ -61,9 +62,7 @@ class SqlitePositions:
     def claim(self, projection: str, slices: Sequence[int], journal_id: str) -> StoredPositions:
         """Raise the epoch of each slice by one, all or none; JournalDivergedError for other
         rows."""
-        with self._database.named():
-            self._database.begin()
-        try:
+        with own_transaction(self._database):
             _check_journal(projection, self.load(projection), journal_id)
             with self._database.named():
                 self._database.executemany(
@@ -72,10 +71,6 @@ class SqlitePositions:
                     [(projection, slice_, journal_id) for slice_ in slices],
                 )
             claimed = self.load(projection)
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
         mine = {slice_: row for slice_, row in claimed.slices.items() if slice_ in set(slices)}
         return StoredPositions(journal_id, mine)
 
@@ -84,8 +79,7 @@ class SqlitePositions:
     ) -> None:
         """See PositionStore."""
         marks = SqliteMarks(self._database)
-        self._database.begin()
-        try:
+        with own_transaction(self._database):
             stored = self.load(projection)
             _check_journal(projection, stored, journal_id)
             for slice_, position in positions.items():
@@ -95,10 +89,6 @@ class SqlitePositions:
                 with self._database.named():
                     self._execute(_PLACE, row)
                 marks.forget(projection, slice_, position.offset)
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
 
     def check(self, projection: str, slice_: int, epoch: int, offset: int) -> None:
         """PositionConflictError unless the row is ours still; in a transaction it stays so.
