@@ -27,7 +27,7 @@ from thespian_dc.stream.producer_core import (
     BATCH_EVENTS_MAX,
     HELD_US,
     ProducerCore,
-    check_start,
+    check_first,
 )
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import (
@@ -152,9 +152,9 @@ def test_unknown_fields_are_survived() -> None:
 def test_a_call_begins_with_start() -> None:
     for wrong in (None, Beat(1), Credit(1, 1)):
         with pytest.raises(WrongFirstMessageError):
-            check_start(wrong)
+            check_first(Start, wrong)
     with pytest.raises(ProtocolVersionError):
-        check_start(start()._replace(protocol=9))
+        check_first(Start, start()._replace(protocol=9))
     with pytest.raises(SliceOutOfRangeError):
         ProducerCore(start(positions={2: Position()}), 2, "peer", 0)
 

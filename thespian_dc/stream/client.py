@@ -33,10 +33,11 @@ from thespian_dc.projection.api import (
     SourceDescription,
     SourceEvents,
 )
+from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.channels import METHOD, metadata_of
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
-from thespian_dc.stream.conversation import ROOM_S, Conversation, Ears, now_us
+from thespian_dc.stream.conversation import ROOM_S, Conversation, Ears
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.trust import explained

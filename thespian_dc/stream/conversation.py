@@ -14,6 +14,7 @@ import grpc.aio
 
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
 from thespian_dc.projection.api import FilterInForce, SourceBatch
+from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import read_batch
 from thespian_dc.stream.consumer_core import BATCHES_MAX, ConsumerCore
 from thespian_dc.wire.conversion import (
@@ -140,8 +141,3 @@ class Conversation:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-
-
-def now_us() -> int:
-    """Monotonic microseconds: heartbeats do not mind a clock that is set."""
-    return time.monotonic_ns() // 1000

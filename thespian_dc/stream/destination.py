@@ -14,28 +14,25 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc.aio
-
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.push_errors import OriginRefusedError
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Destination
-from thespian_dc.model.stream_errors import ProtocolVersionError, WrongFirstMessageError
+from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore
-from thespian_dc.stream.conversation import Conversation, Ears, now_us
+from thespian_dc.stream.conversation import Conversation, Ears
 from thespian_dc.stream.destination_events import DestinationEvents
 from thespian_dc.stream.destination_filters import begin_destination_filter
 from thespian_dc.stream.destination_thread import DestinationWriter
 from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.identity import Caller
+from thespian_dc.stream.producer_core import check_first
+from thespian_dc.stream.pull import first_message
 from thespian_dc.stream.push_progress import PushProgress
-from thespian_dc.wire.conversion import PROTOCOL, Credit, Offer, read_from_producer
+from thespian_dc.wire.conversion import Credit, Offer, read_from_producer
 
 log = logging.getLogger(__name__)
-
-FIRST_MESSAGE_S = 10.0
-"""How long a call may stay open without its Offer."""
 
 
 class Destinations:
@@ -148,18 +145,8 @@ class DestinationCall:
                 await asyncio.gather(talking, return_exceptions=True)
 
     async def _first(self) -> Offer:
-        try:
-            async with asyncio.timeout(FIRST_MESSAGE_S):
-                received = await self._context.read()
-        except TimeoutError as error:
-            raise WrongFirstMessageError(f"silence of {FIRST_MESSAGE_S:.0f} s") from error
-        found = None if received is grpc.aio.EOF else read_from_producer(received)
-        if not isinstance(found, Offer):
-            said = "the end of the call" if found is None else type(found).__name__
-            raise WrongFirstMessageError(said)
-        if found.protocol != PROTOCOL:
-            raise ProtocolVersionError(found.protocol, PROTOCOL)
-        return found
+        received = await first_message(self._context)
+        return check_first(Offer, None if received is None else read_from_producer(received))
 
     async def _converse(
         self, writer: DestinationWriter, progress: PushProgress, wanted: VersionedFilter

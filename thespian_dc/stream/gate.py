@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from thespian_dc.model.access_errors import (
 from thespian_dc.model.criteria import VersionedFilter, check_bounds
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.stream_errors import UnknownStreamError
+from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.identity import Caller, caller_of
 from thespian_dc.stream.limits_core import LimitsCore
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
@@ -66,16 +66,16 @@ class Gate:
     def stream(self, context: Any) -> Iterator[Caller]:
         """While a stream of a caller is open; TooManyStreamsError, TooManyRequestsError."""
         caller = caller_of(context)
-        self._limits.request(caller.identity, _now_us())
-        with self._limits.stream(caller.identity, _now_us()):
+        self._limits.request(caller.identity, now_us())
+        with self._limits.stream(caller.identity, now_us()):
             yield caller
 
     @contextmanager
     def question(self, context: Any) -> Iterator[Caller]:
         """While a question of a caller is at work; TooManyRequestsError."""
         caller = caller_of(context)
-        self._limits.request(caller.identity, _now_us())
-        with self._limits.question(caller.identity, _now_us()):
+        self._limits.request(caller.identity, now_us())
+        with self._limits.question(caller.identity, now_us()):
             yield caller
 
     async def find(
@@ -134,7 +134,7 @@ class Gate:
 
     def change_filter(self, caller: Caller, filter_: VersionedFilter) -> None:
         """A change counts as a request; FilterTooLargeError, TooManyRequestsError."""
-        self._limits.request(caller.identity, _now_us())
+        self._limits.request(caller.identity, now_us())
         self.check_filter(filter_)
 
     async def refuse(self, context: Any, error: ThespianDcError) -> NoReturn:
@@ -156,11 +156,7 @@ class Gate:
     def _note(self, error: ThespianDcError) -> None:
         """At most one line a second of what is over limits, however much it is."""
         self._over += 1
-        now = _now_us()
+        now = now_us()
         if now >= self._note_us:
             log.warning("calls_over_limits", extra={"count": self._over, "last": str(error)})
             self._over, self._note_us = 0, now + 1_000_000
-
-
-def _now_us() -> int:
-    return time.monotonic_ns() // 1000

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TypeVar
 
 from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilter
 from thespian_dc.model.position import START
@@ -41,6 +42,7 @@ from thespian_dc.wire.conversion import (
     Beat,
     Credit,
     FromConsumer,
+    Offer,
     Start,
 )
 
@@ -52,11 +54,13 @@ HELD_EVENTS_MAX = 100_000
 HEARTBEAT_MS = (100, 2_000, 60_000)
 """Least, default (where a consumer names none) and greatest interval."""
 SILENT_INTERVALS = 3
+First = TypeVar("First", Start, Offer)
 
 
-def check_start(message: FromConsumer | None) -> Start:
-    """The call's first message as a Start of our protocol; WrongFirstMessageError otherwise."""
-    if not isinstance(message, Start):
+def check_first(kind: type[First], message: object) -> First:
+    """The call's first message, None where there is none, as one of this kind and of our protocol;
+    WrongFirstMessageError, ProtocolVersionError."""
+    if not isinstance(message, kind):
         found = "the end of the call" if message is None else type(message).__name__
         raise WrongFirstMessageError(found)
     if message.protocol != PROTOCOL:

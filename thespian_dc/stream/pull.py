@@ -18,11 +18,12 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
+from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.history import CallHistory, check_history
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream
-from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_start
+from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_first
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Start,
@@ -34,7 +35,7 @@ from thespian_dc.wire.conversion import (
 )
 
 FIRST_MESSAGE_S = 10.0
-"""How long a call may stay open without its Start."""
+"""How long a call may stay open without its Start, or its Offer."""
 
 
 class Admission(Protocol):
@@ -64,7 +65,9 @@ class PullCall:
 
     async def run(self) -> None:
         """Serve until the consumer ends the call; raises what is to end it otherwise."""
-        start = check_start(await self._first())
+        received = await first_message(self._context)
+        first = None if received is None else read_from_consumer(received)
+        start = check_first(Start, first)
         self._gate.check_filter(start.filter)
         stream = await self._gate.find(
             "Pull", start.stream_id, start.consumer, self._caller, self._context
@@ -125,14 +128,6 @@ class PullCall:
         self.end(error)
 
     # --- reading ---
-
-    async def _first(self) -> Any:
-        try:
-            async with asyncio.timeout(FIRST_MESSAGE_S):
-                received = await self._context.read()
-        except TimeoutError as error:
-            raise WrongFirstMessageError(f"silence of {FIRST_MESSAGE_S:.0f} s") from error
-        return None if received is grpc.aio.EOF else read_from_consumer(received)
 
     async def _read(self) -> None:
         try:
@@ -239,6 +234,12 @@ def is_before(journal: Journal, key: SliceKey, at: Position, history: History) -
         return True
 
 
-def now_us() -> int:
-    """Monotonic microseconds: heartbeats do not mind a clock that is set."""
-    return time.monotonic_ns() // 1000
+async def first_message(context: Any) -> bytes | None:
+    """What a caller sends first, None where it ended the call; WrongFirstMessageError where nothing
+    comes."""
+    try:
+        async with asyncio.timeout(FIRST_MESSAGE_S):
+            received = await context.read()
+    except TimeoutError as error:
+        raise WrongFirstMessageError(f"silence of {FIRST_MESSAGE_S:.0f} s") from error
+    return None if received is grpc.aio.EOF else received

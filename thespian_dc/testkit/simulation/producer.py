@@ -14,7 +14,7 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import CommitView, FactsCache, SourceBatch
 from thespian_dc.stream.batches import write_batch
-from thespian_dc.stream.producer_core import ProducerCore, check_start
+from thespian_dc.stream.producer_core import ProducerCore, check_first
 from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.process import Process
@@ -123,7 +123,7 @@ class SimulatedProducer(Process):
         try:
             message, core = read_from_consumer(received), served.core
             if core is None:
-                self._begin(served, check_start(message))
+                self._begin(served, check_first(Start, message))
                 return
             if isinstance(message, Credit):
                 self._law.granted(served.end, message)
