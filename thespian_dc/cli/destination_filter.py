@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import click
 
-from thespian_dc.cli.filters import ONE, expected_option
+from thespian_dc.cli.filters import expected_option
 from thespian_dc.cli.journals import journal_option, json_option, opened
 from thespian_dc.cli.output import json_line, safe
-from thespian_dc.cli.stream_filter import SIDES, side_options
-from thespian_dc.model.criteria import Criteria, Filter, VersionedFilter, plain_of
+from thespian_dc.cli.stream_filter import filter_of, side_options
+from thespian_dc.model.criteria import Filter, VersionedFilter, plain_of
 from thespian_dc.stream.destination_filters import destination_filter as read_filter
 from thespian_dc.stream.destination_filters import set_destination_filter
 
@@ -43,12 +43,7 @@ def set_(
     Tags and topics select single events. What is let in later comes whole. Producers that push
     now are told within a second.
     """
-    exclude, include = (
-        Criteria(**{kind: criteria[f"{side}_{kind}"] for kind in ONE}) for side in SIDES
-    )
-    wanted = Filter(exclude, include)
-    if not wanted:
-        raise click.UsageError("say what to exclude or include, or use clear")
+    wanted = filter_of(criteria)
     with opened(url) as journal:
         _print(stream, set_destination_filter(journal, stream, wanted, expected), as_json)
 

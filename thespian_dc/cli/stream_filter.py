@@ -37,6 +37,17 @@ def side_options(function: F) -> F:
     return function
 
 
+def filter_of(criteria: dict[str, tuple[str, ...]]) -> Filter:
+    """What the options of `side_options` say; UsageError where they say nothing."""
+    exclude, include = (
+        Criteria(**{kind: criteria[f"{side}_{kind}"] for kind in ONE}) for side in SIDES
+    )
+    wanted = Filter(exclude, include)
+    if not wanted:
+        raise click.UsageError("say what to exclude or include, or use clear")
+    return wanted
+
+
 @click.group(name="stream-filter")
 def stream_filter() -> None:
     """What streams show at all, whoever asks; exclude first, include overrides."""
@@ -68,12 +79,7 @@ def set_(
 
     A filter function in the settings always applies too. Producers obey within about a second.
     """
-    exclude, include = (
-        Criteria(**{kind: criteria[f"{side}_{kind}"] for kind in ONE}) for side in SIDES
-    )
-    wanted = Filter(exclude, include)
-    if not wanted:
-        raise click.UsageError("say what to exclude or include, or use clear")
+    wanted = filter_of(criteria)
     _change(stream, url, wanted, expected, as_json)
 
 
