@@ -51,6 +51,7 @@ def check_settings(settings: Settings, simple: bool) -> Settings:
         streams=tuple(settings.streams),
         pushes=tuple(settings.pushes),
         destinations=tuple(settings.destinations),
+        replication=tuple(settings.replication),
     )
 
 
@@ -124,6 +125,12 @@ def _check_simple(settings: Settings) -> None:
             "a stream on simpleSystemBase", "it serves other processes, and nothing runs here "
             "between two calls; test it on multiprocTCPBase"
         )  # fmt: skip
+    for replication in settings.replication:
+        raise NotSupportedError(
+            f"replication of {replication.entity_type!r} on simpleSystemBase",
+            "other nodes read it, and nothing runs here between two calls; test it on "
+            "multiprocTCPBase",
+        )
     for one in settings.projections:
         if not isinstance(one.source, Local):
             raise NotSupportedError(

@@ -17,29 +17,17 @@ from typing import Any
 from thespian_dc.model.access import Access, check_allow, check_metadata
 from thespian_dc.model.criteria import Filter
 from thespian_dc.model.delivery_settings import DELIVERIES, Group, Recovery, ToActor
+from thespian_dc.model.endpoint import Tls as Tls  # noqa: PLC0414  of this module for type checkers
+from thespian_dc.model.endpoint import check_plaintext, check_target, is_loopback
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+from thespian_dc.model.replication_settings import REPLICA_PREFIX, Replication
 from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
 STARTS = ("stored", "beginning", "now")
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Mutual TLS by files, PEM. Both sides present `certificate`; `client_auth=False` on a server
-    takes any client.
-
-    authority: the CA that peers' certificates must descend from. A client without a certificate has
-    "" for certificate and key. Changed files are taken for new connections, without a restart.
-    """
-
-    certificate: str
-    key: str
-    authority: str
-    client_auth: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +264,8 @@ class Settings:
     power of two, fixed for ever in the journal. listen: host:port for streams and destinations;
     plaintext only on loopback unless plaintext_beyond_loopback. pushes: streams that this node
     brings elsewhere. destinations: what others may push to it. See docs/push.md.
-    access: what calls of others must pass; see docs/security.md.
+    access: what calls of others must pass; see docs/security.md. replication: entity types that
+    other nodes hold too; see docs/replication.md.
     """
 
     service: str
@@ -293,6 +282,7 @@ class Settings:
     pushes: Sequence[Push] = ()
     destinations: Sequence[Destination] = ()
     access: Access = field(default_factory=Access)
+    replication: Sequence[Replication] = ()
 
     def __post_init__(self) -> None:
         check_name("service", self.service)
@@ -311,6 +301,7 @@ class Settings:
         check_importable("access.interceptor", self.access.interceptor)
         check_pushes(self)
         check_destinations(self)
+        check_replication(self)
 
 
 def check_pushes(settings: Settings) -> None:
@@ -346,6 +337,27 @@ def check_destinations(settings: Settings) -> None:
             raise SettingsError(f"{where}: without_identity is for loopback only")
 
 
+def check_replication(settings: Settings) -> None:
+    """SettingsError for a type that is not served here or stands twice, or that peers cannot
+    reach."""
+    served = [getattr(one, "entity_type", "") for one in settings.entities]
+    check_unique("replication of", [one.entity_type for one in settings.replication])
+    for one in settings.replication:
+        if one.entity_type not in served:
+            raise SettingsError(f"replication of {one.entity_type!r}: it is none of entities")
+        if not settings.listen:
+            raise SettingsError(
+                f"replication of {one.entity_type!r} needs listen='host:port', where peers connect"
+            )
+    streams: list[Stream | Push | Destination] = [*settings.streams, *settings.pushes]
+    for stream_id in (one.stream_id for one in (*streams, *settings.destinations)):
+        if stream_id.startswith(REPLICA_PREFIX):
+            raise SettingsError(
+                f"stream_id {stream_id!r} begins with {REPLICA_PREFIX!r}, which is for the "
+                "streams between replicas"
+            )
+
+
 WORKERS_MAX = 64
 
 
@@ -375,27 +387,6 @@ def check_unique(what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"{what} {name!r} stands twice")
-
-
-def check_target(what: str, target: str) -> str:
-    """Return the host of `host:port`, or raise SettingsError."""
-    host, colon, port = target.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{what} must be 'host:port', not {target!r}")
-    return host
-
-
-def check_plaintext(what: str, host: str, tls: Tls | None, allowed: bool) -> None:
-    """SettingsError where plaintext would leave the machine and nobody said so."""
-    if tls is None and not allowed and not is_loopback(host):
-        raise SettingsError(
-            f"{what}: {host} is not loopback and tls is not set; set tls=Tls(...) or "
-            "plaintext_beyond_loopback=True"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
 def check_importable(what: str, thing: Any) -> None:

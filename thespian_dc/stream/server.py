@@ -17,9 +17,9 @@ import grpc.aio
 
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.access import Rules
+from thespian_dc.model.endpoint import check_plaintext, check_target
 from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.record import Commit
-from thespian_dc.model.settings import check_plaintext, check_target
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
 from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.channels import DESTINATION, MESSAGE_BYTES_MAX, SERVICE
