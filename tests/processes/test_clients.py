@@ -170,6 +170,18 @@ def test_a_closed_client_refuses(place: tuple[Running, Node]) -> None:
         client.entity("counter", "x").ask(Get())
 
 
+def test_a_client_is_closed_while_its_commands_are_under_way(place: tuple[Running, Node]) -> None:
+    """Its thread ends without an error (one would fail this test), with nothing left open."""
+    for _ in range(5):
+        client = Client.connect(place[0].system, "shop")
+        for nr in range(3000):
+            client.entity("counter", f"closing-{nr}").tell(Add(1))
+        client.close()
+        link: Any = client._link
+        assert not link._thread.is_alive()
+        assert not hasattr(link._transport, "socket")
+
+
 def test_two_hundred_entities_ask_one_ordinary_actor(
     place: tuple[Running, Node], client: Client
 ) -> None:

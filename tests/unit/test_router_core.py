@@ -356,3 +356,16 @@ def _never(source: random.Random) -> Any:
     """A coin that never falls on trouble but always on an answer: between the two thresholds."""
     del source
     return lambda: 0.5
+
+
+def test_a_closed_router_sends_nothing_more() -> None:
+    """Its transport may still tell that a frame failed, or another answer may come."""
+    core = routed(1)
+    [frame] = frames(core.submit([command("a")], 5, 0))
+    assert not frames(core.submit([command("b")], 5, 0)), "one frame at a time"
+    assert sorted(core.close()) == ["a", "b"]
+    assert core.on_sent(A, frame.frame_nr, False, MS) == []
+    assert core.on_routes(routes((B, 2)), MS) == []
+    assert core.on_reply([frame.frame_nr], answers(frame), A, MS) == []
+    assert core.on_tick(10 * RESEND_US) == []
+    assert core.wakeup_us(MS) is None

@@ -28,6 +28,7 @@ from thespian_dc.shell.addresses import address_of, text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.protocol import GetRoutes, Routes, coordinator_name
+from thespian_dc.shell.transports import close_transport
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Link:
     def leave_to_parent(self) -> None:
         """In a forked child: forget this link without touching what the parent shares."""
         _inherited.append(self)
-        if self._transport is not None:
+        if self._transport is not None and not self._closed:
             os.close(self._transport.socket.detach())
 
     # --- the I/O thread ---
@@ -98,7 +99,8 @@ class Link:
             finally:
                 self._closed = True
                 self._fail_all()
-        self._bridge.close()
+                close_transport(self._transport)
+                self._bridge.close()
 
     def _loop(self, watches: bool) -> None:
         tick_us = 0

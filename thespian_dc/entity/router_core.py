@@ -166,9 +166,13 @@ class RouterCore:
         return max(now_us, min(first, now_us + TICK_US))
 
     def close(self) -> list[Any]:
-        """Forget everything; the tickets of those that wait, for their last word."""
+        """Forget everything; the tickets of those that wait, for their last word. Whatever comes
+        later leads to nothing."""
         left = [c.ticket for c in self._commands.values() if c.ticket is not None]
-        self._commands.clear()
+        for kept in (
+            self._commands, self._lanes, self._links, self._unrouted, self._deadlines, self._moving
+        ):  # fmt: skip
+            kept.clear()
         return left
 
     # --- inputs ---

@@ -20,6 +20,7 @@ from thespian_dc.shell.protocol import (
     Status,
     coordinator_name,
 )
+from thespian_dc.shell.transports import close_transport
 
 A = TypeVar("A")
 
@@ -43,7 +44,7 @@ class Talk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._transport.close()
+        close_transport(self._transport)
 
     def ask(self, address: Any, message: Any, kind: type[A], timeout_s: float) -> A | None:
         """The next message of class `kind` that arrives, or None after timeout_s, or when nobody
