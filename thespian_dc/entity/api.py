@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
     from thespian_dc.entity.alone import Begin as Begin
     from thespian_dc.entity.entity_type import EntityType as EntityType
+    from thespian_dc.entity.protocol import Absorbed as Absorbed
     from thespian_dc.entity.protocol import Command as Command
     from thespian_dc.entity.protocol import CommandFrame as CommandFrame
     from thespian_dc.entity.protocol import EntityRef as EntityRef
+    from thespian_dc.entity.protocol import RemoteEvent as RemoteEvent
+    from thespian_dc.entity.protocol import Replicated as Replicated
+    from thespian_dc.entity.protocol import ReplicatedState as ReplicatedState
     from thespian_dc.entity.protocol import ReplyAddress as ReplyAddress
     from thespian_dc.entity.protocol import ReplyFrame as ReplyFrame
     from thespian_dc.entity.protocol import Status as Status
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from thespian_dc.entity.router_core import Outgoing as Outgoing
 
 _WHERE = {
+    "Absorbed": "entity.protocol",
     "Begin": "entity.alone",
     "Command": "entity.protocol",
     "CommandFrame": "entity.protocol",
@@ -39,6 +44,9 @@ _WHERE = {
     "EntityType": "entity.entity_type",
     "EventSourcedActor": "entity.actor",
     "Outgoing": "entity.router_core",
+    "RemoteEvent": "entity.protocol",
+    "Replicated": "entity.protocol",
+    "ReplicatedState": "entity.protocol",
     "ReplyAddress": "entity.protocol",
     "ReplyFrame": "entity.protocol",
     "Router": "entity.router",

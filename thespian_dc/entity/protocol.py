@@ -8,10 +8,12 @@ it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from thespian_dc.model.ids import check_name
+from thespian_dc.model.replication import Listed
 from thespian_dc.shell.protocol import NodeMessage
 
 
@@ -101,6 +103,63 @@ class Route(NamedTuple):
     slice: int
     address: str
     epoch: int
+
+
+class RemoteEvent(NamedTuple):
+    """An event that another replica's log holds, as it is stored there.
+
+    meta: `model.replication.remote_meta` of it, with concurrent 0: how it was there means nothing
+    here. set_aside: the peer's record is of kind CONTROL: it has stored the event and not applied it.
+    """
+
+    manifest: str
+    payload: bytes
+    tags: Sequence[str]
+    meta: list[Any]
+    set_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """A command to one entity of a replicated type: take these events, in the order of the peer's
+    log. peer: the replica they come from. It needs no command id: what the entity has, it has.
+    Answered by Absorbed once what was taken is durable."""
+
+    events: tuple[RemoteEvent, ...]
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicatedState:
+    """A command to one entity of a replicated type: take over a state of a peer, whose events are
+    trimmed there. vector, tips, time_us, epoch: as in model.replication.StateMeta. What this
+    replica has beyond it is applied on top. Answered by Absorbed (through: 1)."""
+
+    manifest: str
+    payload: bytes
+    vector: dict[str, int]
+    tips: dict[str, int]
+    time_us: int = 0
+    epoch: int = 0
+    peer: str = ""
+
+
+class Absorbed(NamedTuple):
+    """What became of a Replicated.
+
+    through: so many of its events, from the front, this replica now has, durably.
+    reason: why no more: "" (there are no more), "waits" (missing: (replica, n) must come first),
+    "delayed" (by the class, for delay_us), "set_aside" (error: the event at `through` is not taken:
+    pass it by).
+    listed: what people should know of.
+    """
+
+    through: int
+    reason: str = ""
+    missing: tuple[str, int] | None = None
+    delay_us: int = 0
+    listed: tuple[Listed, ...] = ()
+    error: Exception | None = None
 
 
 class TypeRoutes(NamedTuple):
