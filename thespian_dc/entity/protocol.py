@@ -109,7 +109,7 @@ class RemoteEvent(NamedTuple):
     """An event that another replica's log holds, as it is stored there.
 
     meta: `model.replication.remote_meta` of it, with concurrent 0: how it was there means nothing
-    here. set_aside: the peer's record is of kind CONTROL: it has stored the event and not applied it.
+    here. set_aside: the peer has stored the event and not applied it, and nobody else is to.
     """
 
     manifest: str
