@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from thespian_dc.entity.protocol import ReplyFrame as ReplyFrame
     from thespian_dc.entity.protocol import Status as Status
     from thespian_dc.entity.protocol import ToEntity as ToEntity
+    from thespian_dc.entity.role_registry import Seen as Seen
+    from thespian_dc.entity.role_registry import add_listed as add_listed
+    from thespian_dc.entity.role_registry import begin_roles as begin_roles
+    from thespian_dc.entity.role_registry import change_roles as change_roles
+    from thespian_dc.entity.role_registry import known_roles as known_roles
+    from thespian_dc.entity.role_registry import note_diverged as note_diverged
+    from thespian_dc.entity.role_registry import note_seen as note_seen
+    from thespian_dc.entity.role_registry import seen_by as seen_by
+    from thespian_dc.entity.role_registry import stored_roles as stored_roles
     from thespian_dc.entity.router import Router as Router
     from thespian_dc.entity.router import command_id_of as command_id_of
     from thespian_dc.entity.router_core import Deliver as Deliver
@@ -50,9 +59,18 @@ _WHERE = {
     "ReplyAddress": "entity.protocol",
     "ReplyFrame": "entity.protocol",
     "Router": "entity.router",
+    "Seen": "entity.role_registry",
     "Status": "entity.protocol",
     "ToEntity": "entity.protocol",
+    "add_listed": "entity.role_registry",
+    "begin_roles": "entity.role_registry",
+    "change_roles": "entity.role_registry",
     "command_id_of": "entity.router",
+    "known_roles": "entity.role_registry",
+    "note_diverged": "entity.role_registry",
+    "note_seen": "entity.role_registry",
+    "seen_by": "entity.role_registry",
+    "stored_roles": "entity.role_registry",
 }
 
 __all__ = [*_WHERE]  # noqa: PLE0604  names are strings

@@ -1,0 +1,191 @@
+"""What a replica knows of its group, kept in its journal: every host, producer and replication
+actor of the journal reads it there, and each change is a compare-and-set. Blocks; from any process.
+
+Beside it stand small entries of the same kind: what was found wrong with events (`listed`), which
+peers found this journal to be another than it was (`diverged`), how far they have it (`seen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.replication import Listed
+from thespian_dc.model.replication_settings import Replication
+from thespian_dc.model.role_errors import NotReplicatedError
+from thespian_dc.model.roles import Origin, Roles, begun, plain_of, roles_from
+
+LISTED_MAX = 200
+"""Kept of what was listed, the newest; all are counted."""
+CHECKED_MAX = 64
+"""Nodes that are remembered to have checked this journal with its peers."""
+
+_Value = TypeVar("_Value")
+
+
+def stored_roles(journal: Journal, entity_type: str) -> Roles | None:
+    """What is known of this type's group; None where it was never replicated from here."""
+    value = journal.entry(_name(entity_type)).value
+    return None if value is None else roles_from(value, entity_type)
+
+
+def known_roles(journal: Journal, entity_type: str) -> Roles:
+    """The same; NotReplicatedError for None."""
+    roles = stored_roles(journal, entity_type)
+    if roles is None:
+        raise NotReplicatedError(entity_type, tuple(replicated_types(journal)))
+    return roles
+
+
+def replicated_types(journal: Journal) -> list[str]:
+    """Types that were ever replicated from this journal, sorted."""
+    return [name for name in sorted(journal.slice_counts()) if stored_roles(journal, name)]
+
+
+def begin_roles(journal: Journal, setting: Replication) -> Roles:
+    """Make the group known, or find what is stored; the slice count of the type is recorded
+    already. ReplicaIdChangedError, SettingsError."""
+    slices = journal.slice_counts().get(setting.entity_type)
+    if slices is None:
+        raise SettingsError(f"{setting.entity_type}: no slice count is recorded in {journal.url}")
+    own = Origin(journal.journal_id, slices)
+
+    def begin(value: Any) -> tuple[Any, Roles]:
+        before = None if value is None else roles_from(value, setting.entity_type)
+        after = begun(before, setting.entity_type, setting.replica_id, own, setting.active)
+        return plain_of(after), after
+
+    return _changed(journal, _name(setting.entity_type), begin)
+
+
+def change_roles(
+    journal: Journal, entity_type: str, change: Callable[[Roles], Roles]
+) -> tuple[Roles, Roles]:
+    """Store what `change` makes of what is stored; again where somebody else was quicker. Returns
+    (before, after). change may raise: then nothing is stored."""
+
+    def apply(value: Any) -> tuple[Any, tuple[Roles, Roles]]:
+        if value is None:
+            raise NotReplicatedError(entity_type, tuple(replicated_types(journal)))
+        before = roles_from(value, entity_type)
+        after = change(before)
+        return plain_of(after), (before, after)
+
+    return _changed(journal, _name(entity_type), apply)
+
+
+# --- what was listed ---
+
+
+class Listing(NamedTuple):
+    """total: ever. newest: at most LISTED_MAX of them, the latest last, with the time of each."""
+
+    total: int
+    newest: tuple[tuple[int, Listed], ...]
+
+
+def add_listed(journal: Journal, entity_type: str, listed: Iterable[Listed], now_us: int) -> None:
+    """Keep these for people to see."""
+    added = [[now_us, *one] for one in listed]
+    if not added:
+        return
+
+    def add(value: Any) -> tuple[Any, None]:
+        count, newest = value or (0, [])
+        return [count + len(added), [*newest, *added][-LISTED_MAX:]], None
+
+    _changed(journal, f"replication_listed:{entity_type}", add)
+
+
+def listing(journal: Journal, entity_type: str) -> Listing:
+    """What was listed so far."""
+    count, newest = journal.entry(f"replication_listed:{entity_type}").value or (0, [])
+    return Listing(count, tuple((time_us, Listed(*one)) for time_us, *one in newest))
+
+
+# --- is this journal what it was? ---
+
+
+def note_diverged(journal: Journal, entity_type: str, peer: str, generation: int) -> None:
+    """A peer knows more of this replica's log, of this generation, than there is here."""
+
+    def note(value: Any) -> tuple[Any, None]:
+        return {**(value or {}), peer: generation}, None
+
+    _changed(journal, f"replication_diverged:{entity_type}", note)
+
+
+def diverged_at(journal: Journal, entity_type: str, generation: int) -> list[str]:
+    """Peers that have found so of this generation."""
+    value = journal.entry(f"replication_diverged:{entity_type}").value or {}
+    return sorted(peer for peer, found in value.items() if found >= generation)
+
+
+def note_checked(journal: Journal, entity_type: str, node_id: str) -> None:
+    """This node has asked its peers whether this journal is what they know; hosts wait for it."""
+
+    def note(value: Any) -> tuple[Any, None]:
+        nodes = [one for one in value or [] if one != node_id]
+        return [*nodes, node_id][-CHECKED_MAX:], None
+
+    _changed(journal, _checked(entity_type), note)
+
+
+def is_checked(journal: Journal, entity_type: str, node_id: str) -> bool:
+    """Has it?"""
+    return node_id in (journal.entry(_checked(entity_type)).value or [])
+
+
+# --- how far others have this log ---
+
+
+class Seen(NamedTuple):
+    """offsets: by slice, what a peer or a consumer has of this log. time_us: when it said so."""
+
+    generation: int
+    offsets: tuple[int, ...]
+    time_us: int
+
+
+def note_seen(journal: Journal, entity_type: str, peer: str, seen: Seen) -> None:
+    """A peer said how far it has this replica's log; an older saying changes nothing."""
+
+    def note(value: Any) -> tuple[Any, None]:
+        if value is not None and (value[0], value[2]) > (seen.generation, seen.time_us):
+            return value, None
+        return [seen.generation, list(seen.offsets), seen.time_us], None
+
+    _changed(journal, seen_entry(entity_type, peer), note)
+
+
+def seen_by(journal: Journal, entity_type: str, peer: str) -> Seen | None:
+    """What it last said; None: nothing ever."""
+    value = journal.entry(seen_entry(entity_type, peer)).value
+    return None if value is None else Seen(int(value[0]), tuple(value[1]), int(value[2]))
+
+
+def seen_entry(entity_type: str, peer: str) -> str:
+    """The name of the entry."""
+    return f"replica_seen:{entity_type}:{peer}"
+
+
+# --- inside ---
+
+
+def _name(entity_type: str) -> str:
+    return f"replication:{entity_type}"
+
+
+def _checked(entity_type: str) -> str:
+    return f"replication_checked:{entity_type}"
+
+
+def _changed(journal: Journal, name: str, change: Callable[[Any], tuple[Any, _Value]]) -> _Value:
+    """By compare-and-set, again where somebody else was quicker."""
+    while True:
+        entry = journal.entry(name)
+        value, result = change(entry.value)
+        if value == entry.value or journal.put_entry(name, entry.version, value):
+            return result
