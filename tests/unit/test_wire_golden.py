@@ -18,6 +18,15 @@ from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.history import History
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.record import EVENT, STATE, Record, pack_record
+from thespian_dc.model.replication_handshake import (
+    Known,
+    OriginFacts,
+    OriginPositions,
+    ReplicaStart,
+    ReplicaStarted,
+    Retiring,
+    RetiringStage,
+)
 from thespian_dc.projection.api import CommitView, LookedUp, Lookup, SourceBatch
 from thespian_dc.stream.batches import read_batch, write_batch
 from thespian_dc.stream.lookups import read_answer, write_answer
@@ -86,6 +95,18 @@ class Case(NamedTuple):
     read: Callable[[bytes], Any]
 
 
+RETIRING = (Retiring("us", (RetiringStage("eu", 1, 2, (7, 8)),)),)
+ORIGINS = (OriginFacts("eu", "journal", 16, 1), OriginFacts("us"))
+REPLICA_START = ReplicaStart(
+    "eu", "cart", ("eu", "us"), 3, "us", 1, True, ORIGINS,
+    (OriginPositions("us", 0, (5, 0, 1 << 39, 7)), OriginPositions("us", 1, (1,))), RETIRING,
+    ("old",),
+)  # fmt: skip
+REPLICA_STARTED = ReplicaStarted(
+    "us", "cart", ("eu", "us"), 3, "us", 0, ORIGINS, "journal", 1, POSITIONS,
+    VersionedFilter(1, Filter(Criteria(entity_ids=("c-9",)))), RETIRING, ("old",),
+)  # fmt: skip
+
 _START = wire.Start(1, "carts", "ranking/popularity", "journal", POSITIONS, wire.Credit(4096, 100),
                     2000, "k-1", FILTER, History.FROM_SNAPSHOTS)  # fmt: skip
 CASES: dict[str, Case] = {
@@ -96,6 +117,13 @@ CASES: dict[str, Case] = {
         ),
         "consumer start": _consumer(_START),
         "consumer start latest": _consumer(_START._replace(history=History.LATEST)),
+        "consumer start replica": _consumer(_START._replace(replica=REPLICA_START)),
+        "consumer start replica first": _consumer(
+            _START._replace(replica=ReplicaStart("eu", "cart", ("eu",)))
+        ),
+        "consumer known": _consumer(
+            Known((OriginPositions("us", 1, (9, 9)),), 4, "eu", RETIRING, ("old",))
+        ),
         "consumer credit": _consumer(wire.Credit(65536, 300)),
         "consumer beat": _consumer(wire.Beat(1_700_000_000_000_000)),
         "consumer filter": _consumer(FILTER),
@@ -104,6 +132,11 @@ CASES: dict[str, Case] = {
             wire.Started(1, "journal", "cart", 16, {0: 0, 3: 1000}, 2000),
             wire.write_started, wire.read_from_producer,
         ),
+        "producer started replica": (
+            wire.Started(1, "journal", "cart", 16, {0: 0}, 2000, REPLICA_STARTED),
+            wire.write_started, wire.read_from_producer,
+        ),
+        "producer replica": (REPLICA_STARTED, wire.write_replica, wire.read_from_producer),
         "producer batch": (BATCH, write_batch, _read_batch),
         "producer beat": (
             wire.Beat(1_700_000_000_000_000), _write_beat, wire.read_from_producer,
@@ -122,8 +155,29 @@ CASES: dict[str, Case] = {
             lookups.write_look_up, lookups.read_look_up,
         ),
         "look up answer": (ANSWER, _write_answer, _read_answer),
+        "look up replica": (
+            lookups.LookUpRequest("replica:cart", "c-1", 1, 0, 0, wire.Credit(4096, 100),
+                                  replica_id="eu"),
+            lookups.write_look_up, lookups.read_look_up,
+        ),
+        "entity state": (
+            lookups.EntityStateRequest("replica:cart", "c-1", "eu", "journal", "shop/us", "k-1"),
+            lookups.write_entity_state, lookups.read_entity_state,
+        ),
+        "entity state answer": (
+            lookups.EntityState("journal", 3, 1, 300, 41, b"body"),
+            lookups.write_entity_state_answer, lookups.read_entity_state_answer,
+        ),
+        "entity state answer none": (
+            lookups.EntityState("journal", 3, 0),
+            lookups.write_entity_state_answer, lookups.read_entity_state_answer,
+        ),
         "heads": (
             lookups.HeadsRequest("carts", "ranking/popularity", "k-1"),
+            lookups.write_heads, lookups.read_heads,
+        ),
+        "heads replica": (
+            lookups.HeadsRequest("replica:cart", "shop/us", "", replica_id="eu"),
             lookups.write_heads, lookups.read_heads,
         ),
         "heads answer": (
@@ -132,6 +186,10 @@ CASES: dict[str, Case] = {
         ),
         "position at": (
             lookups.PositionAtRequest("carts", 1_700_000_000_000_000, "ranking/popularity", "k-1"),
+            lookups.write_position_at, lookups.read_position_at,
+        ),
+        "position at replica": (
+            lookups.PositionAtRequest("replica:cart", 7, "shop/us", "", replica_id="eu"),
             lookups.write_position_at, lookups.read_position_at,
         ),
         "position at answer": (
@@ -189,6 +247,10 @@ MESSAGES = {
     "consumer": pb.FromConsumer, "producer": pb.FromProducer, "look up": pb.LookUpRequest,
     "look up answer": pb.LookUpAnswer, "heads": pb.HeadsRequest, "heads answer": pb.HeadsAnswer,
     "position at": pb.PositionAtRequest, "position at answer": pb.PositionAtAnswer,
+    "look up replica": pb.LookUpRequest, "heads replica": pb.HeadsRequest,
+    "position at replica": pb.PositionAtRequest,
+    "entity state": pb.EntityStateRequest, "entity state answer": pb.EntityStateAnswer,
+    "entity state answer none": pb.EntityStateAnswer,
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilte
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.history import History
 from thespian_dc.model.position import START, Position
+from thespian_dc.model.replica_errors import OtherEntityTypeError, WrongReplicaError
+from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
 from thespian_dc.model.stream_errors import (
     MalformedMessageError,
     PeerSilentError,
@@ -59,7 +61,8 @@ class Reconnect:
 
 class ConsumerCore:
     """One call. outstanding: what earlier calls handed over and is not handled yet. slices: the
-    ones wanted, None for all. window: what may be handed over and not yet handled."""
+    ones wanted, None for all. window: what may be handed over and not yet handled. replica: of a
+    replica stream, with replica_expected: who must be at the other end."""
 
     def __init__(
         self,
@@ -75,8 +78,12 @@ class ConsumerCore:
         wanted: VersionedFilter = UNFILTERED,
         slices: Sequence[int] | None = None,
         window: Credit = WINDOW,
+        replica: ReplicaStart | None = None,
+        replica_expected: str = "",
     ) -> None:
         self._window = window
+        self._replica, self._expected = replica, replica_expected
+        self._known: Known | None = None
         self._wanted = self._told = wanted
         self._slices = slices
         self._stream_id, self._consumer, self._journal_id = stream_id, consumer, journal_id
@@ -98,7 +105,7 @@ class ConsumerCore:
         )
         return Start(
             PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
-            self._heartbeat_ms, correlation_id, self._wanted, self._history,
+            self._heartbeat_ms, correlation_id, self._wanted, self._history, self._replica,
         )  # fmt: skip
 
     # --- what comes ---
@@ -114,6 +121,7 @@ class ConsumerCore:
         if self._journal_id and started.journal_id != self._journal_id:
             reason = f"its id is {started.journal_id}"
             raise JournalDivergedError(self._where(), 0, reason)
+        self._check_replica(started.replica)
         self._started = started
         self._heartbeat_ms = started.heartbeat_ms or self._heartbeat_ms
         wanted = range(started.slices) if self._slices is None else self._slices
@@ -143,6 +151,27 @@ class ConsumerCore:
 
     def on_beat(self, now_us: int) -> None:
         self._heard_us = now_us
+
+    def on_replica(self, changed: ReplicaStarted, now_us: int) -> ReplicaStarted:
+        """Something changed at the replica whose stream this is."""
+        self._heard_us = now_us
+        if self._started is None:
+            raise MalformedMessageError("a call's answer", "it changed before Started")
+        self._check_replica(changed)
+        return changed
+
+    def _check_replica(self, said: ReplicaStarted | None) -> None:
+        asked = self._replica
+        if asked is None:
+            if said is not None:
+                raise MalformedMessageError("a call's answer", "it speaks of replicas, we did not")
+            return
+        if said is None:
+            raise MalformedMessageError("a call's answer", "it does not say which replica it is")
+        if said.replica_id != self._expected:
+            raise WrongReplicaError(self._peer, self._expected, said.replica_id)
+        if said.entity_type != asked.entity_type:
+            raise OtherEntityTypeError(self._peer, asked.entity_type, said.entity_type)
 
     def on_in_force(self, said: FilterInForce, now_us: int) -> FilterInForce:
         """A version is in force from now on; starts of slices that were not asked for are left
@@ -186,6 +215,19 @@ class ConsumerCore:
             return None
         self._told = self._wanted
         return self._told
+
+    def know(self, known: Known) -> None:
+        """Tell the producer what we have by now; what it was not told yet is joined with it."""
+        before = self._known.origins if self._known is not None else ()
+        origins = {(one.replica, one.generation): one for one in (*before, *known.origins)}
+        self._known = known._replace(origins=tuple(origins.values()))
+
+    def take_known(self) -> Known | None:
+        """What the producer has not been told of."""
+        if self._started is None:
+            return None
+        known, self._known = self._known, None
+        return known
 
     def on_sent(self, now_us: int) -> None:
         """Something went out: no beat is due for an interval."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import grpc.aio
 
+from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
 from thespian_dc.projection.api import FilterInForce, SourceBatch
 from thespian_dc.shell.clock import now_us
@@ -39,6 +40,8 @@ class Ears(NamedTuple):
     started: Callable[[Started], None]
     batch: Callable[[SourceBatch], None]
     in_force: Callable[[FilterInForce], None]
+    replica: Callable[[ReplicaStarted], None] = lambda _: None
+    """Of replica streams: with Started, and when something of it changed."""
 
 
 class Conversation:
@@ -99,6 +102,10 @@ class Conversation:
                 if not core.on_started(message, now_us()):
                     return
                 self._ears.started(message)
+                if message.replica is not None:
+                    self._ears.replica(message.replica)
+            elif isinstance(message, ReplicaStarted):
+                self._ears.replica(core.on_replica(message, now_us()))
             elif isinstance(message, FilterInForce):
                 self._ears.in_force(core.on_in_force(message, now_us()))
             elif isinstance(message, Offer):
@@ -129,6 +136,10 @@ class Conversation:
             credit, wanted = core.take_credit(), core.take_filter()
             if wanted is not None:
                 await line.write(write_from_consumer(wanted))
+                core.on_sent(now)
+            known = core.take_known()
+            if known is not None:
+                await line.write(write_from_consumer(known))
                 core.on_sent(now)
             if credit is not None:
                 await line.write(write_from_consumer(credit))

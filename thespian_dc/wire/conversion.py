@@ -4,38 +4,37 @@ What comes from the other end is not trusted: a number out of range or a message
 MalformedMessageError. Positions and offsets fit 63 bits, so that every database can hold them.
 """
 
+# ruff: noqa: PLC0414  for type checkers, a name imported under itself is one of the module
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from thespian_dc.model.criteria import (
-    KINDS,
-    UNFILTERED,
-    Criteria,
-    Filter,
-    FilterInForce,
-    VersionedFilter,
-)
+from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilter
 from thespian_dc.model.history import History
-from thespian_dc.model.ids import NAME_BYTES_MAX, SLICES_MAX
 from thespian_dc.model.position import Position
+from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
 from thespian_dc.model.stream_errors import MalformedMessageError
+from thespian_dc.wire import replicas
 from thespian_dc.wire import streams_pb2 as pb
+from thespian_dc.wire.parts import OFFSET_MAX as OFFSET_MAX
+from thespian_dc.wire.parts import Credit as Credit
+from thespian_dc.wire.parts import (
+    check_slices,
+    check_texts,
+    credit_of,
+    filter_of,
+    history_of,
+    position_of,
+    positions_in,
+    write_filter,
+    write_positions,
+)
 
 PROTOCOL = 1
-OFFSET_MAX = (1 << 63) - 1
-WRITE_ID_BYTES_MAX = 64
-TEXT_BYTES_MAX = 2 * NAME_BYTES_MAX
-
-
-class Credit(NamedTuple):
-    """Allowance in bytes of bodies and in events."""
-
-    bytes: int
-    events: int
 
 
 class Beat(NamedTuple):
@@ -46,7 +45,7 @@ class Beat(NamedTuple):
 
 class Start(NamedTuple):
     """A consumer's first message. positions: none for all slices from the beginning. filter:
-    UNFILTERED is not sent, and is answered by no FilterInForce."""
+    UNFILTERED is not sent, and is answered by no FilterInForce. replica: of replica streams."""
 
     protocol: int
     stream_id: str
@@ -58,6 +57,7 @@ class Start(NamedTuple):
     correlation_id: str
     filter: VersionedFilter = UNFILTERED
     history: History = History.FULL
+    replica: ReplicaStart | None = None
 
 
 class Offer(NamedTuple):
@@ -81,12 +81,13 @@ class Started(NamedTuple):
     slices: int
     heads: Mapping[int, int]
     heartbeat_ms: int
+    replica: ReplicaStarted | None = None
 
 
-FromConsumer = Start | Credit | Beat | VersionedFilter
+FromConsumer = Start | Credit | Beat | VersionedFilter | Known
 Batch = pb.Batch
 """As it came; thespian_dc/stream/batches.py checks it."""
-FromProducer = Started | Beat | Batch | FilterInForce | Offer
+FromProducer = Started | Beat | Batch | FilterInForce | Offer | ReplicaStarted
 
 
 def read_from_consumer(received: bytes) -> FromConsumer:
@@ -103,7 +104,9 @@ def read_from_consumer(received: bytes) -> FromConsumer:
     if kind == "beat":
         return Beat(message.beat.time_us)
     if kind == "filter":
-        return _filter(message.filter)
+        return filter_of(message.filter)
+    if kind == "known":
+        return replicas.known_of(message.known)
     if kind == "start":
         return _start(message.start)
     raise MalformedMessageError(what, "it is empty, or of a kind this version does not know")
@@ -126,6 +129,8 @@ def read_from_producer(received: bytes) -> FromProducer:
         return FilterInForce(message.filter_in_force.version, _starts(message.filter_in_force))
     if kind == "started":
         return _started(message.started)
+    if kind == "replica":
+        return replicas.replica_started_of(message.replica)
     if kind == "offer":
         return _offer(message.offer)
     raise MalformedMessageError(what, "it is empty, or of a kind this version does not know")
@@ -139,26 +144,37 @@ def write_from_consumer(message: FromConsumer) -> bytes:
     if isinstance(message, Beat):
         return pb.FromConsumer(beat=pb.Beat(time_us=message.time_us)).SerializeToString()
     if isinstance(message, VersionedFilter):
-        return pb.FromConsumer(filter=_filter_out(message)).SerializeToString()
+        return pb.FromConsumer(filter=write_filter(message)).SerializeToString()
+    if isinstance(message, Known):
+        return pb.FromConsumer(known=replicas.write_known(message)).SerializeToString()
     start = pb.Start(
         protocol=message.protocol, stream_id=message.stream_id, consumer=message.consumer,
         journal_id=message.journal_id, positions=write_positions(message.positions),
         credit=pb.Credit(bytes=message.credit.bytes, events=message.credit.events),
         heartbeat_ms=message.heartbeat_ms, correlation_id=message.correlation_id,
-        filter=None if message.filter == UNFILTERED else _filter_out(message.filter),
+        filter=None if message.filter == UNFILTERED else write_filter(message.filter),
         history=pb.History.Name(message.history.value),
+        replica=None if message.replica is None else replicas.write_replica_start(message.replica),
     )  # fmt: skip
     return pb.FromConsumer(start=start).SerializeToString()
 
 
 def write_started(message: Started) -> bytes:
     """The bytes of a producer's first message."""
+    replica = message.replica
     heads = write_positions({slice_: Position(head) for slice_, head in message.heads.items()})
     started = pb.Started(
         protocol=message.protocol, journal_id=message.journal_id, entity_type=message.entity_type,
         slices=message.slices, heads=heads, heartbeat_ms=message.heartbeat_ms,
+        replica=None if replica is None else replicas.write_replica_started(replica),
     )  # fmt: skip
     return pb.FromProducer(started=started).SerializeToString()
+
+
+def write_replica(replica: ReplicaStarted) -> bytes:
+    """The bytes of a replica's message that something changed since it started."""
+    changed = replicas.write_replica_started(replica)
+    return pb.FromProducer(replica=changed).SerializeToString()
 
 
 def write_beat(time_us: int) -> bytes:
@@ -180,76 +196,15 @@ def write_offer(offer: Offer) -> bytes:
     return pb.FromProducer(offer=pb.Offer(**offer._asdict())).SerializeToString()
 
 
-def write_positions(positions: Mapping[int, Position]) -> list[pb.SlicePosition]:
-    """Positions as they stand in messages."""
-    return [
-        pb.SlicePosition(slice=slice_, offset=at.offset, write_id=at.write_id)
-        for slice_, at in positions.items()
-    ]
-
-
-def credit_of(credit: pb.Credit) -> Credit:
-    """A sent Credit; MalformedMessageError."""
-    if credit.bytes > OFFSET_MAX or credit.events > OFFSET_MAX:
-        raise MalformedMessageError("a Credit", "it is greater than 63 bits hold")
-    return Credit(credit.bytes, credit.events)
-
-
 def _start(start: pb.Start) -> Start:
     what = "a Start"
     check_texts(what, start, "stream_id", "consumer", "journal_id", "correlation_id")
     return Start(
         start.protocol, start.stream_id, start.consumer, start.journal_id,
         positions_in(what, start.positions), credit_of(start.credit), start.heartbeat_ms,
-        start.correlation_id, _filter(start.filter) if start.HasField("filter") else UNFILTERED,
+        start.correlation_id, filter_of(start.filter) if start.HasField("filter") else UNFILTERED,
         history_of(what, start.history),
-    )  # fmt: skip
-
-
-def check_texts(what: str, message: Any, *names: str) -> None:
-    """MalformedMessageError where one of these fields is longer than a name may be."""
-    for name in names:
-        if len(getattr(message, name)) > TEXT_BYTES_MAX:
-            raise MalformedMessageError(what, f"{name} is longer than {TEXT_BYTES_MAX} characters")
-
-
-def history_of(what: str, value: int) -> History:
-    """The History with this number; MalformedMessageError."""
-    try:
-        return History(value)
-    except ValueError as error:
-        raise MalformedMessageError(what, f"{value} is no History of this version") from error
-
-
-def positions_in(what: str, sent: Sequence[pb.SlicePosition]) -> dict[int, Position]:
-    """Positions by slice, each slice once; MalformedMessageError."""
-    if len(sent) > SLICES_MAX:
-        raise MalformedMessageError(what, f"it has more than {SLICES_MAX} positions")
-    positions = {at.slice: _position(at) for at in sent}
-    if len(positions) < len(sent):
-        raise MalformedMessageError(what, "a slice stands in it twice")
-    return positions
-
-
-def _filter(sent: pb.Filter) -> VersionedFilter:
-    """InvalidFilterError, FilterTooLargeError or MissingExtraError for what it holds."""
-    if not 1 <= sent.version <= OFFSET_MAX:
-        raise MalformedMessageError("a Filter", f"version {sent.version}; they begin with 1")
-    exclude, include = (
-        Criteria(*(tuple(getattr(side, kind)) for kind in KINDS))
-        for side in (sent.exclude, sent.include)
-    )
-    return VersionedFilter(sent.version, Filter(exclude, include, sent.events_only))
-
-
-def _filter_out(wanted: VersionedFilter) -> pb.Filter:
-    exclude, include = (
-        pb.Criteria(**dict(side.by_kind())) if side else None
-        for side in (wanted.filter.exclude, wanted.filter.include)
-    )
-    return pb.Filter(
-        version=wanted.version, exclude=exclude, include=include,
-        events_only=wanted.filter.events_only,
+        replicas.replica_start_of(start.replica) if start.HasField("replica") else None,
     )  # fmt: skip
 
 
@@ -261,30 +216,18 @@ def _starts(in_force: pb.FilterInForce) -> dict[int, int]:
 def _offer(offer: pb.Offer) -> Offer:
     what = "an Offer"
     check_texts(what, offer, "stream_id", "origin", "journal_id", "entity_type")
-    _check_slices(what, offer.slices)
+    check_slices(what, offer.slices)
     return Offer(
         offer.protocol, offer.stream_id, offer.origin, offer.journal_id, offer.entity_type,
         offer.slices,
     )  # fmt: skip
 
 
-def _check_slices(what: str, slices: int) -> None:
-    if not 1 <= slices <= SLICES_MAX or slices & (slices - 1):
-        raise MalformedMessageError(what, f"{slices} is no slice count")
-
-
-def _position(at: pb.SlicePosition) -> Position:
-    if at.offset > OFFSET_MAX:
-        raise MalformedMessageError("a position", f"offset {at.offset} is beyond 63 bits")
-    if len(at.write_id) > WRITE_ID_BYTES_MAX:
-        raise MalformedMessageError("a position", "its write_id is too long")
-    return Position(at.offset, at.write_id)
-
-
 def _started(started: pb.Started) -> Started:
-    _check_slices("a Started", started.slices)
-    heads = {at.slice: _position(at).offset for at in started.heads}
+    check_slices("a Started", started.slices)
+    heads = {at.slice: position_of(at).offset for at in started.heads}
     return Started(
         started.protocol, started.journal_id, started.entity_type, started.slices, heads,
         started.heartbeat_ms,
+        replicas.replica_started_of(started.replica) if started.HasField("replica") else None,
     )  # fmt: skip

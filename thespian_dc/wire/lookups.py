@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
 
 from google.protobuf.message import DecodeError
 
@@ -13,9 +14,9 @@ from thespian_dc.model.ids import NAME_BYTES_MAX
 from thespian_dc.model.position import Position
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.wire import streams_pb2 as pb
-from thespian_dc.wire.conversion import (
+from thespian_dc.wire.conversion import PROTOCOL
+from thespian_dc.wire.parts import (
     OFFSET_MAX,
-    PROTOCOL,
     Credit,
     check_texts,
     credit_of,
@@ -30,7 +31,7 @@ M = TypeVar("M")
 class LookUpRequest(NamedTuple):
     """Events of one entity with from_seq_nr <= seq_nr (<= until_seq_nr, 0: all there are) at
     offsets >= from_offset. limit: of one answer, at least one event is answered where there is
-    one."""
+    one. replica_id: who asks, of replica streams."""
 
     stream_id: str
     entity_id: str
@@ -43,6 +44,7 @@ class LookUpRequest(NamedTuple):
     correlation_id: str = ""
     history: History = History.FULL
     protocol: int = PROTOCOL
+    replica_id: str = ""
 
 
 class HeadsRequest(NamedTuple):
@@ -52,6 +54,7 @@ class HeadsRequest(NamedTuple):
     consumer: str = ""
     correlation_id: str = ""
     protocol: int = PROTOCOL
+    replica_id: str = ""
 
 
 class PositionAtRequest(NamedTuple):
@@ -62,6 +65,32 @@ class PositionAtRequest(NamedTuple):
     consumer: str = ""
     correlation_id: str = ""
     protocol: int = PROTOCOL
+    replica_id: str = ""
+
+
+class EntityStateRequest(NamedTuple):
+    """The stored state of one entity, of replica streams. journal_id: see LookUpRequest."""
+
+    stream_id: str
+    entity_id: str
+    replica_id: str
+    journal_id: str = ""
+    consumer: str = ""
+    correlation_id: str = ""
+    protocol: int = PROTOCOL
+
+
+class EntityState(NamedTuple):
+    """The answer. seq_nr, offset: of the last record that the state contains, in the answering
+    replica's log; seq_nr 0 and body b"": no state is stored. body: as stored
+    (model/state_body.py). generation: of the answering replica's journal."""
+
+    journal_id: str
+    slice: int
+    generation: int
+    seq_nr: int = 0
+    offset: int = 0
+    body: bytes = b""
 
 
 class Positions(NamedTuple):
@@ -73,7 +102,7 @@ class Positions(NamedTuple):
 
 LookUpAnswer = pb.LookUpAnswer
 """As it came."""
-_IDENTITY = ("stream_id", "consumer", "correlation_id")
+_IDENTITY = ("stream_id", "consumer", "correlation_id", "replica_id")
 
 
 def write_look_up(request: LookUpRequest) -> bytes:
@@ -88,8 +117,7 @@ def read_look_up(received: bytes) -> LookUpRequest:
     what = "a LookUpRequest"
     message = _parsed(what, pb.LookUpRequest, received)
     check_texts(what, message, *_IDENTITY, "journal_id")
-    if not message.entity_id or len(message.entity_id.encode()) > NAME_BYTES_MAX:
-        raise MalformedMessageError(what, f"its entity_id is not 1..{NAME_BYTES_MAX} bytes")
+    _check_entity_id(what, message.entity_id)
     for name in ("from_seq_nr", "until_seq_nr", "from_offset"):
         if getattr(message, name) > OFFSET_MAX:
             raise MalformedMessageError(what, f"{name} is greater than 63 bits hold")
@@ -97,6 +125,7 @@ def read_look_up(received: bytes) -> LookUpRequest:
         message.stream_id, message.entity_id, max(1, message.from_seq_nr), message.until_seq_nr,
         message.from_offset, credit_of(message.limit), message.journal_id, message.consumer,
         message.correlation_id, history_of(what, message.history), message.protocol,
+        message.replica_id,
     )  # fmt: skip
 
 
@@ -115,8 +144,9 @@ def read_heads(received: bytes) -> HeadsRequest:
     message = _parsed(what, pb.HeadsRequest, received)
     check_texts(what, message, *_IDENTITY)
     return HeadsRequest(
-        message.stream_id, message.consumer, message.correlation_id, message.protocol
-    )
+        message.stream_id, message.consumer, message.correlation_id, message.protocol,
+        message.replica_id,
+    )  # fmt: skip
 
 
 def write_heads_answer(answer: Positions) -> bytes:
@@ -143,7 +173,7 @@ def read_position_at(received: bytes) -> PositionAtRequest:
     check_texts(what, message, *_IDENTITY)
     return PositionAtRequest(
         message.stream_id, message.time_us, message.consumer, message.correlation_id,
-        message.protocol,
+        message.protocol, message.replica_id,
     )  # fmt: skip
 
 
@@ -159,6 +189,48 @@ def read_position_at_answer(received: bytes) -> Positions:
     message = _parsed(what, pb.PositionAtAnswer, received)
     check_texts(what, message, "journal_id")
     return Positions(message.journal_id, positions_in(what, message.positions))
+
+
+def write_entity_state(request: EntityStateRequest) -> bytes:
+    return pb.EntityStateRequest(**request._asdict()).SerializeToString()
+
+
+def read_entity_state(received: bytes) -> EntityStateRequest:
+    """MalformedMessageError."""
+    what = "an EntityStateRequest"
+    message = _parsed(what, pb.EntityStateRequest, received)
+    check_texts(what, message, *_IDENTITY, "journal_id")
+    _check_entity_id(what, message.entity_id)
+    return EntityStateRequest(
+        message.stream_id, message.entity_id, message.replica_id, message.journal_id,
+        message.consumer, message.correlation_id, message.protocol,
+    )  # fmt: skip
+
+
+def write_entity_state_answer(answer: EntityState) -> bytes:
+    message = pb.EntityStateAnswer(**answer._asdict(), body_crc=crc32(answer.body))
+    return message.SerializeToString()
+
+
+def read_entity_state_answer(received: bytes) -> EntityState:
+    """MalformedMessageError, also where the body does not match its CRC."""
+    what = "an EntityStateAnswer"
+    message = _parsed(what, pb.EntityStateAnswer, received)
+    check_texts(what, message, "journal_id")
+    for name in ("seq_nr", "offset", "generation"):
+        if getattr(message, name) > OFFSET_MAX:
+            raise MalformedMessageError(what, f"{name} is greater than 63 bits hold")
+    if crc32(message.body) != message.body_crc:
+        raise MalformedMessageError(what, "its body was damaged on the way")
+    return EntityState(
+        message.journal_id, message.slice, message.generation, message.seq_nr, message.offset,
+        message.body,
+    )  # fmt: skip
+
+
+def _check_entity_id(what: str, entity_id: str) -> None:
+    if not entity_id or len(entity_id.encode()) > NAME_BYTES_MAX:
+        raise MalformedMessageError(what, f"its entity_id is not 1..{NAME_BYTES_MAX} bytes")
 
 
 def _parsed(what: str, kind: Callable[[], M], received: bytes) -> M:

@@ -13,7 +13,14 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from thespian_dc.model import access_errors, errors, push_errors, stream_errors
+from thespian_dc.model import (
+    access_errors,
+    errors,
+    push_errors,
+    replica_errors,
+    replication_errors,
+    stream_errors,
+)
 from thespian_dc.model.access_errors import CallRefusedError, MessageTooLargeError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.stream_errors import (
@@ -38,6 +45,9 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
         push_errors.DestinationTransformError, push_errors.OriginRefusedError,
         push_errors.PushBeginsAgainError, push_errors.PushNotWrittenError,
         push_errors.TooManySourcesError,
+        replica_errors.NotAReplicaStreamError, replica_errors.OtherEntityTypeError,
+        replica_errors.ReplicaIdentityError, replica_errors.ReplicaListsDifferError,
+        replica_errors.WrongReplicaError, replication_errors.ReplicaRecoveringError,
         stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
         stream_errors.HistoryMovedError, stream_errors.HistoryRefusedError,
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,

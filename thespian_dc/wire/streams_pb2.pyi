@@ -17,19 +17,21 @@ FROM_SNAPSHOTS: History
 LATEST: History
 
 class FromConsumer(_message.Message):
-    __slots__ = ("start", "credit", "beat", "filter")
+    __slots__ = ("start", "credit", "beat", "filter", "known")
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     start: Start
     credit: Credit
     beat: Beat
     filter: Filter
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ...) -> None: ...
+    known: Known
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., known: _Optional[_Union[Known, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history")
+    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history", "replica")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +42,7 @@ class Start(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     consumer: str
@@ -50,7 +53,120 @@ class Start(_message.Message):
     filter: Filter
     correlation_id: str
     history: History
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ...) -> None: ...
+    replica: ReplicaStart
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica: _Optional[_Union[ReplicaStart, _Mapping]] = ...) -> None: ...
+
+class ReplicaStart(_message.Message):
+    __slots__ = ("replica_id", "entity_type", "replicas", "epoch", "active", "generation", "recovering", "origins", "known", "retiring", "retired")
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    RECOVERING_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    RETIRING_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    replica_id: str
+    entity_type: str
+    replicas: _containers.RepeatedScalarFieldContainer[str]
+    epoch: int
+    active: str
+    generation: int
+    recovering: bool
+    origins: _containers.RepeatedCompositeFieldContainer[OriginFacts]
+    known: _containers.RepeatedCompositeFieldContainer[OriginPositions]
+    retiring: _containers.RepeatedCompositeFieldContainer[Retiring]
+    retired: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, replica_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., replicas: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., generation: _Optional[int] = ..., recovering: bool = ..., origins: _Optional[_Iterable[_Union[OriginFacts, _Mapping]]] = ..., known: _Optional[_Iterable[_Union[OriginPositions, _Mapping]]] = ..., retiring: _Optional[_Iterable[_Union[Retiring, _Mapping]]] = ..., retired: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class OriginFacts(_message.Message):
+    __slots__ = ("replica", "journal_id", "slices", "generation")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    journal_id: str
+    slices: int
+    generation: int
+    def __init__(self, replica: _Optional[str] = ..., journal_id: _Optional[str] = ..., slices: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class OriginPositions(_message.Message):
+    __slots__ = ("replica", "generation", "offsets")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    generation: int
+    offsets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, replica: _Optional[str] = ..., generation: _Optional[int] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Retiring(_message.Message):
+    __slots__ = ("replica", "stages")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    stages: _containers.RepeatedCompositeFieldContainer[RetiringStage]
+    def __init__(self, replica: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[RetiringStage, _Mapping]]] = ...) -> None: ...
+
+class RetiringStage(_message.Message):
+    __slots__ = ("at", "generation", "round", "heads")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    at: str
+    generation: int
+    round: int
+    heads: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, at: _Optional[str] = ..., generation: _Optional[int] = ..., round: _Optional[int] = ..., heads: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Known(_message.Message):
+    __slots__ = ("origins", "epoch", "active", "retiring", "retired")
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    RETIRING_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    origins: _containers.RepeatedCompositeFieldContainer[OriginPositions]
+    epoch: int
+    active: str
+    retiring: _containers.RepeatedCompositeFieldContainer[Retiring]
+    retired: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, origins: _Optional[_Iterable[_Union[OriginPositions, _Mapping]]] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., retiring: _Optional[_Iterable[_Union[Retiring, _Mapping]]] = ..., retired: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ReplicaStarted(_message.Message):
+    __slots__ = ("replica_id", "entity_type", "replicas", "epoch", "active", "generation", "origins", "seen_journal_id", "seen_generation", "seen", "shown", "retiring", "retired")
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SEEN_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    RETIRING_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    replica_id: str
+    entity_type: str
+    replicas: _containers.RepeatedScalarFieldContainer[str]
+    epoch: int
+    active: str
+    generation: int
+    origins: _containers.RepeatedCompositeFieldContainer[OriginFacts]
+    seen_journal_id: str
+    seen_generation: int
+    seen: _containers.RepeatedCompositeFieldContainer[SlicePosition]
+    shown: Filter
+    retiring: _containers.RepeatedCompositeFieldContainer[Retiring]
+    retired: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, replica_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., replicas: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., generation: _Optional[int] = ..., origins: _Optional[_Iterable[_Union[OriginFacts, _Mapping]]] = ..., seen_journal_id: _Optional[str] = ..., seen_generation: _Optional[int] = ..., seen: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., shown: _Optional[_Union[Filter, _Mapping]] = ..., retiring: _Optional[_Iterable[_Union[Retiring, _Mapping]]] = ..., retired: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("version", "exclude", "include", "events_only")
@@ -109,18 +225,20 @@ class Beat(_message.Message):
     def __init__(self, time_us: _Optional[int] = ...) -> None: ...
 
 class FromProducer(_message.Message):
-    __slots__ = ("started", "batch", "beat", "filter_in_force", "offer")
+    __slots__ = ("started", "batch", "beat", "filter_in_force", "offer", "replica")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     FILTER_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     started: Started
     batch: Batch
     beat: Beat
     filter_in_force: FilterInForce
     offer: Offer
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter_in_force: _Optional[_Union[FilterInForce, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ...) -> None: ...
+    replica: ReplicaStarted
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter_in_force: _Optional[_Union[FilterInForce, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., replica: _Optional[_Union[ReplicaStarted, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("protocol", "stream_id", "origin", "journal_id", "entity_type", "slices")
@@ -139,20 +257,22 @@ class Offer(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., origin: _Optional[str] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("protocol", "journal_id", "entity_type", "slices", "heads", "heartbeat_ms")
+    __slots__ = ("protocol", "journal_id", "entity_type", "slices", "heads", "heartbeat_ms", "replica")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
     SLICES_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_MS_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     journal_id: str
     entity_type: str
     slices: int
     heads: _containers.RepeatedCompositeFieldContainer[SlicePosition]
     heartbeat_ms: int
-    def __init__(self, protocol: _Optional[int] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., heartbeat_ms: _Optional[int] = ...) -> None: ...
+    replica: ReplicaStarted
+    def __init__(self, protocol: _Optional[int] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., heartbeat_ms: _Optional[int] = ..., replica: _Optional[_Union[ReplicaStarted, _Mapping]] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("slice", "base_offset", "next_offset", "head", "commits", "filter_version")
@@ -189,7 +309,7 @@ class CommitPart(_message.Message):
     def __init__(self, first_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., write_id: _Optional[bytes] = ..., time_us: _Optional[int] = ..., body: _Optional[bytes] = ..., kept: _Optional[_Iterable[int]] = ..., body_crc: _Optional[int] = ...) -> None: ...
 
 class LookUpRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "entity_id", "from_seq_nr", "until_seq_nr", "from_offset", "limit", "journal_id", "consumer", "correlation_id", "history")
+    __slots__ = ("protocol", "stream_id", "entity_id", "from_seq_nr", "until_seq_nr", "from_offset", "limit", "journal_id", "consumer", "correlation_id", "history", "replica_id")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +321,7 @@ class LookUpRequest(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     entity_id: str
@@ -212,7 +333,8 @@ class LookUpRequest(_message.Message):
     consumer: str
     correlation_id: str
     history: History
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., from_seq_nr: _Optional[int] = ..., until_seq_nr: _Optional[int] = ..., from_offset: _Optional[int] = ..., limit: _Optional[_Union[Credit, _Mapping]] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ...) -> None: ...
+    replica_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., from_seq_nr: _Optional[int] = ..., until_seq_nr: _Optional[int] = ..., from_offset: _Optional[int] = ..., limit: _Optional[_Union[Credit, _Mapping]] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica_id: _Optional[str] = ...) -> None: ...
 
 class LookUpAnswer(_message.Message):
     __slots__ = ("journal_id", "slice", "commits", "complete_through", "below_offset", "more")
@@ -231,16 +353,18 @@ class LookUpAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., slice: _Optional[int] = ..., commits: _Optional[_Iterable[_Union[CommitPart, _Mapping]]] = ..., complete_through: _Optional[int] = ..., below_offset: _Optional[int] = ..., more: bool = ...) -> None: ...
 
 class HeadsRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "consumer", "correlation_id")
+    __slots__ = ("protocol", "stream_id", "consumer", "correlation_id", "replica_id")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     consumer: str
     correlation_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    replica_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., replica_id: _Optional[str] = ...) -> None: ...
 
 class HeadsAnswer(_message.Message):
     __slots__ = ("journal_id", "heads")
@@ -251,18 +375,20 @@ class HeadsAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., heads: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
 
 class PositionAtRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "time_us", "consumer", "correlation_id")
+    __slots__ = ("protocol", "stream_id", "time_us", "consumer", "correlation_id", "replica_id")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_US_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     time_us: int
     consumer: str
     correlation_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., time_us: _Optional[int] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    replica_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., time_us: _Optional[int] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., replica_id: _Optional[str] = ...) -> None: ...
 
 class PositionAtAnswer(_message.Message):
     __slots__ = ("journal_id", "positions")
@@ -271,6 +397,42 @@ class PositionAtAnswer(_message.Message):
     journal_id: str
     positions: _containers.RepeatedCompositeFieldContainer[SlicePosition]
     def __init__(self, journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
+
+class EntityStateRequest(_message.Message):
+    __slots__ = ("protocol", "stream_id", "entity_id", "replica_id", "journal_id", "consumer", "correlation_id")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    stream_id: str
+    entity_id: str
+    replica_id: str
+    journal_id: str
+    consumer: str
+    correlation_id: str
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+
+class EntityStateAnswer(_message.Message):
+    __slots__ = ("journal_id", "slice", "generation", "seq_nr", "offset", "body", "body_crc")
+    JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEQ_NR_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    BODY_CRC_FIELD_NUMBER: _ClassVar[int]
+    journal_id: str
+    slice: int
+    generation: int
+    seq_nr: int
+    offset: int
+    body: bytes
+    body_crc: int
+    def __init__(self, journal_id: _Optional[str] = ..., slice: _Optional[int] = ..., generation: _Optional[int] = ..., seq_nr: _Optional[int] = ..., offset: _Optional[int] = ..., body: _Optional[bytes] = ..., body_crc: _Optional[int] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("error", "arguments")

@@ -55,6 +55,11 @@ class EventStreamsStub(object):
                 request_serializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.SerializeToString,
                 response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.FromString,
                 _registered_method=True)
+        self.EntityState = channel.unary_unary(
+                '/thespian_dc.v1.EventStreams/EntityState',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.FromString,
+                _registered_method=True)
 
 
 class EventStreamsServicer(object):
@@ -84,6 +89,13 @@ class EventStreamsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EntityState(self, request, context):
+        """of replica streams only
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventStreamsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +118,11 @@ def add_EventStreamsServicer_to_server(servicer, server):
                     servicer.PositionAt,
                     request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.FromString,
                     response_serializer=thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.SerializeToString,
+            ),
+            'EntityState': grpc.unary_unary_rpc_method_handler(
+                    servicer.EntityState,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -216,6 +233,33 @@ class EventStreams(object):
             '/thespian_dc.v1.EventStreams/PositionAt',
             thespian__dc_dot_v1_dot_streams__pb2.PositionAtRequest.SerializeToString,
             thespian__dc_dot_v1_dot_streams__pb2.PositionAtAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EntityState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thespian_dc.v1.EventStreams/EntityState',
+            thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.FromString,
             options,
             channel_credentials,
             insecure,
