@@ -26,12 +26,13 @@ from thespian_dc.entity.role_registry import (
     seen_by,
     stored_roles,
 )
+from thespian_dc.entity.role_watch import RoleSeen, RoleWatch
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.replication import Listed
+from thespian_dc.model.replication import Listed, Role
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import NotReplicatedError, ReplicaIdChangedError
-from thespian_dc.model.roles import Origin, Roles
+from thespian_dc.model.roles import Origin, Roles, opened, promoted
 
 CARTS = Replication("cart", "eu", peers=[Peer("us")], active="us")
 
@@ -132,3 +133,15 @@ def test_of_what_peers_say_the_latest_counts(journal: Journal) -> None:
     assert seen_by(journal, "cart", "us") == Seen(0, (3, 4), 20)
     note_seen(journal, "cart", "us", Seen(1, (0, 0), 5))
     assert seen_by(journal, "cart", "us") == Seen(1, (0, 0), 5)
+
+
+def test_a_watch_tells_what_is_new_once(journal: Journal) -> None:
+    begin_roles(journal, CARTS)
+    watch = RoleWatch(journal, ["cart"], "node-1")
+    first = RoleSeen(Role("cart", 1, "us"), False)
+    assert watch.look() == [first]
+    assert watch.look() == []
+    change_roles(journal, "cart", lambda roles: opened(promoted(roles, "cart")))
+    assert watch.look() == [RoleSeen(Role("cart", 2, "eu"), False)]
+    note_checked(journal, "cart", "node-1")
+    assert watch.look() == [RoleSeen(Role("cart", 2, "eu"), True)]

@@ -1,7 +1,8 @@
 """A host's place in the registry: a thread that beats, looks at the others, and says what is ours.
 
-Runs AllocationCore and reads for routing who holds which slice. Everything it finds goes to `put`:
-Assigned(keys) and Seen(routes). An unavailable registry is logged and tried again with the next
+Runs AllocationCore and reads for routing who holds which slice, and what the groups of replicated
+types know. Everything it finds goes to `put`: Assigned(keys), Seen(routes) and RoleSeen. An
+unavailable registry is logged and tried again with the next
 beat: nobody is taken for dead by it.
 """
 
@@ -13,6 +14,7 @@ from threading import Event, Thread
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.protocol import TypeRoutes
+from thespian_dc.entity.role_watch import RoleWatch
 from thespian_dc.journal.api import Journal, Member
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.shell.clock import now_us
@@ -40,9 +42,11 @@ class Membership:
     """Start with `start`, end with `stop`."""
 
     def __init__(
-        self, journal: Journal, me: Member, slices: Mapping[str, int], put: Callable[[Any], None]
-    ) -> None:
+        self, journal: Journal, me: Member, slices: Mapping[str, int], put: Callable[[Any], None],
+        roles: RoleWatch | None = None,
+    ) -> None:  # fmt: skip
         self._journal, self._slices, self._put = journal, dict(slices), put
+        self._roles = roles
         self._core = AllocationCore(me, slices)
         self._leaving, self._news = False, Event()
         self._stopped = False
@@ -76,6 +80,7 @@ class Membership:
                 left = True
                 self._perform(self._core.leave(now_us()))
             self._perform(self._core.on_tick(now_us()))
+            self._see_roles()
             self._see_owners()
             due_us = self._core.wakeup_us() or now_us()
             self._news.wait(max(0.01, (due_us - now_us()) / 1e6))
@@ -104,6 +109,15 @@ class Membership:
                 self._put(action)
             case Forget(member_id):
                 self._journal.forget(member_id)
+
+    def _see_roles(self) -> None:
+        try:
+            for seen in self._roles.look() if self._roles else ():
+                self._put(seen)
+        except JournalUnavailableError as failed:
+            log.warning("registry_unavailable", extra={"reason": str(failed)})
+        except Exception:  # an entry that cannot be read: the role stays
+            log.exception("roles_failed")
 
     def _see_owners(self) -> None:
         if now_us() - self._owners_us < OWNERS_EVERY_US:

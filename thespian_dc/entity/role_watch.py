@@ -1,0 +1,44 @@
+"""Notices for a host what its replicas' groups know: roles that changed, and that this node has
+asked its peers whether its journal is what they know.
+
+Before that a host holds no slice of the type: were the journal an older copy, the first command
+would write what other replicas know differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from thespian_dc.entity.role_registry import is_checked, known_roles
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.replication import Role
+
+
+class RoleSeen(NamedTuple):
+    """A role as the registry has it. checked: slices of its type may be held."""
+
+    role: Role
+    checked: bool
+
+
+class RoleWatch:
+    """Of the replicated types of one host; `begin_roles` made them known. One thread uses it."""
+
+    def __init__(self, journal: Journal, entity_types: Sequence[str], node_id: str) -> None:
+        self._journal, self._node_id = journal, node_id
+        self._last: dict[str, RoleSeen | None] = dict.fromkeys(entity_types)
+
+    def look(self) -> list[RoleSeen]:
+        """What is new since the last look; the first time, all. JournalUnavailableError."""
+        news = []
+        for entity_type, last in self._last.items():
+            role = known_roles(self._journal, entity_type).role(entity_type)
+            checked = (last is not None and last.checked) or is_checked(
+                self._journal, entity_type, self._node_id
+            )
+            seen = RoleSeen(role, checked)
+            if seen != last:
+                self._last[entity_type] = seen
+                news.append(seen)
+        return news
