@@ -19,6 +19,7 @@ import grpc.aio
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.position import Position
+from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailableError
 from thespian_dc.projection.api import (
@@ -35,26 +36,35 @@ from thespian_dc.projection.api import (
 )
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import cost_of
-from thespian_dc.stream.channels import METHOD, metadata_of
+from thespian_dc.stream.channels import METHOD, Channels, metadata_of
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
 from thespian_dc.stream.conversation import ROOM_S, Conversation, Ears
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit, Started
-from thespian_dc.wire.lookups import Positions
+from thespian_dc.wire.lookups import EntityState, Positions
 from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
 OnAnswer = Callable[[LookedUp | LookUpFailed], None]
+Ask = Callable[[LookupsClient], Coroutine[Any, Any, Any]]
 
 
 class RemoteSource:
     """Implements projection.api.Source over a stream. consumer: service and projection, for the
-    producer's logs."""
+    producer's logs. replica: of a replica stream."""
 
-    def __init__(self, remote: Remote, consumer: str, heartbeat_ms: int = HEARTBEAT_MS) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        consumer: str,
+        heartbeat_ms: int = HEARTBEAT_MS,
+        replica: ReplicaCall | None = None,
+    ) -> None:
         self._remote, self._consumer, self._heartbeat_ms = remote, consumer, heartbeat_ms
+        self._replica, self._replica_id = replica, ""
         self._loop: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None
         self._core: ConsumerCore | None = None
@@ -94,7 +104,33 @@ class RemoteSource:
         """See Source.look_up."""
         loop = self._loop
         if loop is not None:
-            loop.loop.call_soon_threadsafe(self._ask, lookup, on_answer)
+            limit = Credit(LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
+
+            def ask(client: LookupsClient) -> Coroutine[Any, Any, LookedUp]:
+                return client.look_up(lookup, limit, self._journal_id, self._remote.history)
+
+            loop.loop.call_soon_threadsafe(self._ask, lookup, ask, on_answer)
+
+    def send_known(self, known: Known) -> None:
+        """Tell the replica at the other end what we have by now; where no call is open, nothing:
+        the next one begins with it. From any thread."""
+        loop = self._loop
+        if loop is not None:
+            loop.loop.call_soon_threadsafe(self._know, known)
+
+    def entity_state(
+        self, entity_id: str, on_answer: Callable[[EntityState | LookUpFailed], None]
+    ) -> None:
+        """The stored state of an entity at the other replica. on_answer: as of look_up; a
+        LookUpFailed has a lookup of the entity in slice -1."""
+        loop = self._loop
+        if loop is not None:
+            lookup = Lookup(entity_id, -1, 1)
+
+            def ask(client: LookupsClient) -> Coroutine[Any, Any, EntityState]:
+                return client.entity_state(entity_id, self._journal_id)
+
+            loop.loop.call_soon_threadsafe(self._ask, lookup, ask, on_answer)
 
     def heads(self) -> JournalPositions:
         """See Source.heads."""
@@ -145,18 +181,20 @@ class RemoteSource:
             self._core.change_filter(filter_)
         self._stir()
 
-    def _ask(self, lookup: Lookup, on_answer: OnAnswer) -> None:
-        task = asyncio.create_task(self._look_up(lookup, on_answer))
+    def _know(self, known: Known) -> None:
+        if self._core is not None:
+            self._core.know(known)
+        self._stir()
+
+    def _ask(self, lookup: Lookup, ask: Ask, on_answer: Callable[[Any], None]) -> None:
+        task = asyncio.create_task(self._answered(lookup, ask, on_answer))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
 
-    async def _look_up(self, lookup: Lookup, on_answer: OnAnswer) -> None:
-        client = LookupsClient(self._channels, self._remote, self._consumer)
-        limit = Credit(LOOK_UP_BYTES_MAX, LOOK_UP_EVENTS_MAX)
+    async def _answered(self, lookup: Lookup, ask: Ask, on_answer: Callable[[Any], None]) -> None:
+        answer: Any
         try:
-            answer: LookedUp | LookUpFailed = await client.look_up(
-                lookup, limit, self._journal_id, self._remote.history
-            )
+            answer = await ask(self._client(self._channels))
         except ThespianDcError as error:
             answer = LookUpFailed(lookup, error)
         except Exception as error:  # noqa: BLE001 - of gRPC: it must be answered all the same
@@ -170,10 +208,14 @@ class RemoteSource:
         """Ask once, over a channel of the process."""
         loop = acquire_loop()
         try:
-            client = LookupsClient(loop.channels, self._remote, self._consumer)
-            return JournalPositions(*loop.run(ask(client)))
+            return JournalPositions(*loop.run(ask(self._client(loop.channels))))
         finally:
             release_loop()
+
+    def _client(self, channels: Channels) -> LookupsClient:
+        if self._replica is not None and not self._replica_id:
+            self._replica_id = self._replica.start().replica_id
+        return LookupsClient(channels, self._remote, self._consumer, self._replica_id)
 
     def _take_back(self) -> None:
         self._armed = False
@@ -188,7 +230,7 @@ class RemoteSource:
 
     async def _look(self) -> None:
         """While batches wait here, no later one may come that would tell of newer heads."""
-        client = LookupsClient(self._channels, self._remote, self._consumer)
+        client = self._client(self._channels)
         while True:
             await asyncio.sleep(HEADS_S)
             if self._talk is None or not self._talk.unhandled:
@@ -229,10 +271,12 @@ class RemoteSource:
             outstanding = core.outstanding
 
     def _next_core(self, outstanding: Credit) -> ConsumerCore:
+        replica = self._replica
         return ConsumerCore(
             self._remote.stream_id, self._consumer, self._journal_id, self._positions,
             outstanding, self._remote.target, self._heartbeat_ms, now_us(), self._remote.history,
-            self._wanted, self._slices,
+            self._wanted, self._slices, replica=None if replica is None else replica.start(),
+            replica_expected="" if replica is None else replica.peer_id,
         )  # fmt: skip
 
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:
@@ -248,6 +292,8 @@ class RemoteSource:
             return PeerNotTrustedError(self._remote.target, f"own files: {unreadable}")
         call: Any = shared.channel.stream_stream(METHOD)(metadata=metadata)
         ears = Ears(self._describe, self._events.batch, self._events.filter_in_force)
+        if self._replica is not None:
+            ears = ears._replace(replica=self._replica.on_started)
         before = self._talk.unhandled if self._talk is not None else 0
         remote = self._remote
         talk = Conversation(core, call, ears, remote.stream_id, remote.target, before)

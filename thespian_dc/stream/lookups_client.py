@@ -19,13 +19,17 @@ from thespian_dc.stream.lookups import read_answer
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit
 from thespian_dc.wire.lookups import (
+    EntityState,
+    EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
     Positions,
+    read_entity_state_answer,
     read_heads_answer,
     read_look_up_answer,
     read_position_at_answer,
+    write_entity_state,
     write_heads,
     write_look_up,
     write_position_at,
@@ -37,10 +41,14 @@ ANSWER_S = 20.0
 
 
 class LookupsClient:
-    """Of one remote stream. consumer: for the producer's logs and limits."""
+    """Of one remote stream. consumer: for the producer's logs and limits. replica_id: our own, of
+    replica streams."""
 
-    def __init__(self, channels: Channels, remote: Remote, consumer: str) -> None:
+    def __init__(
+        self, channels: Channels, remote: Remote, consumer: str, replica_id: str = ""
+    ) -> None:
         self._channels, self._remote, self._consumer = channels, remote, consumer
+        self._replica_id = replica_id
 
     async def look_up(
         self, lookup: Lookup, limit: Credit, journal_id: str, history: History = History.FULL
@@ -50,19 +58,30 @@ class LookupsClient:
         request = LookUpRequest(
             self._remote.stream_id, lookup.entity_id, lookup.from_seq_nr, lookup.until_seq_nr,
             lookup.from_offset, limit, journal_id, self._consumer, history=history,
+            replica_id=self._replica_id,
         )  # fmt: skip
         answer = await self._ask("LookUp", write_look_up(request))
         return read_answer(lookup, read_look_up_answer(answer))
 
     async def heads(self) -> Positions:
         """The position behind the last record of every slice, now."""
-        request = HeadsRequest(self._remote.stream_id, self._consumer)
+        request = HeadsRequest(self._remote.stream_id, self._consumer, replica_id=self._replica_id)
         return read_heads_answer(await self._ask("Heads", write_heads(request)))
 
     async def positions_at(self, time_us: int) -> Positions:
         """Of every slice, the position before the first record written at time_us or later."""
-        request = PositionAtRequest(self._remote.stream_id, time_us, self._consumer)
+        request = PositionAtRequest(
+            self._remote.stream_id, time_us, self._consumer, replica_id=self._replica_id
+        )
         return read_position_at_answer(await self._ask("PositionAt", write_position_at(request)))
+
+    async def entity_state(self, entity_id: str, journal_id: str) -> EntityState:
+        """The stored state of an entity, of a replica stream. journal_id: as of look_up."""
+        request = EntityStateRequest(
+            self._remote.stream_id, entity_id, self._replica_id, journal_id, self._consumer
+        )
+        answer = await self._ask("EntityState", write_entity_state(request))
+        return read_entity_state_answer(answer)
 
     async def _ask(self, method: str, request: bytes) -> bytes:
         carried = metadata_of(self._remote)
