@@ -46,7 +46,10 @@ GOLDEN = {
         remote_meta(ReplicaMeta("eu", 7, {}, 300, 1, 5, 2, True)),
         "98a265750780cd012c01050201",
     ),
-    "state": (state_meta(StateMeta({"eu": 7}, {"eu": 1}, 5, 2)), "9481a265750781a26575010502"),
+    "state": (
+        state_meta(StateMeta({"eu": 7}, {"eu": 1}, 5, 2, "eu")),
+        "9581a265750781a26575010502a26575",
+    ),
 }
 replica_ids = st.text(min_size=1, max_size=4)
 counts = st.integers(1, 1 << 40)

@@ -132,8 +132,8 @@ class Replicated:
 @dataclass(frozen=True, slots=True)
 class ReplicatedState:
     """A command to one entity of a replicated type: take over a state of a peer, whose events are
-    trimmed there. vector, tips, time_us, epoch: as in model.replication.StateMeta. What this
-    replica has beyond it is applied on top. Answered by Absorbed (through: 1)."""
+    trimmed there. vector, tips, time_us, epoch, leader: as in model.replication.StateMeta. What
+    this replica has beyond it is applied on top. Answered by Absorbed (through: 1)."""
 
     manifest: str
     payload: bytes
@@ -142,6 +142,7 @@ class ReplicatedState:
     time_us: int = 0
     epoch: int = 0
     peer: str = ""
+    leader: str = ""
 
 
 class Absorbed(NamedTuple):

@@ -151,7 +151,7 @@ class Recovery:
     def _from_row(self, instance: Instance, row: StateRow) -> bool:
         """Start from a state row; False where it cannot be read."""
         try:
-            (manifest, payload), known = unpack_row(row)
+            (manifest, payload), known, _ = unpack_row(row)
             if manifest != DELETED_MANIFEST:
                 instance.state = instance.type.decode_state(manifest, payload)
         except CodecError as error:

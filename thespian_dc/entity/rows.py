@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Known
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.errors import CorruptPayloadError
+from thespian_dc.model.replication import StateMeta, read_state
 from thespian_dc.model.state_body import pack_state, unpack_state
 
 
@@ -15,25 +16,30 @@ class Kept(NamedTuple):
     """A state as it was at seq_nr, encoded then; a row once the offset is known.
 
     known: the entity's own table, which may have moved on: ids above seq_nr belong to commands that
-    may not be durable, and are left out when the row is made.
+    may not be durable, and are left out when the row is made. replica: `state_meta`, where the
+    entity is replicated.
     """
 
     entity_id: str
     seq_nr: int
     state: Encoded
     known: Known | None
+    replica: list[Any] | None = None
 
     def at(self, offset: int) -> StateRow:
         """The row; offset: of the record with this seq_nr."""
         known = self.known or {}
         ids = [(id_, at, reply) for id_, (at, reply) in known.items() if at <= self.seq_nr]
-        return StateRow(self.entity_id, self.seq_nr, offset, pack_state(*self.state, ids))
+        body = pack_state(*self.state, ids, self.replica)
+        return StateRow(self.entity_id, self.seq_nr, offset, body)
 
 
-def unpack_row(row: StateRow) -> tuple[Encoded, Known]:
-    """(encoded state, known ids) of a row; CorruptPayloadError where it is none."""
-    manifest, payload, known = unpack_state(row.entity_id, row.body)
+def unpack_row(row: StateRow) -> tuple[Encoded, Known, StateMeta | None]:
+    """(encoded state, known ids, what it contains of each replica) of a row; CodecError where it is
+    none."""
+    manifest, payload, known, replica = unpack_state(row.entity_id, row.body)
+    contains = None if replica is None else read_state(replica)
     try:
-        return Encoded(manifest, payload), {id_: (at, reply) for id_, at, reply in known}
+        return Encoded(manifest, payload), {id_: (at, reply) for id_, at, reply in known}, contains
     except Exception as error:
         raise CorruptPayloadError(f"state row of {row.entity_id}", str(error)) from error

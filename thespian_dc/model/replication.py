@@ -5,7 +5,7 @@ In the meta of a record, under "r", stands a list:
 - written here:     [n, others] or [n, others, time_us, epoch]
 - by another:       [origin, n, others, origin_offset, mark], one more element `concurrent` where it
                     is 1, or [origin, n, others, origin_offset, mark, time_us, epoch, concurrent]
-- of a state:       [vector, tips, time_us, epoch], in a STATE record
+- of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row
 A record without it was written here before its entity was replicated: n is its seq_nr.
 
 Lists and not keys: with 3 replicas of two letters whose slots are above 10^6 this adds 25 bytes to
@@ -23,6 +23,8 @@ from thespian_dc.model.replication_errors import ReplicaMetaError
 ORIGIN_META = "r"
 """In the meta of a record of a replicated entity: where it comes from."""
 OFFSET_BITS = 40
+REFUSED_META = "refused"
+"""1 in the meta of a CONTROL record: this replica's class refused the event; others may take it."""
 FORKED_MANIFEST = "$forked"
 """Of the CONTROL record by which a replica sets an entity aside; its meta holds, under "r", what
 it met: the other's [origin, n, others, origin_offset, mark]."""
@@ -51,19 +53,21 @@ class ReplicaMeta(NamedTuple):
 
 class StateMeta(NamedTuple):
     """What a state contains. vector: by replica, how many of its events. tips: by replica but the
-    own, the mark of its last event. time_us: the greatest time among them. epoch: likewise."""
+    own, the mark of its last event. time_us: the greatest time among them. epoch, leader: the
+    greatest epoch among them, and who wrote under it."""
 
     vector: Mapping[str, int]
     tips: Mapping[str, int]
     time_us: int = 0
     epoch: int = 0
+    leader: str = ""
 
 
 class Role(NamedTuple):
     """What a replica is allowed at present, for one entity type.
 
-    epoch: rises with each promotion; 0: all replicas are active, always. active: the replica that
-    handles commands; "": all do. retired: replicas whose slots are not waited for any more.
+    epoch: rises with each promotion; 0: all replicas are active, always. active: above that, the
+    replica that handles commands; "": none does. retired: replicas whose slots are not waited for any more.
     closed: why this replica handles no commands at all, "" where it does: "recovering" (its journal
     is an older copy, and it fetches what it lost), "retiring", "retired".
     """
@@ -78,9 +82,9 @@ class Role(NamedTuple):
 class Listed(NamedTuple):
     """Something about one event that people should know of.
 
-    what: "late" (written under an older epoch than this entity's; applied as concurrent),
-    "late_set_aside" (stored, not applied), "forked", "refused" (by the class), "failed" (stored;
-    the entity's code raised). text: the cause; "" where `what` says all.
+    what: "late" (written by a replica that somebody else had replaced as the active one; applied as
+    concurrent), "late_set_aside" (stored, not applied), "forked", "refused" (by the class; stored,
+    not applied), "failed" (stored; the entity's code raised). text: the cause, or "".
     """
 
     what: str
@@ -125,7 +129,7 @@ def remote_meta(meta: ReplicaMeta) -> list[Any]:
 
 def state_meta(meta: StateMeta) -> list[Any]:
     """The list of a state."""
-    return [dict(meta.vector), dict(meta.tips), meta.time_us, meta.epoch]
+    return [dict(meta.vector), dict(meta.tips), meta.time_us, meta.epoch, meta.leader]
 
 
 def read_remote(fields: Any) -> ReplicaMeta:
@@ -139,10 +143,10 @@ def read_remote(fields: Any) -> ReplicaMeta:
 def read_state(fields: Any) -> StateMeta:
     """What `state_meta` made. ReplicaMetaError where it is none."""
     try:
-        vector, tips, time_us, epoch = fields
+        vector, tips, time_us, epoch, leader = fields
         for slots in (vector, tips):
             _check_slots(slots)
-        return StateMeta(vector, tips, int(time_us), int(epoch))
+        return StateMeta(vector, tips, int(time_us), int(epoch), str(leader))
     except (ValueError, TypeError, AttributeError) as error:
         raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
 

@@ -39,8 +39,8 @@ class ReplicationContextError(ReplicationError):
 
 @with_fields
 class ReplicatedEventRefused(ReplicationError):  # noqa: N818  a verdict, raised by users
-    """Raised by `replicated_event_received`: this replica does not take the event. The entity is
-    listed, and the event comes again when its link is started again."""
+    """Raised by `replicated_event_received`: this replica does not take the event. It is stored,
+    not applied, and listed."""
 
     reason: str
 
@@ -48,8 +48,13 @@ class ReplicatedEventRefused(ReplicationError):  # noqa: N818  a verdict, raised
         return f"the event was refused: {self.reason}"
 
 
+class NotTakenError(ReplicationError):
+    """This replica takes no commands of this entity at present; the subclass says why. Nothing was
+    persisted."""
+
+
 @with_fields
-class ReplicatedEntityFailedError(ReplicationError):
+class ReplicatedEntityFailedError(NotTakenError):
     """An event of another replica is stored, and the entity's code cannot apply it (or does not
     know its type). Its events go on being stored; its commands are refused."""
 
@@ -64,7 +69,7 @@ class ReplicatedEntityFailedError(ReplicationError):
 
 
 @with_fields
-class OriginForkedError(ReplicationError):
+class OriginForkedError(NotTakenError):
     """A replica wrote two different events under one number, because its journal was restored from
     an older copy and it went on writing. This entity is set aside here."""
 
@@ -83,8 +88,9 @@ class OriginForkedError(ReplicationError):
 
 
 @with_fields
-class StandbyError(ReplicationError):
-    """This replica stands by and does not handle this command. active: the replica that does."""
+class StandbyError(NotTakenError):
+    """This replica stands by and does not handle this command. active: the replica that does, ""
+    where none does."""
 
     entity: str
     replica_id: str
@@ -92,6 +98,8 @@ class StandbyError(ReplicationError):
     epoch: int
 
     def __str__(self) -> str:
+        if not self.active:
+            return f"{self.entity}: no replica is active (epoch {self.epoch}); promote one"
         return (
             f"{self.entity}: replica {self.replica_id!r} stands by; send commands to "
             f"{self.active!r}, which is active (epoch {self.epoch}), or promote this one"
@@ -99,7 +107,7 @@ class StandbyError(ReplicationError):
 
 
 @with_fields
-class ReplicaRecoveringError(ReplicationError):
+class ReplicaRecoveringError(NotTakenError):
     """This replica fetches what it lost when its journal was restored from an older copy."""
 
     retryable = True
@@ -116,7 +124,7 @@ class ReplicaRecoveringError(ReplicationError):
 
 
 @with_fields
-class ReplicaRetiredError(ReplicationError):
+class ReplicaRetiredError(NotTakenError):
     """This replica retires, or has: it takes no commands any more."""
 
     entity: str

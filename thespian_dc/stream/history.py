@@ -129,7 +129,7 @@ class StateShower:
             list(placed.tags), "", {SNAPSHOT_META: True},
         )  # fmt: skip
         try:
-            event.manifest, payload, _ = unpack_state(row.entity_id, row.body)
+            event.manifest, payload, *_ = unpack_state(row.entity_id, row.body)
             event.payload = self._stored.decode(event.manifest, payload)
         except Exception as error:
             raise self._named(event, error) from error
