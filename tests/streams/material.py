@@ -59,8 +59,15 @@ REGISTRY = Registry([Added, Unknown])
 class Writer:
     """The only writer of a journal's slices: claims them once, then appends."""
 
-    def __init__(self, url: str, slices: int = SLICES, entity_type: str = ENTITY_TYPE) -> None:
+    def __init__(
+        self,
+        url: str,
+        slices: int = SLICES,
+        entity_type: str = ENTITY_TYPE,
+        registry: Registry = REGISTRY,
+    ) -> None:
         self.journal: Journal = open_journal(url)
+        self._registry = registry
         self.entity_type, self.slices = entity_type, slices
         self.journal.slices(entity_type, slices)
         self.heads: dict[SliceKey, int] = {}
@@ -81,11 +88,11 @@ class Writer:
         states, with this change event."""
         kind, meta = EVENT, None
         if change is not None:
-            kind, meta = STATE, {CHANGE_META: list(REGISTRY.encode(change))}
+            kind, meta = STATE, {CHANGE_META: list(self._registry.encode(change))}
         by_slice: dict[SliceKey, list[tuple[str, bytes]]] = defaultdict(list)
         for entity_id, payload in events:
             self.seq_nrs[entity_id] += 1
-            manifest, encoded = REGISTRY.encode(payload)
+            manifest, encoded = self._registry.encode(payload)
             record = Record(kind, entity_id, self.seq_nrs[entity_id], manifest, encoded, tags,
                             meta=meta)  # fmt: skip
             key = SliceKey(self.entity_type, slice_of(entity_id, self.slices))
