@@ -1,0 +1,71 @@
+"""What a changed filter does to a link, and the stored form of its progress."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from thespian_dc.model.criteria import Criteria, Exclude, Filter, Include
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.link_progress import (
+    LinkProgress,
+    let_in,
+    plain_of_progress,
+    progress_of,
+)
+from thespian_dc.model.position import Position
+
+ALL, NOTHING = Filter(), Exclude.all()
+TESTS = Exclude.regexes("test-.*")
+AT = {0: Position(7, b"w" * 16), 1: Position()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ids"),
+    [
+        (ALL, TESTS, set()),
+        (ALL, ALL, set()),
+        (TESTS, TESTS + Exclude.entity_ids("a"), set()),
+        (NOTHING + Include.entity_ids("a"), NOTHING + Include.entity_ids("a", "b"), {"b"}),
+        (NOTHING + Include.entity_ids("a"), NOTHING, set()),
+        (Exclude.entity_ids("a", "b"), Exclude.entity_ids("b"), {"a"}),
+        (Exclude.entity_ids("a"), ALL, {"a"}),
+        (TESTS, ALL, None),
+        (TESTS, TESTS + Include.regexes("test-7.*"), None),
+        (NOTHING, NOTHING + Include.tags("large"), None),
+    ],
+)
+def test_a_filter_lets_in(before: Filter, after: Filter, ids: set[str] | None) -> None:
+    """Single ids where it can be told, None where anything may come in."""
+    assert let_in(before, after) == ids
+
+
+def test_ids_come_in_one_by_one() -> None:
+    """Positions stay; what is not read as a whole yet is remembered, also over another change."""
+    before = LinkProgress("j", 0, AT, NOTHING, frozenset("a"))
+    after = before.under(NOTHING + Include.entity_ids("b"))
+    assert (after.positions, after.coming_in) == (AT, frozenset("ab"))
+    assert after.under(NOTHING + Exclude.entity_ids("a")).coming_in == {"b"}
+
+
+def test_what_may_let_in_anything_begins_again() -> None:
+    before = LinkProgress("j", 2, AT, TESTS, frozenset("a"))
+    assert before.under(ALL) == LinkProgress("j", 2, {}, ALL)
+
+
+def test_a_link_that_never_ran_has_nothing_to_read_again() -> None:
+    assert LinkProgress().under(TESTS) == LinkProgress(filter=TESTS)
+
+
+def test_the_stored_form_reads_back() -> None:
+    wanted = Filter(exclude=Criteria(tags=["large"]))
+    progress = LinkProgress("journal", 3, AT, wanted, frozenset(("a", "b")), shown=4)
+    stored = msgpack.unpackb(msgpack.packb(plain_of_progress(progress)))
+    assert progress_of(stored) == progress
+    assert progress_of(None) == LinkProgress()
+
+
+@pytest.mark.parametrize("value", [{}, [], {"format": 9}, 7])
+def test_another_value_is_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match="progress of a link cannot be read"):
+        progress_of(value)

@@ -1,0 +1,99 @@
+"""How far a replica has taken over a peer's log, and under which filter. Pure; this is the stored
+form: one entry of the receiver's registry per peer.
+
+Laws:
+- A position only moves behind what is here durably, known, or out of scope. One that is stored late
+  costs a resend: what comes twice is known.
+- A filter that can only leave out more counts at once. One that lets single entities in has them
+  read as a whole (coming_in, until that is done). Any other one begins at the first record again:
+  entities that it lets in may not have a later event that would tell of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from thespian_dc.model.criteria import Filter, filter_from, plain_of
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.position import Position
+
+_FORMAT = 1
+
+
+class LinkProgress(NamedTuple):
+    """journal_id: of the peer's journal; "" where the link never ran. generation: of the peer's
+    log. positions: by slice of the peer. filter: the one they were reached under. coming_in: ids
+    that it let in and that are not read as a whole yet. shown: the version of the peer's own
+    filter."""
+
+    journal_id: str = ""
+    generation: int = 0
+    positions: Mapping[int, Position] = {}
+    filter: Filter = Filter()
+    coming_in: frozenset[str] = frozenset()
+    shown: int = 0
+
+    def under(self, wanted: Filter) -> LinkProgress:
+        """The progress to go on from under this filter."""
+        if not self.positions:
+            return self._replace(filter=wanted, coming_in=frozenset())
+        ids = let_in(self.filter, wanted)
+        if ids is None:
+            return self._replace(filter=wanted, coming_in=frozenset(), positions={})
+        left = {one for one in self.coming_in if _names(wanted, one)}
+        return self._replace(filter=wanted, coming_in=frozenset(left | ids))
+
+
+def let_in(before: Filter, after: Filter) -> set[str] | None:
+    """The ids that `after` lets in beyond `before`, so far as can be told; None where it cannot."""
+    if not before.exclude:
+        return set()  # everything passed
+    ids: set[str] = set()
+    for more in (before.exclude - after.exclude, after.include - before.include):
+        if more.regexes or more.tags or more.topics:
+            return None
+        ids.update(more.entity_ids)
+    return {one for one in ids if _names(after, one)}
+
+
+def _names(wanted: Filter, entity_id: str) -> bool:
+    """It is not left out by its id; what regexes do to it the producer knows."""
+    return entity_id in wanted.include.entity_ids or entity_id not in wanted.exclude.entity_ids
+
+
+def progress_entry(entity_type: str, peer: str) -> str:
+    """The name of the registry's entry."""
+    return f"replica_link:{entity_type}:{peer}"
+
+
+def plain_of_progress(progress: LinkProgress) -> dict[str, Any]:
+    """As the registry keeps it."""
+    return {
+        "format": _FORMAT,
+        "journal_id": progress.journal_id,
+        "generation": progress.generation,
+        "positions": [[slice_, *at] for slice_, at in progress.positions.items()],
+        "filter": plain_of(progress.filter),
+        "coming_in": sorted(progress.coming_in),
+        "shown": progress.shown,
+    }
+
+
+def progress_of(value: Any) -> LinkProgress:
+    """What `plain_of_progress` made; of None the first one. SettingsError where it is neither."""
+    if value is None:
+        return LinkProgress()
+    try:
+        if value["format"] != _FORMAT:
+            raise ValueError(f"format {value['format']!r} is not known")
+        return LinkProgress(
+            str(value["journal_id"]),
+            int(value["generation"]),
+            {slice_: Position(*at) for slice_, *at in value["positions"]},
+            filter_from(value["filter"]),
+            frozenset(value["coming_in"]),
+            int(value["shown"]),
+        )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SettingsError(f"the stored progress of a link cannot be read: {error}") from error

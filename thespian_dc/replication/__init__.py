@@ -1,0 +1,1 @@
+"""Exchanging logs with other replicas: what is read of each, and how far."""
