@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thespian_dc.replication.catch_up import AskHeads, Behind
 from thespian_dc.replication.promotion import (
     ASKED_IN_VAIN,
     NOTICE_US,
     SETTLE_US_MAX,
-    AskHeads,
-    Behind,
     Phase,
     Promotion,
     Step,

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-ASK_EVERY_US = 300_000
+from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
+
 NOTICE_US = 1_500_000
 """A host looks at its role every half second; what it had begun by then is in the log a little
 later."""
@@ -28,29 +28,11 @@ ASKED_IN_VAIN = 3
 """A forced promotion does not wait for a peer that did not answer so often."""
 
 
-class Behind(NamedTuple):
-    """What a promoted replica lacks of one peer's log. events: at most so many; None: not known,
-    the peer could not be asked. reason: why, "" where events is 0."""
-
-    events: int | None
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return self.reason if self.events is None else f"{self.events} events"
-
-
 class Step(enum.Enum):
     """RAISE: store the next epoch with this replica as the active one. OPEN: take commands."""
 
     RAISE = "raise"
     OPEN = "open"
-
-
-class AskHeads(NamedTuple):
-    """Ask the peer for its heads now; the answer goes to `on_heads`. nr: of the question."""
-
-    peer: str
-    nr: int
 
 
 class Phase(enum.Enum):
@@ -60,38 +42,18 @@ class Phase(enum.Enum):
     REFUSED = "refused"
 
 
-class _Peer:
-    __slots__ = (
-        "ask_us", "cursor", "has_epoch_us", "heads", "in_vain", "nr", "passed_by", "trouble",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.heads: Mapping[int, int] | None = None
-        self.cursor: Mapping[int, int] = {}
-        self.trouble = "it was not asked yet"
-        self.nr = 0  # of the question that is open
-        self.ask_us = self.in_vain = 0
-        self.has_epoch_us: int | None = None
-        self.passed_by = False
-
-    def behind(self) -> Behind:
-        if self.heads is None:
-            return Behind(None, self.trouble)
-        lack = [head - self.cursor.get(slice_, 0) for slice_, head in self.heads.items()]
-        events = sum(one for one in lack if one > 0)
-        return Behind(events, "they did not come in time" if events else "")
-
-
 class Promotion:
-    """linked: peers this replica reads from. until_us: when it has to have caught up. others:
-    replicas that are not linked: what they wrote comes by way of the linked ones."""
+    """linked: peers this replica reads from. others: replicas that are not linked: what they wrote
+    comes by way of the linked ones. until_us: when it has to have caught up."""
 
     def __init__(
         self, linked: Sequence[str], others: Sequence[str], until_us: int, force: bool
     ) -> None:
-        self._peers = {peer: _Peer() for peer in linked}
+        self._catch_up, self._linked = CatchUp(linked), tuple(linked)
         self._others, self._until_us, self._force = tuple(others), until_us, force
-        self._epoch = self._asked = 0
+        self._epoch = 0
+        self._has_epoch_us: dict[str, int] = {}
+        self._passed_by: frozenset[str] = frozenset()
         self.phase = Phase.CATCHING_UP
 
     @property
@@ -100,53 +62,38 @@ class Promotion:
 
     def report(self) -> dict[str, Behind]:
         """Per replica of the group, what is lacking."""
-        report = {peer: one.behind() for peer, one in self._peers.items()}
         unlinked = Behind(None, "there is no link to it; what it wrote comes by way of others")
-        return report | dict.fromkeys(self._others, unlinked)
+        return self._catch_up.behind() | dict.fromkeys(self._others, unlinked)
 
     def lacking(self) -> dict[str, Behind]:
         """Of the linked peers, those of which something is lacking."""
-        behind = {peer: one.behind() for peer, one in self._peers.items()}
-        return {peer: one for peer, one in behind.items() if one.events != 0}
+        return self._catch_up.lacking()
 
     # --- inputs ---
 
     def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
-        """Its answer: the next offset of each slice of its log."""
-        one = self._peers[peer]
-        if nr == one.nr:
-            one.nr = one.in_vain = 0
-            one.heads, one.trouble, one.passed_by = heads, "", False
+        """See CatchUp.on_heads."""
+        self._catch_up.on_heads(peer, nr, heads)
 
     def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
-        """It gave none."""
-        one = self._peers[peer]
-        if nr == one.nr:
-            one.nr, one.in_vain, one.trouble = 0, one.in_vain + 1, reason
-            one.passed_by = self._force and one.in_vain >= ASKED_IN_VAIN
+        """See CatchUp.on_unreachable."""
+        self._catch_up.on_unreachable(peer, nr, reason)
 
     def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
         """How far the links are in the peers' logs."""
-        for peer, cursor in cursors.items():
-            if peer in self._peers:
-                self._peers[peer].cursor = cursor
+        self._catch_up.on_cursors(cursors)
 
     def on_epoch(self, peer: str, epoch: int, now_us: int) -> None:
         """The peer has said which epoch it knows."""
-        one = self._peers.get(peer)
-        knows = self.phase is Phase.SETTLING and epoch >= self._epoch
-        if one is not None and knows and one.has_epoch_us is None:
-            one.has_epoch_us = now_us
+        if self.phase is Phase.SETTLING and epoch >= self._epoch:
+            self._has_epoch_us.setdefault(peer, now_us)
 
     def on_raised(self, epoch: int, now_us: int) -> None:
-        """RAISE was stored."""
+        """RAISE was stored. Who was not waited for before is not now."""
         self.phase, self._epoch = Phase.SETTLING, epoch
         self._until_us = now_us + SETTLE_US_MAX
-        for one in self._peers.values():
-            one.passed_by = one.heads is None  # it was not waited for: nor is it now
-            if one.heads is not None:
-                one.heads, one.trouble = None, "it has not heard of the promotion yet"
-            one.nr = one.ask_us = 0
+        answered = self._catch_up.forget("it has not heard of the promotion yet")
+        self._passed_by = frozenset(self._linked) - frozenset(answered)
 
     def on_opened(self) -> None:
         """OPEN was stored."""
@@ -156,26 +103,23 @@ class Promotion:
         """What is to be done now; call it often."""
         if self.is_over:
             return []
-        if all(self._peers[peer].passed_by for peer in self.lacking()):
+        if all(self._is_passed_by(peer) for peer in self.lacking()):
             return [Step.OPEN if self.phase is Phase.SETTLING else Step.RAISE]
         if now_us >= self._until_us:
             return self._too_late()
-        asks: list[AskHeads | Step] = []
-        for peer, one in self._peers.items():
-            if not one.nr and one.ask_us <= now_us and self._may_ask(one, now_us):
-                self._asked += 1
-                one.nr, one.ask_us = self._asked, now_us + ASK_EVERY_US
-                asks.append(AskHeads(peer, one.nr))
-        return asks
+        return [*self._catch_up.asks(now_us, lambda peer: self._may_ask(peer, now_us))]
 
     # --- inside ---
 
-    def _may_ask(self, one: _Peer, now_us: int) -> bool:
-        if one.heads is not None:
-            return False
+    def _is_passed_by(self, peer: str) -> bool:
+        if self.phase is Phase.SETTLING:
+            return peer in self._passed_by
+        return self._force and self._catch_up.in_vain(peer) >= ASKED_IN_VAIN
+
+    def _may_ask(self, peer: str, now_us: int) -> bool:
         if self.phase is Phase.CATCHING_UP:
             return True
-        return one.has_epoch_us is not None and now_us - one.has_epoch_us >= NOTICE_US
+        return peer in self._has_epoch_us and now_us - self._has_epoch_us[peer] >= NOTICE_US
 
     def _too_late(self) -> list[AskHeads | Step]:
         if self.phase is Phase.SETTLING:

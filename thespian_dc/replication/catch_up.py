@@ -1,0 +1,110 @@
+"""Whether this replica has read all that its peers have: heads asked for, and how far the links
+are. Pure.
+
+A peer's heads count from when they were asked for: what it had then is here once its link has
+passed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+ASK_EVERY_US = 300_000
+
+
+class Behind(NamedTuple):
+    """What is lacking of one peer's log. events: at most so many; None: not known, the peer could
+    not be asked. reason: why, "" where events is 0."""
+
+    events: int | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return self.reason if self.events is None else f"{self.events} events"
+
+
+class AskHeads(NamedTuple):
+    """Ask the peer for its heads now; the answer goes to `on_heads` or `on_unreachable`. nr: of
+    the question."""
+
+    peer: str
+    nr: int
+
+
+class _Peer:
+    __slots__ = ("ask_us", "cursor", "heads", "in_vain", "nr", "trouble")
+
+    def __init__(self) -> None:
+        self.heads: Mapping[int, int] | None = None
+        self.cursor: Mapping[int, int] = {}
+        self.trouble = "it was not asked yet"
+        self.nr = 0  # of the question that is open
+        self.ask_us = self.in_vain = 0
+
+    def behind(self) -> Behind:
+        if self.heads is None:
+            return Behind(None, self.trouble)
+        lack = [head - self.cursor.get(slice_, 0) for slice_, head in self.heads.items()]
+        events = sum(one for one in lack if one > 0)
+        return Behind(events, "they did not come in time" if events else "")
+
+
+class CatchUp:
+    """Of some linked peers."""
+
+    def __init__(self, peers: Sequence[str]) -> None:
+        self._peers = {peer: _Peer() for peer in peers}
+        self._asked = 0
+
+    def behind(self) -> dict[str, Behind]:
+        """What is lacking, per peer."""
+        return {peer: one.behind() for peer, one in self._peers.items()}
+
+    def lacking(self) -> dict[str, Behind]:
+        """Those of which something is lacking, or may be."""
+        return {peer: one for peer, one in self.behind().items() if one.events != 0}
+
+    def in_vain(self, peer: str) -> int:
+        """So often it did not answer, one time after the other."""
+        return self._peers[peer].in_vain
+
+    def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
+        """The answer: the next offset of each slice of its log. One to an earlier question, or
+        given before `forget`, is none."""
+        one = self._peers[peer]
+        if nr == one.nr:
+            one.nr = one.in_vain = 0
+            one.heads, one.trouble = heads, ""
+
+    def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
+        """It gave none."""
+        one = self._peers[peer]
+        if nr == one.nr:
+            one.nr, one.in_vain, one.trouble = 0, one.in_vain + 1, reason
+
+    def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
+        """How far the links are in the peers' logs, now."""
+        for peer, one in self._peers.items():
+            one.cursor = cursors.get(peer, {})
+
+    def forget(self, why: str) -> list[str]:
+        """What was answered so far counts no more; returns who had answered."""
+        answered = []
+        for peer, one in self._peers.items():
+            one.nr = one.ask_us = 0
+            if one.heads is not None:
+                one.heads, one.trouble = None, why
+                answered.append(peer)
+        return answered
+
+    def asks(self, now_us: int, may_ask: Callable[[str], bool]) -> list[AskHeads]:
+        """Whom to ask now."""
+        asks = []
+        for peer, one in self._peers.items():
+            open_ = one.heads is None and not one.nr and one.ask_us <= now_us
+            if open_ and may_ask(peer):
+                self._asked += 1
+                one.nr, one.ask_us = self._asked, now_us + ASK_EVERY_US
+                asks.append(AskHeads(peer, one.nr))
+        return asks
