@@ -107,7 +107,7 @@ def test_a_filter_begins_with_version_one() -> None:
 def test_a_cut_keeps_the_bytes_and_offsets_of_what_passes(tags: list[str]) -> None:
     """Also of a commit of which some was withheld before."""
     whole = commit(5, *[("a", tag) for tag in tags])
-    facts = FactsCache()
+    facts = FactsCache(Facts)
     passed = Selector(VersionedFilter(1, LARGE), facts, "t:").select(0, whole)
     expected = [index for index, tag in enumerate(tags) if tag == "large"]
     assert list(passed.kept or range(len(tags) if passed.body else 0)) == expected
@@ -120,7 +120,7 @@ def test_a_cut_keeps_the_bytes_and_offsets_of_what_passes(tags: list[str]) -> No
 def test_what_a_filter_looks_at_is_read_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the view itself, so that one which shows less is never taken for another."""
     monkeypatch.setattr(selecting, "RECORDS_REMEMBERED_MAX", 25)
-    cache, views = FactsCache(), [commit(10 * n, *[("a", "x")] * 10) for n in range(5)]
+    cache, views = FactsCache(Facts), [commit(10 * n, *[("a", "x")] * 10) for n in range(5)]
     assert cache.of(0, views[0]) is cache.of(0, views[0])
     less = views[0]._replace(kept=tuple(range(10)))
     assert cache.of(0, less).view is less

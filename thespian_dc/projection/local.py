@@ -38,7 +38,7 @@ from thespian_dc.projection.api import (
 )
 from thespian_dc.projection.entity_reading import EntityReading
 from thespian_dc.projection.local_history import LocalHistories, state_first, with_state
-from thespian_dc.projection.selecting import FactsCache, Selector, append_empty
+from thespian_dc.projection.selecting import Facts, FactsCache, Selector, append_empty
 from thespian_dc.projection.views import CommitView, LookedUp, Lookup, SourceBatch
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class LocalSource:
         self._thread: threading.Thread | None = None
         self._lookups: deque[tuple[Lookup, OnAnswer]] = deque()  # bounded by the asker
         self._wanted = UNFILTERED
-        self._selector = Selector(UNFILTERED, FactsCache(), PREFIX)
+        self._selector = Selector(UNFILTERED, FactsCache(Facts), PREFIX)
         self.trouble = ""
 
     def start(
@@ -231,7 +231,7 @@ class LocalSource:
         """From the next batch on, what is wanted now."""
         wanted = self._wanted
         if wanted.version != self._selector.version:
-            self._selector = Selector(wanted, FactsCache(), PREFIX)
+            self._selector = Selector(wanted, FactsCache(Facts), PREFIX)
             starts = {key.slice: offset for key, offset in offsets.items()}
             events.filter_in_force(FilterInForce(wanted.version, starts))
 

@@ -6,8 +6,8 @@ that evaluate it; where its records lie is found only where some pass and others
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgpack
 
@@ -16,6 +16,8 @@ from thespian_dc.model.passing import Evaluator
 from thespian_dc.projection.views import CommitView
 
 RECORDS_REMEMBERED_MAX = 20_000
+BYTES_REMEMBERED_MAX = 16 << 20
+"""Of bodies, which facts keep from being forgotten."""
 _HEADER_BYTES = 5
 _ARRAY32 = b"\xdd"
 ID, TAGS = 1, 5
@@ -33,6 +35,10 @@ class Facts:
         self.ids = [record[ID] for record in fields]
         self.tags = [record[TAGS] for record in fields]
         self._spans: list[slice] | None = None
+        self.look_at(fields)
+
+    def look_at(self, records: Sequence[Any]) -> None:
+        """For kinds of facts that hold more: the records as arrays of fields."""
 
     def cut(self, passing: Sequence[int]) -> CommitView:
         """The view with only the records of these indexes, ascending."""
@@ -48,14 +54,19 @@ class Facts:
         return view._replace(body=body, kept=tuple(kept))
 
 
-class FactsCache:
-    """Facts of the commits that calls looked at lately. Bounded by RECORDS_REMEMBERED_MAX."""
+F = TypeVar("F", bound=Facts)
 
-    def __init__(self) -> None:
-        self._facts: dict[tuple[int, int], Facts] = {}
-        self._records = 0
 
-    def of(self, slice_: int, view: CommitView) -> Facts:
+class FactsCache(Generic[F]):
+    """Facts of the commits that calls looked at lately. Bounded by RECORDS_REMEMBERED_MAX and
+    BYTES_REMEMBERED_MAX. make: Facts, or a kind of it."""
+
+    def __init__(self, make: Callable[[CommitView], F]) -> None:
+        self._make = make
+        self._facts: dict[tuple[int, int], F] = {}
+        self._records = self._bytes = 0
+
+    def of(self, slice_: int, view: CommitView) -> F:
         """Of this very view: another one of the same commit may show less of it."""
         key = (slice_, view.first_offset)
         facts = self._facts.get(key)
@@ -63,20 +74,27 @@ class FactsCache:
             return facts
         if facts is not None:
             self._forget(key)
-        facts = self._facts[key] = Facts(view)
+        facts = self._facts[key] = self._make(view)
         self._records += len(facts.ids)
-        while self._records > RECORDS_REMEMBERED_MAX and len(self._facts) > 1:
+        self._bytes += len(view.body)
+        while self._is_full and len(self._facts) > 1:
             self._forget(next(iter(self._facts)))
         return facts
 
+    @property
+    def _is_full(self) -> bool:
+        return self._records > RECORDS_REMEMBERED_MAX or self._bytes > BYTES_REMEMBERED_MAX
+
     def _forget(self, key: tuple[int, int]) -> None:
-        self._records -= len(self._facts.pop(key).ids)
+        facts = self._facts.pop(key)
+        self._records -= len(facts.ids)
+        self._bytes -= len(facts.view.body)
 
 
 class Selector:
     """A consumer's filter over the commits that its source yields. Raises what Evaluator raises."""
 
-    def __init__(self, wanted: VersionedFilter, facts: FactsCache, topic_prefix: str) -> None:
+    def __init__(self, wanted: VersionedFilter, facts: FactsCache[Any], topic_prefix: str) -> None:
         self.version = wanted.version
         self._evaluator = Evaluator(wanted.filter, topic_prefix)
         self._facts = facts
@@ -88,7 +106,7 @@ class Selector:
         evaluator = self._evaluator
         if evaluator.lets_all_pass or not view.body:
             return view
-        facts = self._facts.of(slice_, view)
+        facts: Facts = self._facts.of(slice_, view)
         return facts.cut(evaluator.passing(facts.ids, facts.tags))
 
 

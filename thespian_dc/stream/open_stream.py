@@ -12,13 +12,13 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import StreamClosedError, UnknownStreamError
-from thespian_dc.projection.api import FactsCache
+from thespian_dc.projection.api import Facts, FactsCache
 from thespian_dc.stream.filter_registry import (
     StoredFilters,
     StreamFilter,
@@ -46,7 +46,7 @@ class OpenStream:
         self.stream_id, self.topic_prefix = setting.stream_id, setting.topic_prefix
         self.entity_type = entity_type_of(setting)
         self.unfiltered: View | AsyncView = view_for(setting)
-        self.facts = FactsCache()
+        self.facts: FactsCache[Any] = FactsCache(Facts)
         self.calls: set[PullCall] = set()  # bounded by the server's CALLS_MAX
         self.filter_set: StreamFilter | None = None
         self.shown: ProducerFilter

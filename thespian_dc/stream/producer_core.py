@@ -1,13 +1,14 @@
 """A producer's end of one call: what to send next, how much, and when the consumer is gone. Pure.
 
-in: Start, Credit, filters and Beat of the consumer, commits that are there, time    out: batches,
-answers to filters, beats, or an error
+in: Start, Credit, filters, Known and Beat of the consumer, commits that are there, time
+out: batches, answers to filters, beats, or an error
 
 Laws:
 - A slice's batches are contiguous: each begins where the one before ended.
 - Nothing is sent beyond the credit, but with nothing outstanding one commit may always be, and
   commits of which nothing passes need none. These are joined, and wait a little for one of which
   something does.
+- What a replica stream leaves out (leaving_out.py) costs nothing either; the position moves on.
 - A batch is evaluated under one filter; a new one counts from the batch that is formed next.
 - Slices take turns: one that has much does not hold up another; while one waits for credit, no
   other takes it away.
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from thespian_dc.model.criteria import UNFILTERED, FilterInForce, VersionedFilter
 from thespian_dc.model.position import START
+from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.stream_errors import (
     MalformedMessageError,
     PeerSilentError,
@@ -31,12 +33,14 @@ from thespian_dc.model.stream_errors import (
 from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import (
     CommitView,
+    Facts,
     FactsCache,
     Selector,
     SourceBatch,
     append_empty,
 )
 from thespian_dc.stream.batches import events_of
+from thespian_dc.stream.leaving_out import LeavingOut, ReplicaFacts, ReplicaSelector
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Beat,
@@ -86,7 +90,8 @@ class _Turn:
 class ProducerCore:
     """One call. slices: the entity type's count; raises SliceOutOfRangeError for positions beyond
     it, and what a filter that cannot be evaluated raises. facts: shared by the stream's calls.
-    topic_prefix: of the tags that are topics."""
+    topic_prefix: of the tags that are topics. leaving_out: of a call between replicas, with facts
+    of ReplicaFacts."""
 
     def __init__(
         self,
@@ -94,8 +99,9 @@ class ProducerCore:
         slices: int,
         peer: str,
         now_us: int,
-        facts: FactsCache | None = None,
+        facts: FactsCache[Any] | None = None,
         topic_prefix: str = PREFIX,
+        leaving_out: LeavingOut | None = None,
     ) -> None:
         for slice_ in start.positions:
             if slice_ >= slices:
@@ -105,7 +111,10 @@ class ProducerCore:
         least, default, greatest = HEARTBEAT_MS
         self.heartbeat_ms = min(max(start.heartbeat_ms or default, least), greatest)
         self._peer = peer
-        self._facts, self._topic_prefix = facts or FactsCache(), topic_prefix
+        self._leaving_out = leaving_out
+        if facts is None:
+            facts = FactsCache(Facts if leaving_out is None else ReplicaFacts)
+        self._facts, self._topic_prefix = facts, topic_prefix
         self._selector = self._selector_of(start.filter)
         self._answer_due = start.filter != UNFILTERED
         self._initial, self._granted, self._sent = start.credit, start.credit, Credit(0, 0)
@@ -116,18 +125,25 @@ class ProducerCore:
         self._heard_us = self._sent_us = now_us
 
     def _selector_of(self, wanted: VersionedFilter) -> Selector:
+        if self._leaving_out is not None:
+            return ReplicaSelector(wanted, self._facts, self._topic_prefix, self._leaving_out)
         return Selector(wanted, self._facts, self._topic_prefix)
 
     # --- what comes ---
 
     def on_message(self, message: FromConsumer, now_us: int) -> None:
-        """Credit, Beat or a filter; a second Start is WrongFirstMessageError."""
+        """Credit, Beat, a filter, what a replica has; a second Start is WrongFirstMessageError."""
         self._heard_us = now_us
         if isinstance(message, Credit):
             granted = self._granted
             self._granted = Credit(granted.bytes + message.bytes, granted.events + message.events)
         elif isinstance(message, VersionedFilter):
             self._change_filter(message)
+        elif isinstance(message, Known):
+            if self._leaving_out is None:
+                raise MalformedMessageError("a Known", "it belongs to replica streams")
+            # What was looked through under lower positions is left out all the more.
+            self._leaving_out.know(message.origins)
         elif not isinstance(message, Beat):
             raise WrongFirstMessageError("a second Start")
 

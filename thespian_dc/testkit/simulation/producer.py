@@ -12,7 +12,7 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START
 from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
-from thespian_dc.projection.api import CommitView, FactsCache, SourceBatch
+from thespian_dc.projection.api import CommitView, Facts, FactsCache, SourceBatch
 from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.producer_core import ProducerCore, check_first
 from thespian_dc.testkit.simulation.call import End
@@ -102,7 +102,7 @@ class SimulatedProducer(Process):
 
     def boot(self) -> None:
         self.calls: list[_Served] = []
-        self._facts = FactsCache()
+        self._facts = FactsCache(Facts)
         self._tail = [_Cached() for _ in range(self._slices)]
         self.after(TICK_US, self._tick)
 
