@@ -77,13 +77,12 @@ class UnknownReplicaError(ReplicationError):
 
     entity_type: str
     replica: str
-    known: tuple[str, ...]
+    known: str
 
     def __str__(self) -> str:
-        known = ", ".join(self.known)
         return (
             f"replication of {self.entity_type!r}: replica {self.replica!r} is not in the settings "
-            f"here, which name {known}; list it as a Peer, then start the node again"
+            f"here, which name {self.known}; list it as a Peer, then start the node again"
         )
 
 
@@ -107,7 +106,7 @@ class GroupModeDiffersError(ReplicationError):
 
     entity_type: str
     other: str
-    other_has_epochs: bool
+    other_has_epochs: int
 
     def __str__(self) -> str:
         mode = "one replica is active" if self.other_has_epochs else "all replicas are active"

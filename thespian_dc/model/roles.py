@@ -168,7 +168,7 @@ def retire(before: Roles, entity_type: str, replica: str, group: Collection[str]
     if replica == before.replica_id:
         raise RetireSelfError(entity_type, replica)
     if replica not in group and replica not in before.origins:
-        raise UnknownReplicaError(entity_type, replica, tuple(sorted(group)))
+        raise UnknownReplicaError(entity_type, replica, ", ".join(sorted(group)))
     if replica in before.retiring:
         return before
     return replace(before, retiring={**before.retiring, replica: {}})
@@ -206,9 +206,9 @@ def check_peer(own: Roles, peer: Roles, entity_type: str, group: Collection[str]
     if peer.replica_id in own.fenced:
         raise RetiredReplicaError(entity_type, peer.replica_id)
     if peer.replica_id not in group:
-        raise UnknownReplicaError(entity_type, peer.replica_id, tuple(sorted(group)))
+        raise UnknownReplicaError(entity_type, peer.replica_id, ", ".join(sorted(group)))
     if own.one_active != peer.one_active:
-        raise GroupModeDiffersError(entity_type, peer.replica_id, peer.one_active)
+        raise GroupModeDiffersError(entity_type, peer.replica_id, int(peer.one_active))
     known, now = own.origins.get(peer.replica_id), peer.origins.get(peer.replica_id)
     if known is not None and now is not None and _is_another(known, now):
         raise OriginChangedError(

@@ -1,0 +1,143 @@
+"""A journal that was restored from an older copy: notice it, and fetch what it lost before it is
+written again. Pure, but for `is_older_copy`, which compares with the journal.
+
+in: what peers say of this replica's log, how far the links are, now_us      out: steps
+Laws:
+- A node's hosts take no slice of the type before CHECKED: all linked peers have said how far they
+  have this log, or CHECK_US passed. Who could not be asked by then may know more; where it does,
+  that is noticed when it comes, and what was written meanwhile is a fork.
+- A peer that has more of this log than there is, or another commit where this one stands, proves an
+  older copy: RESTORED begins a generation whose offsets nobody has seen. All links begin again, in
+  that generation, and bring this replica's own events too.
+- RECOVERED when the links have passed what every peer had that could be asked; one at least, or it
+  goes on.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalDivergedError, TrimmedError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import Position
+from thespian_dc.model.roles import Roles
+from thespian_dc.replication.catch_up import AskHeads, CatchUp
+
+CHECK_US = 5_000_000
+"""So long a start waits for peers."""
+ASKED_IN_VAIN = 10
+"""A recovery does not wait for a peer that did not answer so often."""
+
+
+class SeenOfUs(NamedTuple):
+    """How far a peer has this replica's log: its journal and generation as the peer knows them;
+    journal_id "": it has nothing of it. positions: by slice."""
+
+    journal_id: str
+    generation: int
+    positions: Mapping[int, Position]
+
+
+class Step(enum.Enum):
+    """CHECKED: hosts may take slices. RESTORED: begin a generation. RECOVERED: take commands."""
+
+    CHECKED = "checked"
+    RESTORED = "restored"
+    RECOVERED = "recovered"
+
+
+class Restoring:
+    """Of one node and type. recovering: the stored state; a recovery goes on after a restart."""
+
+    def __init__(self, linked: Sequence[str], recovering: bool, now_us: int) -> None:
+        self._linked, self._recovering = tuple(linked), recovering
+        self._said: dict[str, bool] = {}
+        self._until_us = now_us + CHECK_US
+        self._checked = False
+        self._catch_up = CatchUp(linked)
+
+    @property
+    def is_recovering(self) -> bool:
+        return self._recovering
+
+    def waits_for(self) -> dict[str, str]:
+        """What a recovery lacks, per peer, for people."""
+        if not self._recovering:
+            return {}
+        return {peer: str(behind) for peer, behind in self._catch_up.lacking().items()}
+
+    # --- inputs ---
+
+    def on_said(self, peer: str, is_older: bool) -> None:
+        """A peer said how far it has this log: is this one an older copy?"""
+        self._said[peer] = is_older
+
+    def on_restored(self) -> None:
+        """RESTORED was stored: what was said so far was about the former generation."""
+        self._recovering = True
+        self._said = dict.fromkeys(self._said, False)
+        self._catch_up = CatchUp(self._linked)
+
+    def on_checked(self) -> None:
+        """CHECKED was stored."""
+        self._checked = True
+
+    def on_recovered(self) -> None:
+        """RECOVERED was stored."""
+        self._recovering = False
+
+    def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
+        """See CatchUp.on_heads."""
+        self._catch_up.on_heads(peer, nr, heads)
+
+    def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
+        """See CatchUp.on_unreachable."""
+        self._catch_up.on_unreachable(peer, nr, reason)
+
+    def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
+        """How far the links of the present generation are; those of an earlier one are left out."""
+        self._catch_up.on_cursors(cursors)
+
+    def on_tick(self, now_us: int) -> list[AskHeads | Step]:
+        """What is to be done now; call it often."""
+        steps: list[AskHeads | Step] = []
+        if any(self._said.values()):
+            return [Step.RESTORED]
+        if not self._checked and self._is_checked(now_us):
+            steps.append(Step.CHECKED)
+        if self._recovering and self._checked:
+            lacking = self._catch_up.lacking()
+            in_vain = [one for one in lacking if self._catch_up.in_vain(one) >= ASKED_IN_VAIN]
+            if len(in_vain) == len(lacking) and (not lacking or len(lacking) < len(self._linked)):
+                return [*steps, Step.RECOVERED]
+            steps += self._catch_up.asks(now_us, lambda _: True)
+        return steps
+
+    def _is_checked(self, now_us: int) -> bool:
+        # A recovery that was found before says all there is to check.
+        all_said = self._said.keys() >= set(self._linked)
+        return self._recovering or all_said or now_us >= self._until_us
+
+
+def is_older_copy(journal: Journal, entity_type: str, own: Roles, seen: SeenOfUs) -> bool:
+    """Does the peer know more of this replica's log than there is? Reads the journal.
+
+    Also where the peer knows this replica by another journal: it was made anew.
+    """
+    if not seen.journal_id or seen.generation < own.generation:
+        return False
+    if seen.generation > own.generation or seen.journal_id != journal.journal_id:
+        return True
+    for slice_, position in seen.positions.items():
+        try:
+            here = journal.position_before(SliceKey(entity_type, slice_), position.offset)
+        except JournalDivergedError:
+            return True
+        except TrimmedError:  # it is behind, and so cannot know more
+            continue
+        if position.write_id and here.write_id != position.write_id:
+            return True
+    return False
