@@ -100,7 +100,7 @@ class End:
             return
         if not process.alive or process.incarnation != self.incarnation:
             call.breaks(tell=[self.other])
-        elif process.paused or not call.network.passes(process.name, self.other.process.name):
+        elif process.paused or not call.network.passes(self.other.process.name, process.name):
             call.world.after(HELD_UP_US, self._arrive)
         else:
             message = self._coming.popleft()

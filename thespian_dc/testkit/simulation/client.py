@@ -23,8 +23,9 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.shell.frames import pack, unpack
 from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Pass, Seen
 from thespian_dc.testkit.simulation.history import History, Sent, Told
+from thespian_dc.testkit.simulation.host import SENDS_BITS
 from thespian_dc.testkit.simulation.journal import POISON, SimulatedJournal
-from thespian_dc.testkit.simulation.member import SENDS_BITS, SimulatedMember
+from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.router import SimulatedRouter, routes_of

@@ -9,8 +9,9 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter
+from thespian_dc.testkit.simulation.host import RESTART_US
 from thespian_dc.testkit.simulation.journal import JOURNAL, SimulatedJournal
-from thespian_dc.testkit.simulation.member import RESTART_US, SimulatedMember
+from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.producer import SimulatedProducer
 from thespian_dc.testkit.simulation.stream_source import StreamSource

@@ -85,9 +85,11 @@ class Fate(enum.Enum):
 class SimulatedJournal:
     """Shells call `perform` and `append`; answers come later through the callback, at most once."""
 
-    def __init__(self, world: World, network: Network, segment_records: int) -> None:
+    def __init__(
+        self, world: World, network: Network, segment_records: int, name: str = "simulated"
+    ) -> None:
         storage = MemoryStorage(segment_records)
-        storage.cells["journal/id"] = Cell.make("journal/id", 1, f"simulated-{world.seed}")
+        storage.cells["journal/id"] = Cell.make("journal/id", 1, f"{name}-{world.seed}")
         self.memory = MemoryJournal("memory:simulated", storage)
         self._segment_records = segment_records
         self._world, self._network, self._faults = world, network, CALMER

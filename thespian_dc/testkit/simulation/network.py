@@ -29,22 +29,27 @@ class Network:
 
     def __init__(self, world: World, faults: NetworkFaults) -> None:
         self._world, self._faults = world, faults
-        self._cut: set[frozenset[str]] = set()
+        self._cut: set[tuple[str, str]] = set()  # sender, receiver
 
     def cut(self, one: str, other: str) -> None:
         """Nothing passes between the two until `heal`."""
         self._world.hit("fault: link cut")
-        self._cut.add(frozenset((one, other)))
+        self.cut_one_way(one, other)
+        self.cut_one_way(other, one)
+
+    def cut_one_way(self, sender: str, receiver: str) -> None:
+        """Nothing of one end's reaches the other until `heal`."""
+        self._cut.add((sender, receiver))
 
     def heal(self, one: str, other: str) -> None:
-        self._cut.discard(frozenset((one, other)))
+        self._cut -= {(one, other), (other, one)}
 
     def heal_all(self) -> None:
         self._cut.clear()
 
-    def passes(self, one: str, other: str) -> bool:
-        """Whether the link between the two is whole."""
-        return frozenset((one, other)) not in self._cut
+    def passes(self, sender: str, receiver: str) -> bool:
+        """Whether the link is whole in this direction."""
+        return (sender, receiver) not in self._cut
 
     def send(
         self,

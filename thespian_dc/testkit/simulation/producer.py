@@ -39,7 +39,7 @@ BATCH_BYTES = 3_000
 FIRST_ANSWER_US = 800_000
 
 
-class _Served:
+class Served:
     """One call, from its first message on."""
 
     def __init__(self, end: End, now_us: int) -> None:
@@ -101,14 +101,14 @@ class SimulatedProducer(Process):
         """Told of a call in which something waits for credit."""
 
     def boot(self) -> None:
-        self.calls: list[_Served] = []
+        self.calls: list[Served] = []
         self._facts = FactsCache(Facts)
         self._tail = [_Cached() for _ in range(self._slices)]
         self.after(TICK_US, self._tick)
 
     def accept(self, end: End) -> None:
         """A consumer has dialled."""
-        served = _Served(end, self.world.now_us)
+        served = Served(end, self.world.now_us)
         self.calls.append(served)
         end.on_message = lambda message: self._on_message(served, message)
         end.on_ended = lambda: self._forget(served)
@@ -119,7 +119,7 @@ class SimulatedProducer(Process):
 
     # --- what comes ---
 
-    def _on_message(self, served: _Served, received: bytes) -> None:
+    def _on_message(self, served: Served, received: bytes) -> None:
         try:
             message, core = read_from_consumer(received), served.core
             if core is None:
@@ -133,14 +133,16 @@ class SimulatedProducer(Process):
         else:
             self._pump(served)
 
-    def _begin(self, served: _Served, start: Start) -> None:
-        served.core = ProducerCore(
-            start, self._slices, start.consumer, self.world.now_us, self._facts
-        )
+    def _begin(self, served: Served, start: Start) -> None:
+        served.core = self._core_for(start)
         served.consumer = start.consumer
         self._law.granted(served.end, start.credit)
         check = lambda: self._heads_for(start)  # noqa: E731
         self._journal.call(self.name, check, self.into(lambda found: self._start(served, found)))
+
+    def _core_for(self, start: Start) -> ProducerCore:
+        now_us = self.world.now_us
+        return ProducerCore(start, self._slices, start.consumer, now_us, self._facts)
 
     def _heads_for(self, start: Start) -> dict[int, int] | ThespianDcError:
         """Heads of the slices, where the positions are of this log."""
@@ -156,7 +158,7 @@ class SimulatedProducer(Process):
                 return JournalDivergedError("stream simulated", at.offset, f"its head is {head}")
         return heads
 
-    def _start(self, served: _Served, found: dict[int, int] | ThespianDcError) -> None:
+    def _start(self, served: Served, found: dict[int, int] | ThespianDcError) -> None:
         if served not in self.calls or served.begun:
             return
         if isinstance(found, ThespianDcError):
@@ -166,11 +168,15 @@ class SimulatedProducer(Process):
         served.begun = True
         for slice_, head in found.items():
             self._tail[slice_].head = max(head, self._tail[slice_].head)
-        served.end.send(write_started(Started(
-            PROTOCOL, self._journal.memory.journal_id, self._entity_type, self._slices, found,
-            served.core.heartbeat_ms,
-        )))  # fmt: skip
+        served.end.send(write_started(self._started(served, found)))
         self._pump(served)
+
+    def _started(self, served: Served, heads: dict[int, int]) -> Started:
+        assert served.core is not None
+        return Started(
+            PROTOCOL, self._journal.memory.journal_id, self._entity_type, self._slices, heads,
+            served.core.heartbeat_ms,
+        )  # fmt: skip
 
     # --- what goes ---
 
@@ -185,7 +191,7 @@ class SimulatedProducer(Process):
                 self._end(served, PeerUnavailableError(self.name, "its journal does not answer"))
         self.after(TICK_US, self._tick)
 
-    def _look_again(self, served: _Served, slices: Sequence[int]) -> None:
+    def _look_again(self, served: Served, slices: Sequence[int]) -> None:
         core = served.core
         assert core is not None
         for slice_ in served.waits.intersection(slices):
@@ -193,7 +199,7 @@ class SimulatedProducer(Process):
                 served.waits.discard(slice_)
                 core.on_ready(slice_)
 
-    def _pump(self, served: _Served) -> None:
+    def _pump(self, served: Served) -> None:
         """Send what may be sent now."""
         core, end, now_us = served.core, served.end, self.world.now_us
         if core is None or not served.begun or served not in self.calls:
@@ -216,7 +222,7 @@ class SimulatedProducer(Process):
         except ThespianDcError as error:
             self._end(served, error)
 
-    def _send_one(self, served: _Served, core: ProducerCore) -> bool:
+    def _send_one(self, served: Served, core: ProducerCore) -> bool:
         now_us = self.world.now_us
         held = core.held_long(now_us)
         if held is not None:
@@ -239,7 +245,7 @@ class SimulatedProducer(Process):
                 return True
         return False
 
-    def _send(self, served: _Served, core: ProducerCore, batch: SourceBatch) -> None:
+    def _send(self, served: Served, core: ProducerCore, batch: SourceBatch) -> None:
         times = served.end.send(write_batch(batch))
         for _ in range(times):
             self._law.sent(served.end, batch)
@@ -268,14 +274,14 @@ class SimulatedProducer(Process):
 
     # --- ends ---
 
-    def _end(self, served: _Served, error: ThespianDcError) -> None:
+    def _end(self, served: Served, error: ThespianDcError) -> None:
         """As a server ends a call: the consumer hears why, if it hears anything."""
         self.world.hit(f"stream: {type(error).__name__} at the producer")
         self._forget(served)
         served.end.other.why = error
         served.end.close()
 
-    def _forget(self, served: _Served) -> None:
+    def _forget(self, served: Served) -> None:
         if served in self.calls:
             self.calls.remove(served)
         self._law.ended(served.end)

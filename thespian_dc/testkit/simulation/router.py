@@ -4,7 +4,7 @@ network, routes from the simulated registry."""
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.actions import Answer
@@ -18,7 +18,7 @@ from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.process import Process
 
 if TYPE_CHECKING:
-    from thespian_dc.testkit.simulation.member import SimulatedMember
+    from thespian_dc.testkit.simulation.host import SimulatedHost
 
 SENT_US = 2_000
 """After so long a sender knows whether its peer's process took the frame."""
@@ -35,12 +35,14 @@ class SimulatedRouter:
         process: Process,
         network: Network,
         journal: SimulatedJournal,
-        members: dict[str, SimulatedMember],
+        members: Mapping[str, SimulatedHost],
         slices: int,
         deliver: Callable[[Deliver], None],
+        entity_type: str = Counter.entity_type,
     ) -> None:
         self._process, self._network, self._journal = process, network, journal
         self._members, self._slices, self._deliver = members, slices, deliver
+        self._entity_type = entity_type
         self.client_id = f"{process.name}.{process.incarnation}:r"
         self.core = RouterCore(commands_max=1_000)
         self._tick_us: int | None = None
@@ -115,7 +117,7 @@ class SimulatedRouter:
 
     # --- routes ---
     def _read_routes(self) -> dict[str, TypeRoutes]:
-        return {Counter.entity_type: routes_of(self._journal, self._slices)}
+        return {self._entity_type: routes_of(self._journal, self._slices, self._entity_type)}
 
     def _on_routes(self, view: dict[str, TypeRoutes]) -> None:
         self._perform(self.core.on_routes([view], self._now_us))
@@ -138,9 +140,11 @@ class KnownFrames:
         return True
 
 
-def routes_of(journal: SimulatedJournal, slices: int) -> TypeRoutes:
-    """The registry's owners, as members' names, and the heads of the logs."""
-    memory, name = journal.memory, Counter.entity_type
+def routes_of(
+    journal: SimulatedJournal, slices: int, name: str = Counter.entity_type
+) -> TypeRoutes:
+    """The registry's owners of this entity type, as members' names, and the heads of the logs."""
+    memory = journal.memory
     found = memory.owners(name)
     owners = tuple(
         (found[n].member_id.partition(".")[0], found[n].epoch) if n in found else ("", 0)

@@ -98,11 +98,7 @@ class StreamSource:
         world = self._process.world
         if self._stopped:
             return
-        core = self._core = ConsumerCore(
-            "simulated", self._process.name, self._journal_id, self._positions, outstanding,
-            "a producer", HEARTBEAT_MS, world.now_us, wanted=self._wanted, slices=self._slices,
-            window=WINDOW,
-        )  # fmt: skip
+        core = self._core = self._core_for(outstanding)
         producer = world.rng.choice(self._producers)
         if not producer.alive or not self._network.passes(self._process.name, producer.name):
             error = PeerUnavailableError(producer.name, "nobody listens")
@@ -119,6 +115,13 @@ class StreamSource:
         producer.enter(producer.incarnation, producer.accept, call.producer)
         call.consumer.send(write_from_consumer(core.first("")))
         core.on_sent(world.now_us)
+
+    def _core_for(self, outstanding: Credit) -> ConsumerCore:
+        return ConsumerCore(
+            "simulated", self._process.name, self._journal_id, self._positions, outstanding,
+            "a producer", HEARTBEAT_MS, self._process.world.now_us, wanted=self._wanted,
+            slices=self._slices, window=WINDOW,
+        )  # fmt: skip
 
     def _on_ended(self, core: ConsumerCore, call: Call) -> None:
         why = call.consumer.why
