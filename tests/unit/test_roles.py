@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
 from thespian_dc.model.role_errors import (
     AllActiveError,
     AlreadyRetiredError,
@@ -25,6 +26,7 @@ from thespian_dc.model.role_errors import (
     RetireSelfError,
     UnknownReplicaError,
 )
+from thespian_dc.model.role_handshake import heard, roles_of, told, told_while_open
 from thespian_dc.model.roles import (
     Origin,
     Roles,
@@ -266,3 +268,28 @@ def test_any_history_grows_and_ends_in_agreement(history: list[tuple[str, str]])
                 group[at] = met(group[at], group[other])
     assert len({repr(plain_of(_shared(one))) for one in group.values()}) == 1
     assert sum(one.is_active for one in group.values()) <= 1
+
+
+# --- meetings as they are told ---
+
+
+@given(roles=_anything())
+def test_what_is_told_is_heard(roles: Roles) -> None:
+    start = ReplicaStart(**told(roles, "cart", GROUP))
+    started = ReplicaStarted(**told(roles, "cart", GROUP))
+    assert roles_of(start) == roles_of(started) == roles
+    assert start.replicas == tuple(sorted(({*GROUP, "x"}) - roles.retired))
+
+
+@given(own=_anything(), peer=_anything("y"))
+def test_hearing_is_meeting(own: Roles, peer: Roles) -> None:
+    assert heard(own, ReplicaStarted(**told(peer, "cart", GROUP))) == met(own, peer)
+    known = heard(own, Known((), *told_while_open(peer)))
+    assert known == met(own, replace(peer, origins={}))
+
+
+def test_a_group_of_which_all_are_active_tells_no_epoch() -> None:
+    own = begun(opened(promoted(_first("b"), "cart")), "cart", "b", _origin("b"), "")
+    said = roles_of(ReplicaStart(**told(own, "cart", GROUP)))
+    assert (said.epoch, said.active, said.one_active) == (0, "", False)
+    assert heard(own, Known((), *told_while_open(own))) == own
