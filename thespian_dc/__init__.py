@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.api import DurableStateActor as DurableStateActor
     from thespian_dc.entity.api import EntityRef as EntityRef
     from thespian_dc.entity.api import EventSourcedActor as EventSourcedActor
+    from thespian_dc.entity.api import (
+        ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
+    )
     from thespian_dc.entity.api import ReplyAddress as ReplyAddress
     from thespian_dc.entity.api import ToEntity as ToEntity
     from thespian_dc.model.access import Access as Access
@@ -70,6 +73,7 @@ _WHERE = {
     "EntityRef": "entity.api",
     "Envelope": "model.envelope",
     "EventSourcedActor": "entity.api",
+    "ReplicatedEventSourcedActor": "entity.api",
     "Exclude": "model.criteria",
     "Filter": "model.criteria",
     "Group": "model.delivery_settings",

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from thespian_dc.entity.protocol import EntityRef, Route, Status
 from thespian_dc.journal.api import Found, Owner, StateRow
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.record import Commit
+from thespian_dc.model.record import Commit, Record
+from thespian_dc.model.replication import ReplicaMeta
 from thespian_dc.slices import actions as slices
 
 
@@ -44,6 +45,24 @@ class LookUp(NamedTuple):
     entity_id: str
     command_ids: frozenset[str]
     since: int
+    until_offset: int
+    seq_nr: int
+    epoch: int
+
+
+class Retrace(NamedTuple):
+    """The entity's records below until_offset that hold these events -> Retraced.
+
+    replica: this one. wanted: (origin, first n, last n). marks: say also which commits wrote those
+    of `replica`. seq_nr: of the entity's last record below until_offset. epoch: of the ownership
+    that asked.
+    """
+
+    key: SliceKey
+    entity_id: str
+    replica: str
+    wanted: tuple[tuple[str, int, int], ...]
+    marks: bool
     until_offset: int
     seq_nr: int
     epoch: int
@@ -87,6 +106,14 @@ class LookedUp(NamedTuple):
 
     action: LookUp
     found: dict[str, tuple[int, bytes | None]]
+    error: Exception | None = None
+
+
+class Retraced(NamedTuple):
+    """found: in the order of the log; what is trimmed is not in it. error: the log is damaged."""
+
+    action: Retrace
+    found: list[tuple[ReplicaMeta, Record]]
     error: Exception | None = None
 
 
@@ -154,7 +181,7 @@ class Report(NamedTuple):
     what: str
 
 
-JournalAction = Recover | LookUp | WriteStates | AdvanceIndex | Confirm
+JournalAction = Recover | LookUp | Retrace | WriteStates | AdvanceIndex | Confirm
 WorldAction = Answer | Send | Forward | Settle | Published | Report
 Action = slices.Operation | slices.Append | JournalAction | WorldAction
-Result = slices.Result | Recovered | LookedUp | StatesWritten | IndexAdvanced | Confirmed
+Result = slices.Result | Recovered | LookedUp | Retraced | StatesWritten | IndexAdvanced | Confirmed

@@ -64,6 +64,9 @@ class EntityActor(ActorTypeDispatcher):
 
     _base: ClassVar[Any]
     _durable_state: ClassVar[bool]
+    _replicated: ClassVar[bool] = False
+    _facts: ClassVar[Sequence[str]] = ("state", "entity_id", "seq_nr", "ref")
+    """What the base class says of an entity: not for a subclass to define."""
     _entity: Instance | None = None
     _alone: Any = None
     _myRef: Any = _NoActor()  # noqa: N815  Thespian's name

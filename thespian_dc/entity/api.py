@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.role_registry import note_seen as note_seen
     from thespian_dc.entity.role_registry import seen_by as seen_by
     from thespian_dc.entity.role_registry import stored_roles as stored_roles
+    from thespian_dc.entity.replicated import (
+        ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
+    )
     from thespian_dc.entity.router import Router as Router
     from thespian_dc.entity.router import command_id_of as command_id_of
     from thespian_dc.entity.router_core import Deliver as Deliver
@@ -55,6 +58,7 @@ _WHERE = {
     "Outgoing": "entity.router_core",
     "RemoteEvent": "entity.protocol",
     "Replicated": "entity.protocol",
+    "ReplicatedEventSourcedActor": "entity.replicated",
     "ReplicatedState": "entity.protocol",
     "ReplyAddress": "entity.protocol",
     "ReplyFrame": "entity.protocol",

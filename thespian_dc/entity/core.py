@@ -26,24 +26,29 @@ from thespian_dc.entity.actions import (
     Recover,
     Recovered,
     Result,
+    Retrace,
+    Retraced,
     StatesWritten,
     WriteStates,
 )
 from thespian_dc.entity.asks import Asks
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.hosted import Hosted
+from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.lookup import LookUps
 from thespian_dc.entity.loss import Loss
 from thespian_dc.entity.ownership import Ownership
 from thespian_dc.entity.protocol import Command, EntityRef, Route, Status
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
+from thespian_dc.entity.replicating import Replicating
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.routing import Routing
 from thespian_dc.entity.running import Running
 from thespian_dc.entity.timers import Timers
 from thespian_dc.journal.api import Appended, Owner
 from thespian_dc.model.ids import SLICES_MAX, SliceKey
+from thespian_dc.model.replication import Role, StateMeta
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices import actions as slices
 
@@ -79,10 +84,12 @@ class HostCore:
         self.counts = hosted.counts
         self._residents, self._timers = Residents(hosted), Timers()
         release = Release(hosted, self._residents, self._timers)
-        running = Running(hosted, release)
+        replicating = Replicating(hosted, release)
+        running = Running(hosted, release, replicating)
         self._recovery = Recovery(hosted, self._residents, running, release)
         self._asks = Asks(hosted, running, release)
-        self._look_ups = running.look_ups = LookUps(hosted, running, release)
+        self._look_ups = LookUps(hosted, running, release, replicating)
+        running.look_ups = replicating.look_ups = self._look_ups
         release.running, release.recovery, release.asks = running, self._recovery, self._asks
         loss = Loss(hosted, self._residents, self._recovery, release, self._asks)
         self._routing = Routing(
@@ -139,6 +146,16 @@ class HostCore:
         """Give slices up once what was submitted is written; commands for them are sent on."""
         self._hosted.now_us = now_us
         self._ownership.give_up(keys)
+        return self._finish()
+
+    # --- inputs: replicas ---
+    def on_role(self, role: Role, now_us: int) -> list[Action]:
+        """What this replica may do for a type from now on. An older role than the known one is
+        passed over: its epoch is lower."""
+        self._hosted.now_us = now_us
+        served = self._hosted.types[role.entity_type]
+        if role.epoch >= served.role.epoch:
+            served.role = role
         return self._finish()
 
     # --- inputs: results and time ---
@@ -213,6 +230,12 @@ class HostCore:
         found = None if served is None else served.entities.get(ref.entity_id)
         return None if found is None else (found.state, found.seq_nr)
 
+    def content(self, ref: EntityRef) -> StateMeta | None:
+        """What the state of a replicated entity in memory contains of each replica."""
+        served = self._hosted.types.get(ref.entity_type)
+        found = None if served is None else served.entities.get(ref.entity_id)
+        return found.content if isinstance(found, ReplicatedInstance) else None
+
     @property
     def waits_for_slices(self) -> bool:
         """Commands wait for slices this host is to hold and does not."""
@@ -231,8 +254,8 @@ class HostCore:
                 self._ownership.take(slice_, slice_.writer.on_appended(result, now_us))
             case Recovered():
                 self._recovery.on_recovered(result)
-            case LookedUp():
-                self._look_ups.on_looked_up(result)
+            case LookedUp() | Retraced():
+                self._look_ups.on_result(result)
             case StatesWritten(action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, False, now_us)
             case IndexAdvanced(action):
@@ -241,7 +264,7 @@ class HostCore:
                 self._ownership.on_confirmed(result)
             case slices.Failed(action=Recover() as action):
                 self._recovery.on_failed(action)
-            case slices.Failed(action=LookUp() as action):
+            case slices.Failed(action=LookUp() | Retrace() as action):
                 self._look_ups.on_failed(action)
             case slices.Failed(action=WriteStates() as action):
                 self._hosted.slice_of_key(action.key).derived.on_written(action, True, now_us)

@@ -18,6 +18,7 @@ from thespian_dc.model.errors import CodecError, UnregisteredTypeError
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 from thespian_dc.model.node_errors import NotImportableError
 from thespian_dc.model.record import VALUE_MANIFEST
+from thespian_dc.model.replication_settings import Replication
 
 HANDLER = "receiveMsg_"
 UNRECOGNIZED = "receiveUnrecognizedMessage"
@@ -62,9 +63,14 @@ class Dispatch(dict[type, tuple[Handler, ...]]):
 class EntityType:
     """What a host knows of a class. `of` makes it, or says what is wrong with the class."""
 
-    def __init__(self, cls: Any, slices: int, registry: Registry) -> None:
+    def __init__(
+        self, cls: Any, slices: int, registry: Registry, replication: Replication | None = None
+    ) -> None:
         self.cls, self.name, self.slices, self.registry = cls, cls.entity_type, slices, registry
         self.is_durable_state: bool = cls._durable_state
+        self.replicated: bool = cls._replicated
+        self.replication = replication
+        """This replica's settings; a host serves no replicated type without."""
         self.in_place: bool = cls.in_place_states
         self.snapshot_every: int = cls.snapshot_every
         self.empty_state: Callable[[Any], Any] = cls.empty_state
@@ -75,21 +81,35 @@ class EntityType:
         self.snapshot_when = _if_overridden(cls, base, "snapshot_when")
         self.tags_for = _if_overridden(cls, base, "tags_for")
         self.recovery_completed = _if_overridden(cls, base, "recovery_completed")
+        if self.replicated:
+            self.received = _if_overridden(cls, base, "replicated_event_received")
+            self.transformed = _if_overridden(cls, base, "replicated_event_transformed")
         self.handlers = Dispatch(cls)
         self._unstorable: set[type] = set()
 
     @classmethod
-    def of(cls, entity: type, slices: int = SLICES_DEFAULT, importable: bool = True) -> EntityType:
+    def of(
+        cls,
+        entity: type,
+        slices: int = SLICES_DEFAULT,
+        importable: bool = True,
+        replication: Replication | None = None,
+    ) -> EntityType:
         """Compile a class. EntityClassError, RegistrationError or SettingsError where it cannot be
         an entity; NotImportableError where another process could not import it (unless importable
-        is False: tests within one process)."""
+        is False: tests within one process). replication: its setting, of a replicated class."""
         check_class(entity)
+        if replication is not None and not getattr(entity, "_replicated", False):
+            why = (
+                "it has a Replication setting, and does not derive from ReplicatedEventSourcedActor"
+            )
+            raise EntityClassError(entity.__qualname__, why)
         if importable:
             _check_importable(entity)
         kind: Any = entity
         types = [*kind.events, *kind.states, *kind.replies]
         registry = Registry(dict.fromkeys(types), upcasters=kind.upcasters)
-        return cls(entity, check_slices(slices), registry)
+        return cls(entity, check_slices(slices), registry, replication)
 
     # --- dispatch ---
     def commands(self) -> tuple[str, ...]:
@@ -147,7 +167,7 @@ def _check_declarations(entity: Any, base: Any, name: str) -> None:
             raise EntityClassError(name, "it has no apply_event(self, state, event)")
         if not entity.events:
             raise EntityClassError(name, "events is empty: list the event types it persists")
-    for fact in ("state", "entity_id", "seq_nr", "ref"):
+    for fact in base._facts:
         if getattr(entity, fact) is not getattr(base, fact):
             raise EntityClassError(name, f"it defines {fact!r}, which is the base class's")
     if any(_is_required(one) for one in signature(entity).parameters.values()):

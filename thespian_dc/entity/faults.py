@@ -15,12 +15,14 @@ from thespian_dc.model.entity_errors import (
     UnknownCommandError,
 )
 from thespian_dc.model.errors import TooLargeError
+from thespian_dc.model.replication_errors import NotTakenError
 from thespian_dc.model.settings import Limits
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(os.path.join(_PACKAGE, room) for room in ("entity", "codec", "shell"))
 _AS_IT_IS = (
-    ApplyEventReturnedNoneError, CommandRejectedError, TooLargeError, UnknownCommandError,
+    ApplyEventReturnedNoneError, CommandRejectedError, NotTakenError, TooLargeError,
+    UnknownCommandError,
 )  # fmt: skip
 _DEPTH_MAX = 6
 RAISED = (Exception, SystemExit)

@@ -14,7 +14,9 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import Command, Route
 from thespian_dc.entity.turn import Turn
+from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import SLICES_MAX, SliceKey, slice_of
+from thespian_dc.model.replication import Role
 from thespian_dc.model.settings import Limits
 from thespian_dc.slices.writer import SliceWriter
 
@@ -49,14 +51,15 @@ class HostedSlice:
 
 class HostedType:
     """An entity type with its slices (those this host ever had to do with) and its entities in
-    memory."""
+    memory. role: what this replica may do, where the type is replicated."""
 
-    __slots__ = ("description", "entities", "host", "slices")
+    __slots__ = ("description", "entities", "host", "role", "slices")
 
     def __init__(self, host: Hosted, description: EntityType) -> None:
         self.host, self.description = host, description
         self.entities: dict[str, Instance] = {}
         self.slices: dict[int, HostedSlice] = {}
+        self.role = _first_role(description)
 
 
 class Hosted:
@@ -121,3 +124,17 @@ class Hosted:
         """Count it, and have the shell log it."""
         self.counts[event] += 1
         self.out.append(Report(event, str(where), str(what)))
+
+
+def _first_role(description: EntityType) -> Role:
+    """As the settings say, until `on_role`. SettingsError where they say nothing of a replicated
+    type."""
+    replication = description.replication
+    if replication is None:
+        if description.replicated:
+            raise SettingsError(
+                f"{description.cls.__qualname__} is replicated: list a Replication for "
+                f"{description.name} in Settings.replication"
+            )
+        return Role(description.name)
+    return Role(description.name, int(bool(replication.active)), replication.active)

@@ -8,8 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.protocol import EntityRef
+from thespian_dc.model.replication import StateMeta
 
 if TYPE_CHECKING:
+    from thespian_dc.entity.actions import Retraced
     from thespian_dc.entity.effects import Effects
     from thespian_dc.entity.entity_type import EntityType
     from thespian_dc.entity.hosted import Hosted, HostedSlice
@@ -96,3 +98,43 @@ class Instance:
         while len(known) >= limit and command_id not in known:
             del known[next(iter(known))]
         known[command_id] = (seq_nr, reply)
+
+
+class ReplicatedInstance(Instance):
+    """An entity of a replicated type in memory.
+
+    vector, tips, time_us, epoch, leader: as in model.replication.StateMeta, of the state in memory.
+    failed: why the state cannot be trusted (an event is stored that the code cannot apply), or "".
+    forked: (origin, n) of the event that set it aside, or None. origin, concurrent, recovering: of
+    the event that is applied just now; origin "": none is. asked_us: the time that the command
+    under way asked for, 0 where it did not. retraced: what the log said about the command that runs
+    next.
+    """
+
+    __slots__ = (
+        "asked_us", "concurrent", "epoch", "failed", "forked", "leader", "origin", "recovering",
+        "retraced", "time_us", "tips", "vector",
+    )  # fmt: skip
+
+    def __init__(self, type_: EntityType, entity_id: str, slice_: HostedSlice) -> None:
+        super().__init__(type_, entity_id, slice_)
+        self.retraced: Retraced | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing of it is known yet."""
+        self.contains(StateMeta({}, {}))
+        self.failed = self.origin = ""
+        self.forked: tuple[str, int] | None = None
+        self.concurrent = self.recovering = False
+        self.asked_us = 0
+
+    def contains(self, state: StateMeta) -> None:
+        """Its state is this one."""
+        self.vector, self.tips = dict(state.vector), dict(state.tips)
+        self.time_us, self.epoch, self.leader = state.time_us, state.epoch, state.leader
+
+    @property
+    def content(self) -> StateMeta:
+        """What its state contains."""
+        return StateMeta(self.vector, self.tips, self.time_us, self.epoch, self.leader)

@@ -10,16 +10,20 @@ Laws:
 - The log is asked when nothing of the entity is in flight: then all that it forgot is in the log.
 - Commands of the entity wait meanwhile, in their order.
 - Where the log cannot say (trimmed, damaged), the asker is told that the outcome is unknown.
+
+What replicas send may need a look in the log too (replicating.py says for which records): it is
+asked for in the same way.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from thespian_dc.entity.actions import LookedUp, LookUp
+from thespian_dc.entity.actions import LookedUp, LookUp, Retrace, Retraced
 from thespian_dc.entity.hosted import Hosted
-from thespian_dc.entity.instance import Instance, Phase
+from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
 from thespian_dc.entity.release import Release
+from thespian_dc.entity.replicating import Replicating
 from thespian_dc.entity.running import Running
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.entity_errors import OutcomeUnknownError
@@ -30,9 +34,12 @@ RETRY_US = 300_000
 class LookUps:
     """Of one host."""
 
-    def __init__(self, hosted: Hosted, running: Running, release: Release) -> None:
+    def __init__(
+        self, hosted: Hosted, running: Running, release: Release, replicating: Replicating
+    ) -> None:
         self._hosted, self._running, self._release = hosted, running, release
-        self._active: dict[LookUp, Instance] = {}
+        self._replicating = replicating
+        self._active: dict[LookUp | Retrace, Instance] = {}
         self._retries: deque[tuple[int, Instance]] = deque()  # bounded: each has a waiting command
 
     def due_us(self) -> int | None:
@@ -48,6 +55,11 @@ class LookUps:
         if instance.phase is not Phase.LOOKING or instance.last is not None:
             return
         writer = instance.slice.writer
+        retrace = self._replicating.retrace_for(instance)
+        if retrace is not None:
+            self._active[retrace] = instance
+            self._hosted.out.append(retrace)
+            return
         unclear = self._running.may_be_persisted
         asked = [turn for turn in instance.waiting or () if unclear(instance, turn)]
         ids = frozenset(turn.command.command_id for turn in asked)
@@ -59,11 +71,19 @@ class LookUps:
         self._active[action] = instance
         self._hosted.out.append(action)
 
-    def on_looked_up(self, result: LookedUp) -> None:
+    def on_result(self, result: LookedUp | Retraced) -> None:
         """The journal's answer; one for an instance that is gone is dropped."""
         instance = self._active.pop(result.action, None)
         if instance is None or instance.phase is not Phase.LOOKING:
             return
+        if isinstance(result, Retraced):
+            assert isinstance(instance, ReplicatedInstance)
+            instance.retraced, instance.phase = result, Phase.RUNNING
+            self._hosted.ready.append(instance)  # the command that needs it runs next
+        else:
+            self._on_looked_up(instance, result)
+
+    def _on_looked_up(self, instance: Instance, result: LookedUp) -> None:
         waiting, instance.waiting = instance.waiting or (), None
         instance.phase = Phase.RUNNING
         for turn in waiting:
@@ -72,7 +92,7 @@ class LookUps:
                 instance.wait(turn)
         self._hosted.ready.append(instance)
 
-    def on_failed(self, action: LookUp) -> None:
+    def on_failed(self, action: LookUp | Retrace) -> None:
         """The journal was not available: again, after a while."""
         instance = self._active.pop(action, None)
         if instance is not None:

@@ -4,7 +4,8 @@ Laws:
 - A lost slice drops *every* entity of it: the new owner's commits may have touched any.
 - What certainly is not in the log runs again, in its order, once the slice is ours again; or the
   asker is told where the owner is. limits.command_retries bounds it.
-- What may be in the log is answered as unknown; a command id decides when it is sent again.
+- What may be in the log is answered as unknown; a command id decides when it is sent again. What
+  comes from other replicas needs none: the entity knows which of their events it has.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import SENT_BEFORE, EntityRef, Status
 from thespian_dc.entity.recovery import Recovery
 from thespian_dc.entity.release import Release
+from thespian_dc.entity.replicating import FROM_REPLICAS
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.entity_errors import (
@@ -109,13 +111,13 @@ class Loss:
         return runs
 
     def _unknown(self, submissions: list[Submission]) -> list[Effects]:
-        """Runs that may be in the log and have a command id: it decides when they run again. The
-        others are answered here."""
+        """Runs that may be in the log, and may run again all the same, because their command id (or
+        the entity, for what replicas send) decides then. The others are answered here."""
         runs = []
         for submission in submissions:
             effects: Effects = submission.ticket
             turn = effects.turn
-            if turn.command.command_id:
+            if turn.command.command_id or type(turn.command.message) in FROM_REPLICAS:
                 turn.epoch = SENT_BEFORE
                 runs.append(effects)
             else:

@@ -19,9 +19,12 @@ from thespian_dc.entity.actions import (
     Recover,
     Recovered,
     Result,
+    Retrace,
+    Retraced,
     StatesWritten,
     WriteStates,
 )
+from thespian_dc.entity.retracing import retrace
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalError, JournalUnavailableError
 from thespian_dc.slices.actions import Failed, Operation
@@ -57,6 +60,8 @@ def _perform(journal: Journal, action: JournalAction) -> Result:
                 raise
             except JournalError as error:
                 return LookedUp(action, {}, error)
+        case Retrace():
+            return _retrace(journal, action)
         case WriteStates(key, rows):
             journal.write_states(key, rows)
             return StatesWritten(action)
@@ -77,6 +82,15 @@ def _recover(journal: Journal, action: Recover) -> Recovered:
     until = action.until_offset
     records = journal.read_entity(action.key, action.entity_id, after, until) if until else []
     return Recovered(action, row, records)
+
+
+def _retrace(journal: Journal, action: Retrace) -> Retraced:
+    try:
+        return Retraced(action, retrace(journal, action))
+    except JournalUnavailableError:
+        raise
+    except JournalError as error:
+        return Retraced(action, [], error)
 
 
 def _look_up(journal: Journal, action: LookUp) -> LookedUp:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
-from thespian_dc.entity.instance import Instance
+from thespian_dc.entity.instance import Instance, ReplicatedInstance
 from thespian_dc.entity.rows import Kept
 from thespian_dc.model.entity_errors import ApplyEventReturnedNoneError
 from thespian_dc.model.record import CHANGE_META, DELETED_MANIFEST, EVENT, STATE, pack_fields
+from thespian_dc.model.replication import state_meta
 
 
 class Recorded(NamedTuple):
@@ -51,7 +52,7 @@ def move_on(instance: Instance, recorded: list[Recorded]) -> Moved:
         state = one.state if description.is_durable_state else apply(instance, state, one.event)
         if tags is not None:
             assert tags_for is not None
-            tags.append(_tags(tags_for(actor, state, one.event)))
+            tags.append(checked_tags(tags_for(actor, state, one.event)))
         if snapshot_when is not None and snapshot_when(actor, state, one.event, seq_nr):
             is_kept = True
         seq_nr += 1
@@ -82,12 +83,16 @@ def pack_records(
     moved: Moved,
     command_id: str,
     reply: bytes | None,
+    metas: Sequence[dict[str, Any]] | None = None,
 ) -> tuple[bytes, ...]:
-    """The records of one command; its id and reply stand on the first."""
+    """The records of one command; its id and reply stand on the first. metas: of each record, of a
+    replicated entity."""
     kind = STATE if instance.type.is_durable_state else EVENT
     seq_nr, packed, tags = moved.first_seq_nr, [], moved.tags
     for index, (_, manifest, payload, _, change) in enumerate(recorded):
         meta = {CHANGE_META: list(change)} if change else None
+        if metas is not None:
+            meta = metas[index]
         packed.append(
             pack_fields(
                 kind, instance.entity_id, seq_nr, manifest, payload,
@@ -98,13 +103,18 @@ def pack_records(
     return tuple(packed)
 
 
-def keep(instance: Instance, last: Recorded) -> Kept:
-    """The state as it is now, encoded. CodecError where it cannot be stored."""
+def keep(instance: Instance, last: Recorded | None) -> Kept:
+    """The state as it is now, encoded. CodecError where it cannot be stored. last: the record of a
+    durable state."""
     if instance.type.is_durable_state:
+        assert last is not None, "a durable state is its last record"
         state = Encoded(last.manifest, last.payload)
     else:
         state = instance.type.encode_state(instance.state)
-    return Kept(instance.entity_id, instance.seq_nr, state, instance.known)
+    content = None
+    if isinstance(instance, ReplicatedInstance):
+        content = state_meta(instance.content)
+    return Kept(instance.entity_id, instance.seq_nr, state, instance.known, content)
 
 
 def deletion(empty: Any, change: Encoded | None, event: Any) -> Recorded:
@@ -112,7 +122,7 @@ def deletion(empty: Any, change: Encoded | None, event: Any) -> Recorded:
     return Recorded(event, DELETED_MANIFEST, b"", empty, change)
 
 
-def _tags(tags: Any) -> Sequence[str]:
+def checked_tags(tags: Any) -> Sequence[str]:
     """Checked: a string is a sequence of strings too, and hardly ever meant as one."""
     if isinstance(tags, str) or not all(isinstance(one, str) for one in tags):
         raise TypeError(f"tags_for must return a list of strings, not {tags!r}")

@@ -19,10 +19,11 @@ from thespian_dc.entity.actions import Recover, Recovered
 from thespian_dc.entity.effects import Stage
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.hosted import Hosted
-from thespian_dc.entity.instance import Instance, Phase
+from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
 from thespian_dc.entity.protocol import Command
 from thespian_dc.entity.recording import apply
 from thespian_dc.entity.release import Release
+from thespian_dc.entity.replaying import begin_from, replay
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.rows import unpack_row
 from thespian_dc.entity.running import Running
@@ -147,17 +148,21 @@ class Recovery:
         instance.actor = actor
         instance.state = instance.type.empty_state(actor)
         instance.seq_nr = 0
+        if isinstance(instance, ReplicatedInstance):
+            instance.begin()
 
     def _from_row(self, instance: Instance, row: StateRow) -> bool:
         """Start from a state row; False where it cannot be read."""
         try:
-            (manifest, payload), known, _ = unpack_row(row)
+            (manifest, payload), known, content = unpack_row(row)
             if manifest != DELETED_MANIFEST:
                 instance.state = instance.type.decode_state(manifest, payload)
         except CodecError as error:
             self._hosted.report("state_row_unreadable", instance.ref, error)
             return False
         instance.seq_nr, instance.known = row.seq_nr, known or None
+        if isinstance(instance, ReplicatedInstance):
+            begin_from(instance, content)
         return True
 
     def _replay(self, instance: Instance, found: Found) -> None:
@@ -166,7 +171,9 @@ class Recovery:
         if record.seq_nr != instance.seq_nr + 1:
             reason = f"the journal returned seq_nr {record.seq_nr} instead"
             raise RecoveryError(str(instance.ref), instance.seq_nr + 1, reason)
-        if record.kind != CONTROL:
+        if isinstance(instance, ReplicatedInstance):
+            replay(instance, record)
+        elif record.kind != CONTROL:
             instance.state = self._state_after(instance, record.manifest, record.payload)
         instance.seq_nr = record.seq_nr
         if record.command_id:

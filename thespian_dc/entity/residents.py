@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from thespian_dc.entity.hosted import Hosted, HostedSlice
-from thespian_dc.entity.instance import Instance, Phase
+from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
 
 LOOKED_AT_MAX = 16
 """How many of the least recently used are looked at when room is needed."""
@@ -32,7 +32,9 @@ class Residents:
         """A fresh instance, to be recovered; makes room for it where it can."""
         if len(self._order) >= self._hosted.limits.resident_max:
             self._make_room()
-        instance = Instance(slice_.type.description, entity_id, slice_)
+        description = slice_.type.description
+        kind = ReplicatedInstance if description.replicated else Instance
+        instance = kind(description, entity_id, slice_)
         instance.used_us = self._hosted.now_us
         slice_.type.entities[entity_id] = instance
         self._order[instance] = None

@@ -23,6 +23,7 @@ from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import Status
 from thespian_dc.entity.recording import Recorded, keep, move_on, pack_records
 from thespian_dc.entity.release import Release
+from thespian_dc.entity.replicating import FROM_REPLICAS, Replicating
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.entity_errors import (
     AlreadyHandledError,
@@ -43,8 +44,8 @@ class Running:
 
     look_ups: LookUps
 
-    def __init__(self, hosted: Hosted, release: Release) -> None:
-        self._hosted, self._release = hosted, release
+    def __init__(self, hosted: Hosted, release: Release, replicating: Replicating) -> None:
+        self._hosted, self._release, self._replicating = hosted, release, replicating
         self._command_bytes_max = hosted.limits.command_bytes_max
         self._known_max = hosted.limits.known_commands
 
@@ -52,6 +53,8 @@ class Running:
         """Handle a command."""
         command, description = turn.command, instance.type
         instance.used_us = self._hosted.now_us
+        if description.replicated and self._replicating.takes(instance, turn):
+            return
         known = instance.known
         if known is not None and command.command_id in known:
             self.repeat(instance, turn, known[command.command_id])
@@ -132,6 +135,8 @@ class Running:
             if size > self._command_bytes_max:
                 what = f"the events of one command of {instance.ref}"
                 return TooLargeError(what, size, self._command_bytes_max)
+            if instance.type.replicated:
+                return self._replicating.refusal(instance)
         return None
 
     def _failed(self, effects: Effects, error: BaseException) -> None:
@@ -175,7 +180,7 @@ class Running:
 
     def may_be_persisted(self, instance: Instance, turn: Turn) -> bool:
         """Somebody may have had it before, and its id may be forgotten."""
-        if turn.epoch is None:
+        if turn.epoch is None or type(turn.command.message) in FROM_REPLICAS:
             return False
         if turn.epoch == instance.slice.writer.epoch and (
             turn.clear_at is None or instance.seq_nr - turn.clear_at < self._known_max
@@ -205,7 +210,10 @@ class Running:
     def _move_on(self, effects: Effects, recorded: list[Recorded]) -> Submission:
         """Apply the events, call the reply functions, and make the records."""
         instance, turn = effects.instance, effects.turn
-        moved = move_on(instance, recorded)
+        if instance.type.replicated:
+            moved, metas = self._replicating.move_on(instance, recorded)
+        else:
+            moved, metas = move_on(instance, recorded), None
         reply = self._call_functions(effects)
         id_, stored = turn.command.command_id, None
         if id_:
@@ -216,7 +224,7 @@ class Running:
                 effects.row = keep(instance, recorded[-1])
             except CodecError as error:
                 self._hosted.report("snapshot_failed", instance.ref, error)
-        packed = pack_records(instance, recorded, moved, id_, stored)
+        packed = pack_records(instance, recorded, moved, id_, stored, metas)
         return Submission(instance.entity_id, packed, sum(map(len, packed)), effects)
 
     def _call_functions(self, effects: Effects) -> tuple[Any] | None:

@@ -67,9 +67,9 @@ class Role(NamedTuple):
     """What a replica is allowed at present, for one entity type.
 
     epoch: rises with each promotion; 0: all replicas are active, always. active: above that, the
-    replica that handles commands; "": none does. retired: replicas whose slots are not waited for any more.
-    closed: why this replica handles no commands at all, "" where it does: "recovering" (its journal
-    is an older copy, and it fetches what it lost), "retiring", "retired".
+    replica that handles commands; "": none does. retired: replicas whose slots are not waited for
+    any more. closed: why this replica handles no commands at all, "" where it does: "recovering"
+    (its journal is an older copy, and it fetches what it lost), "retiring", "retired".
     """
 
     entity_type: str

@@ -1,6 +1,6 @@
-"""The body of a stored state: a state with the command ids that led to it. Pure; this is the stored
-format: a msgpack array [1, manifest, payload, [[command_id, seq_nr, reply], …]], or, of a replicated
-entity, [2, manifest, payload, [[command_id, seq_nr, reply], …], state_meta]."""
+"""The body of a stored state: a state with the command ids that led to it. Pure; this is the
+stored format: a msgpack array [1, manifest, payload, [[command_id, seq_nr, reply], …]], or, of a
+replicated entity, [2, manifest, payload, [[command_id, seq_nr, reply], …], state_meta]."""
 
 from __future__ import annotations
 

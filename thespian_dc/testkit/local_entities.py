@@ -14,6 +14,8 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import Command, ReplyAddress, Status
 from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.model.ids import type_name
+from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Limits
 from thespian_dc.shell.frames import unpack
 
@@ -26,6 +28,7 @@ class LocalEntities:
     """One host with all slices. Time moves only in here: by TICK_US for each time it is looked at.
 
     types: entity classes, importable or not. journal: one of its own in memory where none is given.
+    replication: one for each type that is replicated.
     """
 
     is_client, has_address = True, False
@@ -34,9 +37,15 @@ class LocalEntities:
 
     def __init__(
         self, *types: type, journal: Journal | None = None, limits: Limits | None = None,
-        slices: int = 4,
+        slices: int = 4, replication: Sequence[Replication] = (),
     ) -> None:  # fmt: skip
-        self.types = [EntityType.of(one, slices, importable=False) for one in types]
+        settings = {one.entity_type: one for one in replication}
+        self.types = [
+            EntityType.of(
+                one, slices, importable=False, replication=settings.get(type_name(one))
+            )
+            for one in types
+        ]
         self.journal = journal or open_journal(f"memory:{uuid.uuid4().hex}")
         self.limits = limits or Limits()
         self.now_us = 1_000_000

@@ -1,0 +1,113 @@
+"""A state of a peer and this entity's own become one: the peer has trimmed the events that led to
+it. Pure.
+
+Laws:
+- A state is never stored as it came where this replica has events that it lacks: they are applied
+  on top, as concurrent ones, in the order of this log. The vector of what is stored covers both.
+- What it lacks and this log has no more cannot be applied: nothing is stored then, by a named
+  error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thespian_dc.entity.causality import lacking
+from thespian_dc.entity.entity_type import Encoded
+from thespian_dc.entity.faults import RAISED
+from thespian_dc.entity.instance import ReplicatedInstance
+from thespian_dc.entity.intake import Intake
+from thespian_dc.entity.protocol import Absorbed, ReplicatedState
+from thespian_dc.entity.recording import apply
+from thespian_dc.model.record import EVENT, Record
+from thespian_dc.model.replication import ReplicaMeta, StateMeta
+from thespian_dc.model.replication_errors import (
+    OriginForkedError,
+    OwnEventsTrimmedError,
+    ReplicatedEntityFailedError,
+)
+from thespian_dc.model.vector import covers, merged
+
+
+def wanted_for(
+    instance: ReplicatedInstance, theirs: ReplicatedState
+) -> tuple[tuple[str, int, int], ...]:
+    """(origin, first, last) of the events here that must be read to join the two."""
+    if covers(instance.vector, theirs.vector):
+        return ()
+    return lacking(instance.vector, theirs.vector)
+
+
+def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) -> Absorbed:
+    """Take over a state; `instance.retraced` has what `wanted_for` asks for."""
+    for origin, mark in theirs.tips.items():
+        same = theirs.vector.get(origin) == instance.vector.get(origin)
+        if same and instance.tips.get(origin, mark) != mark:
+            error = OriginForkedError(str(instance.ref), origin, instance.vector[origin])
+            fields = [origin, instance.vector[origin], {}, 0, mark]
+            intake.fork(fields, str(error))
+            return Absorbed(0, "set_aside", listed=tuple(intake.listed), error=error)
+    if covers(instance.vector, theirs.vector):
+        return Absorbed(1)
+    on_top = _on_top(instance, theirs)
+    if isinstance(on_top, OwnEventsTrimmedError):
+        return Absorbed(0, "set_aside", error=on_top)
+    try:
+        state = instance.type.decode_state(theirs.manifest, theirs.payload)
+        encoded = Encoded(theirs.manifest, theirs.payload)
+        if on_top:
+            state = _applied(instance, state, on_top)
+            encoded = instance.type.encode_state(state)
+    except RAISED as error:  # user code, or a type that this code does not know
+        cause = f"a state of {theirs.peer}: {type(error).__name__}: {error}"
+        return Absorbed(0, "set_aside", error=ReplicatedEntityFailedError(str(instance.ref), cause))
+    intake.state(state, encoded, _joined(instance, theirs))
+    return Absorbed(1)
+
+
+def _on_top(
+    instance: ReplicatedInstance, theirs: ReplicatedState
+) -> list[tuple[ReplicaMeta, Record]] | OwnEventsTrimmedError:
+    """The events that it lacks, in the order of this log."""
+    wanted = lacking(instance.vector, theirs.vector)
+    if not wanted:
+        return []
+    found = [] if instance.retraced is None else instance.retraced.found
+    there = {(meta.origin, meta.n) for meta, _ in found}
+    for origin, first, last in wanted:
+        for n in range(first, last + 1):
+            if (origin, n) not in there:
+                return OwnEventsTrimmedError(str(instance.ref), origin, n)
+    return found
+
+
+def _applied(
+    instance: ReplicatedInstance, state: Any, events: list[tuple[ReplicaMeta, Record]]
+) -> Any:
+    instance.concurrent = True
+    try:
+        for meta, record in events:
+            if record.kind == EVENT:
+                instance.origin = meta.origin
+                event = instance.type.registry.decode(record.manifest, record.payload)
+                state = apply(instance, state, event)
+    finally:
+        instance.origin = ""
+    return state
+
+
+def _joined(instance: ReplicatedInstance, theirs: ReplicatedState) -> StateMeta:
+    mine = instance.content
+    ahead = {
+        origin: mark
+        for origin, mark in mine.tips.items()
+        if mine.vector[origin] > theirs.vector.get(origin, 0)
+    }
+    epoch, leader = max((mine.epoch, mine.leader), (theirs.epoch, theirs.leader))
+    return StateMeta(
+        merged(mine.vector, theirs.vector),
+        {**mine.tips, **theirs.tips, **ahead},
+        max(mine.time_us, theirs.time_us),
+        epoch,
+        leader,
+    )

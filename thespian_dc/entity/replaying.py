@@ -1,0 +1,86 @@
+"""A replicated entity from its records: the state, and what it contains of each replica. Pure.
+
+Laws:
+- What it contains is counted over all records, also where its code cannot apply one of them. From
+  there on its state is not to be trusted: the entity has failed, and takes no commands. Events of
+  other replicas are stored all the same.
+- A STATE record takes the place of all before it.
+- `concurrent` is as it was when the event was applied first.
+"""
+
+from __future__ import annotations
+
+from thespian_dc.entity.faults import RAISED
+from thespian_dc.entity.instance import ReplicatedInstance
+from thespian_dc.entity.recording import apply
+from thespian_dc.model.record import CONTROL, EVENT, STATE, Record
+from thespian_dc.model.replication import (
+    FORKED_MANIFEST,
+    ORIGIN_META,
+    StateMeta,
+    meta_of,
+    read_state,
+)
+
+
+def own_id(instance: ReplicatedInstance) -> str:
+    """The replica that this is."""
+    replication = instance.type.replication
+    assert replication is not None, "a host serves no replicated type without its setting"
+    return replication.replica_id
+
+
+def begin_from(instance: ReplicatedInstance, content: StateMeta | None) -> None:
+    """It starts with a state row. content: None where it was not replicated when that was made:
+    then all its records are this replica's."""
+    instance.contains(content or StateMeta({own_id(instance): instance.seq_nr}, {}))
+
+
+def replay(instance: ReplicatedInstance, record: Record) -> None:
+    """One record, whose seq_nr follows. ReplicaMetaError where it does not say where it comes
+    from."""
+    own, kind = own_id(instance), record.kind
+    said = None if record.meta is None else record.meta.get(ORIGIN_META)
+    if kind == STATE:
+        _replace(instance, record, read_state(said))
+        return
+    if kind == CONTROL and (said is None or record.manifest == FORKED_MANIFEST):
+        if said is not None:
+            instance.forked = (said[0], said[1])
+        return
+    meta = meta_of(record.meta, own, record.seq_nr, 0, b"")
+    if kind == EVENT and not instance.failed:
+        _apply(instance, record, meta.origin, meta.concurrent)
+    count(instance, meta.origin, meta.n, meta.time_us, meta.epoch)
+    if meta.origin != own:
+        instance.tips[meta.origin] = meta.mark
+
+
+def count(
+    instance: ReplicatedInstance, origin: str, n: int, time_us: int = 0, epoch: int = 0
+) -> None:
+    """The state contains event n of `origin` now."""
+    instance.vector[origin] = n
+    instance.time_us = max(instance.time_us, time_us)
+    if epoch and (epoch, origin) > (instance.epoch, instance.leader):
+        instance.epoch, instance.leader = epoch, origin
+
+
+def _apply(instance: ReplicatedInstance, record: Record, origin: str, concurrent: bool) -> None:
+    instance.origin, instance.concurrent, instance.recovering = origin, concurrent, True
+    try:
+        event = instance.type.registry.decode(record.manifest, record.payload)
+        instance.state = apply(instance, instance.state, event)
+    except RAISED as error:  # user code, or a type that this code does not know
+        instance.failed = f"record {record.seq_nr}: {type(error).__name__}: {error}"
+    finally:
+        instance.origin, instance.recovering = "", False
+
+
+def _replace(instance: ReplicatedInstance, record: Record, content: StateMeta) -> None:
+    instance.contains(content)
+    instance.failed = ""
+    try:
+        instance.state = instance.type.decode_state(record.manifest, record.payload)
+    except RAISED as error:  # user code, or a type that this code does not know
+        instance.failed = f"record {record.seq_nr}: {type(error).__name__}: {error}"
