@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.protocol import ReplyFrame as ReplyFrame
     from thespian_dc.entity.protocol import Status as Status
     from thespian_dc.entity.protocol import ToEntity as ToEntity
+    from thespian_dc.entity.replicated import (
+        ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
+    )
     from thespian_dc.entity.role_registry import Seen as Seen
     from thespian_dc.entity.role_registry import add_listed as add_listed
     from thespian_dc.entity.role_registry import begin_roles as begin_roles
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
     from thespian_dc.entity.role_registry import note_seen as note_seen
     from thespian_dc.entity.role_registry import seen_by as seen_by
     from thespian_dc.entity.role_registry import stored_roles as stored_roles
-    from thespian_dc.entity.replicated import (
-        ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
-    )
     from thespian_dc.entity.router import Router as Router
     from thespian_dc.entity.router import command_id_of as command_id_of
     from thespian_dc.entity.router_core import Deliver as Deliver
