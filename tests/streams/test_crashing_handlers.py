@@ -23,6 +23,8 @@ from tests.streams.material import (
     rows,
 )
 from tests.streams.processes import Child, start_consumer
+from tests.streams.test_healing import change, debts, in_force, seen
+from thespian_dc.model.criteria import Filter, Include
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.settings import Local
@@ -65,10 +67,12 @@ def settings(tmp_path: Path, **changes: Any) -> Any:
     return projection(tmp_path / "read.db", source, **(defaults | changes))
 
 
-def run_until_it_lives(settings: Any, recorded: Any) -> tuple[Child, int]:
-    """Start processes until one of them does not die; how many died."""
+def run_until_it_lives(
+    settings: Any, recorded: Any, first: Child | None = None
+) -> tuple[Child, int]:
+    """Start processes until one of them does not die; how many died. first: it runs already."""
     for died in range(10):
-        child = start_consumer(settings)
+        child = first if first and not died else start_consumer(settings)
         recorded(child.process.pid)
         quiet = [0, -1]
 
@@ -136,6 +140,37 @@ def test_killers_in_a_row_are_parked_one_after_the_other(
     eventually(lambda: counted(read_model) == {"c": 1})
     parked = open_stores(f"sqlite:///{read_model}").parked
     assert {entity.entity_id for entity in parked.entities("popularity")} == {one, other}
+    child.end()
+
+
+@pytest.mark.parametrize("included", [False, True], ids=["by its next event", "by id"])
+def test_a_killer_among_what_is_owed_is_parked_too(
+    writer: Writer, tmp_path: Path, mended: Path, recorded: Any, included: bool
+) -> None:
+    """A filter held the entity back; the event kills when it is looked up, which no position says.
+    What is owed to others comes all the same, and the rest of the entity waits behind it."""
+    read_model = tmp_path / "read.db"
+    filtered = settings(tmp_path, filter=Include.entity_ids("c-0"))
+    writer.add([(f"c-{nr % 3}", Added(f"s{nr}", POISON if nr == 4 else nr)) for nr in range(9)])
+    child, _ = run_until_it_lives(filtered, recorded)
+    eventually(lambda: counted(read_model) == {"s0": 0, "s3": 3, "s6": 6})
+    every = Include.entity_ids("c-0", "c-1", "c-2").spelled_out()
+    change(read_model, every if included else Filter())
+    if not included:
+        eventually(lambda: in_force(read_model, 2))
+        writer.add([(f"c-{nr}", Added(f"t{nr}", 1)) for nr in range(3)])
+    child, died = run_until_it_lives(filtered, recorded, child)
+    assert died == 4
+    handled = {"s0": 0, "s2": 2, "s3": 3, "s5": 5, "s6": 6, "s8": 8, "s1": 1}
+    eventually(lambda: counted(read_model) == handled | ({} if included else {"t0": 1, "t2": 1}))
+    parked = open_stores(f"sqlite:///{read_model}").parked
+    [entity] = parked.entities("popularity")
+    assert (entity.entity_id, entity.seq_nr, entity.attempts) == ("c-1", 2, 3)
+    assert "died 3 times" in entity.cause
+    mended.touch()
+    parked.wish("popularity", RETRY, "c-1")
+    eventually(lambda: seen(read_model)["c-1"] == list(range(1, 4 + (not included))))
+    eventually(lambda: not debts(read_model))
     child.end()
 
 

@@ -73,6 +73,58 @@ def test_a_kill_from_outside_costs_one_note_per_batch(events: int, batch: int) -
     assert live(events, set(), batch, 3, killed=True) == World(0, -(-events // batch), [])
 
 
+def live_owing(owed: list[list[int]], killers: set[int], deaths_max: int, answer: int) -> World:
+    """Processes that look up, one entity after the other, what each is owed of one slice: so many
+    events to an answer. owed: by entity, the offsets of its events."""
+    rest, deaths, notes, refused = [list(one) for one in owed], 0, 0, list[int]()
+    unclean, noted = False, Try(0, 0, 0)
+    while True:
+        crashes = Crashes(deaths_max, REACH)
+        crashes.on_began(0, 0, Attempt(unclean, 0, 0, 0, noted))
+        crashes.on_owing({str(nr): 0 for nr, one in enumerate(rest) if one})
+        unclean = True
+        for nr, offsets in enumerate(rest):
+            while offsets:
+                some, step = offsets[:answer], Step(Extent.USUAL)
+                if crashes.notes_owed(str(nr)):
+                    step = crashes.step_owed(0, some[0], some[-1] + 1)
+                if isinstance(step.note, Refuse):
+                    refused.append(offsets.pop(0))
+                    continue
+                if step.note is not None:
+                    noted, notes = step.note, notes + 1
+                some = some[:1] if step.extent is Extent.EVENT else some
+                if killers & set(some):
+                    break
+                del offsets[: len(some)]
+            if offsets:
+                break
+            crashes.on_paid(str(nr))
+        else:
+            return World(deaths, notes, refused)
+        deaths += 1
+        assert deaths < 1_000, "it never ends"
+
+
+@given(
+    homes=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    killers=st.sets(st.integers(0, 59), max_size=4),
+    deaths_max=st.integers(2, 5),
+    answer=st.integers(1, 20),
+)
+def test_killers_among_what_is_owed_are_refused_after_few_deaths(
+    homes: list[int], killers: set[int], deaths_max: int, answer: int
+) -> None:
+    """Whatever entities they are of: the events of several lie among each other in the log."""
+    killers = {killer for killer in killers if killer < len(homes)}
+    owed = [[at for at, home in enumerate(homes) if home == one] for one in range(5)]
+    found = live_owing(owed, killers, deaths_max, answer)
+    assert sorted(found.refused) == sorted(killers)
+    assert found.deaths <= len(killers) * (deaths_max + 1)
+    assert not killers or found.notes
+    assert killers or found == World(0, 0, [])
+
+
 def test_three_kills_from_outside_at_one_place_refuse_nothing() -> None:
     """One is met between transactions, one in a batch, one at its first event: none of them is that
     event's fault, and a third one there would be needed to say so."""

@@ -7,11 +7,14 @@ Laws:
   write. Only where the process dies again in a noted batch its events go one by one, each noted.
 - Only deaths at which an event was noted alone count against it: who kills a process from outside
   meets a batch often, and one event hardly ever twice.
+- What is looked up for an entity has a note of its own in its slice, by the place of its first
+  event that is still owed: no position says how far that is.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from thespian_dc.projection.attempts import Attempt
@@ -57,6 +60,8 @@ class Crashes:
         self._ends: dict[int, int] = {}  # by slice: below this offset batches are noted
         self._fresh: set[int] = set()  # slices of which no head is known yet
         self._suspects: dict[int, Try] = {}  # by slice: noted when the process died
+        self._owing: set[str] = set()  # entities that may have been under way then
+        self._owed: dict[int, Try] = {}  # as _suspects, of what was looked up
 
     def on_began(self, slice_: int, stored: int, attempt: Attempt) -> None:
         """A run has this slice, at the stored offset, as another one left it."""
@@ -66,6 +71,13 @@ class Crashes:
         self._fresh.add(slice_)
         if attempt.tries and attempt.offset == stored:
             self._suspects[slice_] = Try(attempt.offset, attempt.until, attempt.tries)
+        owed = Try(*attempt.owed)
+        if owed.tries:
+            self._owed[slice_] = owed
+
+    def on_owing(self, owing: Mapping[str, int]) -> None:
+        """What entities, of which slices, were owed something when the run got their slices."""
+        self._owing |= {one for one, slice_ in owing.items() if slice_ in self._ends}
 
     @property
     def slices(self) -> list[int]:
@@ -94,6 +106,25 @@ class Crashes:
         if suspect is None or not suspect.offset <= offset < suspect.until:
             self._suspects.pop(slice_, None)
             return Step(Extent.BATCH, Try(offset, until, 1))
+        return self._alone(suspect, offset)
+
+    def notes_owed(self, entity_id: str) -> bool:
+        """Whether what is looked up for the entity is noted."""
+        return entity_id in self._owing
+
+    def step_owed(self, slice_: int, offset: int, until: int) -> Step:
+        """The next transaction begins with the event at `offset` that an entity of the slice is
+        owed; what else was looked up for it lies below `until`."""
+        suspect = self._owed.get(slice_)
+        if suspect is None or not suspect.offset <= offset < suspect.until:
+            return Step(Extent.BATCH, Try(offset, until, 1))
+        return self._alone(suspect, offset)
+
+    def on_paid(self, entity_id: str) -> None:
+        """What was owed to the entity is handled for good."""
+        self._owing.discard(entity_id)
+
+    def _alone(self, suspect: Try, offset: int) -> Step:
         alone = suspect.until == suspect.offset + 1
         if alone and suspect.tries + 1 >= self._deaths_max:
             return Step(Extent.EVENT, Refuse(offset, suspect.tries + 1))

@@ -113,10 +113,7 @@ class Failures:
         Called while none is open; where a process died, the try is durable when this returns."""
         slice_ = batch.slice
         extent, note = self._crashes.step(slice_, offset, batch.next_offset, batch.head)
-        if isinstance(note, Try):
-            self._attempts.trying(self._projection, slice_, *note)
-        elif isinstance(note, Refuse):
-            self._killer = (slice_, note.deaths)
+        self._note(slice_, note, owed=False)
         if offset < self._care.until.get(slice_, 0):
             return Extent.EVENT
         self._care.until.pop(slice_, None)
@@ -125,6 +122,30 @@ class Failures:
     def notes(self, slice_: int) -> bool:
         """See Crashes."""
         return self._crashes.notes(slice_)
+
+    def owing(self, owing: Mapping[str, int]) -> None:
+        """See Crashes.on_owing."""
+        self._crashes.on_owing(owing)
+
+    def notes_owed(self, entity_id: str) -> bool:
+        """See Crashes."""
+        return self._crashes.notes_owed(entity_id)
+
+    def extent_owed(self, slice_: int, offset: int, until: int) -> Extent:
+        """As `extent`, of a transaction that begins with what was looked up."""
+        extent, note = self._crashes.step_owed(slice_, offset, until)
+        self._note(slice_, note, owed=True)
+        return extent
+
+    def paid(self, entity_id: str) -> None:
+        """See Crashes.on_paid."""
+        self._crashes.on_paid(entity_id)
+
+    def _note(self, slice_: int, note: Try | Refuse | None, *, owed: bool) -> None:
+        if isinstance(note, Try):
+            self._attempts.trying(self._projection, slice_, *note, owed=owed)
+        elif isinstance(note, Refuse):
+            self._killer = (slice_, note.deaths)
 
     def failed(self, error: BaseException, moves: list[Move]) -> None:
         """The transaction is about to be rolled back. Where no single event is to blame, its events

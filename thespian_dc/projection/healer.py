@@ -7,7 +7,7 @@ A shell around Healing; called on the projection's thread, but for `on_answer`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, VersionedFilter
@@ -23,7 +23,7 @@ from thespian_dc.projection.api import (
     SourceBatch,
 )
 from thespian_dc.projection.databases import Stores
-from thespian_dc.projection.handling import Fields, Gate, Prepare
+from thespian_dc.projection.handling import Fields, Gate, Prepare, records_in
 from thespian_dc.projection.healing import Healing
 from thespian_dc.shell.clock import now_us
 
@@ -61,9 +61,12 @@ class Healer:
 
     # --- a run ---
 
-    def on_claimed(self, slices: Sequence[int]) -> None:
-        """These are served by this run."""
-        self._core.on_loaded(self._marks.load(self._projection, slices))
+    def on_claimed(self, slices: Sequence[int]) -> Mapping[str, int]:
+        """These are served by this run. Returns which of their entities are owed something: the
+        slice of each."""
+        stored = self._marks.load(self._projection, slices)
+        self._core.on_loaded(stored)
+        return {entity_id: slice_ for entity_id, (slice_, _) in stored.debts.items()}
 
     def on_started(self, slices: int) -> None:
         """The source's entity type has so many."""
@@ -182,14 +185,25 @@ class Healer:
 
         return stays
 
+    def first_owed(self, answer: LookedUp, entity_type: str) -> int | None:
+        """The offset of the first of its events that is to be handled; None: none is."""
+        slice_, entity_id = answer.lookup.slice, answer.lookup.entity_id
+        for commit in answer.commits:
+            for offset, fields in records_in(commit, entity_type, slice_, 0):
+                whole = _is_whole(fields[META])
+                if self._core.owes(slice_, entity_id, fields[SEQ_NR], offset, whole):
+                    return offset
+        return None
+
     def on_paid(self, answer: LookedUp) -> None:
         """All of it is handled, in the open transaction."""
         self._core.on_paid(answer)
 
-    def answered(self, answer: LookedUp) -> None:
-        """And that is committed."""
+    def answered(self, answer: LookedUp) -> bool:
+        """And that is committed. Whether all that the entity is owed is paid with it."""
         self._answers.popleft()
         self._core.on_answered(answer, now_us())
+        return not self._core.is_owing(answer.lookup.entity_id)
 
     # --- the end of a transaction ---
 

@@ -211,16 +211,27 @@ class Healing:
         """Is this event, the next of an answer, to be handled? whole: it stands for all before it,
         wherever it stands. Counts as `judge`'s yes does."""
         self.settle(True)
-        mark, debt, memory = self._mark(entity_id), self._debt(entity_id), self._memory(slice_)
-        if debt is None or seq_nr <= mark.seq_nr or seq_nr < debt.from_seq_nr:
-            return False
-        if memory.baseline <= offset < memory.began or (offset >= debt.limit and not whole):
+        if not self._reaches(slice_, entity_id, seq_nr, offset, whole):
             return False
         self._pending = entity_id, slice_, Mark(seq_nr, offset + 1)
         if offset in self._skips.get(slice_, ()):
             self.settle(True)
             return False
         return True
+
+    def owes(
+        self, slice_: int, entity_id: str, seq_nr: int, offset: int, whole: bool = False
+    ) -> bool:
+        """What `judge_owed` would say while no transaction is open."""
+        skipped = offset in self._skips.get(slice_, ())
+        return not skipped and self._reaches(slice_, entity_id, seq_nr, offset, whole)
+
+    def _reaches(self, slice_: int, entity_id: str, seq_nr: int, offset: int, whole: bool) -> bool:
+        """The entity's debt does, to this event."""
+        mark, debt, memory = self._mark(entity_id), self._debt(entity_id), self._memory(slice_)
+        if debt is None or seq_nr <= mark.seq_nr or seq_nr < debt.from_seq_nr:
+            return False
+        return not memory.baseline <= offset < memory.began and (whole or offset < debt.limit)
 
     def on_paid(self, answer: LookedUp) -> None:
         """All events of the answer are handled, in the open transaction."""
@@ -295,6 +306,10 @@ class Healing:
     def is_full(self) -> bool:
         """So much is owed that no more batches are to be taken now."""
         return len(self._debts) >= DEBTS_MAX
+
+    def is_owing(self, entity_id: str) -> bool:
+        """The entity is owed something."""
+        return entity_id in self._debts
 
     @property
     def owing(self) -> int:

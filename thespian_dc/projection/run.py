@@ -181,6 +181,7 @@ class Run:
 
     def _on_source_started(self, description: SourceDescription) -> bool:
         """False where this run is to serve only a part of what it asked for."""
+        self._transactions.entity_type = description.entity_type
         self._transactions.handler = BatchHandler(
             self._projection.name, description.entity_type, self._registry,
             hooked(self._hooks, self._delivery.handle), self._delivery.mark,
@@ -205,7 +206,7 @@ class Run:
         self._recovery.claimed(
             {slice_: (row.epoch, row.position.offset) for slice_, row in claimed.slices.items()}
         )
-        self._healer.on_claimed(list(claimed.slices))
+        self._recovery.owing(self._healer.on_claimed(list(claimed.slices)))
         for start in self._core.on_claimed(claimed):
             self._start_source(start)
 

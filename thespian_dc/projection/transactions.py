@@ -59,6 +59,8 @@ class Transactions:
         self._inbox, self._events_max = inbox, events_max
         self._pause_s = 0.0
         self._paid = False
+        self.entity_type = ""
+        """The source's, once it has started."""
         self.handler: BatchHandler | None = None
         self.alone: BatchHandler | None = None
         self.handling_since_us = 0
@@ -77,12 +79,21 @@ class Transactions:
     def pay(self, answer: LookedUp) -> Outcome:
         """Handle an answer's events, or some of them and the rest in the next transaction. A group
         is not kept waiting for lookups: what was looked up comes one by one."""
-        alone = bool(self._delivery.within_s)
+        alone = bool(self._delivery.within_s) or self._extent_owed(answer) is Extent.EVENT
         self._paid = False
         outcome = self._commit(partial(self._pay, answer, alone), alone)
-        if self._paid:
-            self._healer.answered(answer)
+        if self._paid and self._healer.answered(answer):
+            self._recovery.paid(answer.lookup.entity_id)
         return outcome
+
+    def _extent_owed(self, answer: LookedUp) -> Extent:
+        """EVENT where a process died that may have handled it."""
+        if not self._recovery.notes_owed(answer.lookup.entity_id):
+            return Extent.USUAL
+        first = self._healer.first_owed(answer, self.entity_type)
+        if first is None:
+            return Extent.USUAL
+        return self._recovery.extent_owed(answer.lookup.slice, first, answer.commits[-1].end_offset)
 
     def include(self, included: Sequence[Included]) -> Outcome:
         """Store since when a filter is in force in these slices, and what ids are owed."""

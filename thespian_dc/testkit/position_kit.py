@@ -213,18 +213,20 @@ class PositionConformance(ControlConformance):
         self, stores: Stores, open_stores: Open
     ) -> None:
         assert dict(stores.attempts.began(P, {0: 1, 1: 1})) == {}
-        stores.attempts.trying(P, 0, 7, 9, 1)
-        stores.attempts.trying(P, 0, 7, 8, 2)
+        stores.attempts.trying(P, 0, 7, 9, 1, owed=False)
+        stores.attempts.trying(P, 0, 2, 6, 1, owed=True)
+        stores.attempts.trying(P, 0, 7, 8, 2, owed=False)
+        stores.attempts.trying(P, 0, 2, 3, 4, owed=True)
         second = open_stores()
         second.positions.claim(P, [0, 1], "j")
         found = second.attempts.began(P, {0: 2, 1: 2})
-        assert found == {0: Attempt(True, 7, 8, 2), 1: Attempt(True, 0, 0, 0)}
+        assert found == {0: Attempt(True, 7, 8, 2, (2, 3, 4)), 1: Attempt(True, 0, 0, 0)}
         stores.attempts.ended(P, {0: 1, 1: 1}, forget=True)  # of before: another has them now
         second.attempts.ended(P, {0: 2}, forget=False)
         third = open_stores()
         third.positions.claim(P, [0, 1], "j")
         found = third.attempts.began(P, {0: 3, 1: 3})
-        assert found == {0: Attempt(False, 7, 8, 2), 1: Attempt(True, 0, 0, 0)}
+        assert found == {0: Attempt(False, 7, 8, 2, (2, 3, 4)), 1: Attempt(True, 0, 0, 0)}
         third.attempts.ended(P, {0: 3, 1: 3}, forget=True)
         fourth = open_stores()
         fourth.positions.claim(P, [0], "j")

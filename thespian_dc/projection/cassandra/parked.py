@@ -184,32 +184,40 @@ class CassandraParked:
 
 class CassandraAttempts:
     """Implements projection.attempts.AttemptStore. value: [epoch of the run, 0 after its end;
-    offset; until; tries]."""
+    offset; until; tries; the same three of what was looked up]."""
 
     def __init__(self, database: CassandraDatabase) -> None:
         self._database = database
+        self._noted: dict[tuple[str, int], list[int]] = {}  # of the slices of this run
 
     def began(self, projection: str, epochs: Mapping[int, int]) -> Mapping[int, Attempt]:
         """See AttemptStore."""
         found = {}
         for slice_, epoch in epochs.items():
             stored = self._read(projection, slice_)
+            noted = [*(stored or [0])[1:], *[0] * 6][:6]
             if stored is not None:
-                found[slice_] = Attempt(bool(stored[0]), *stored[1:])
-            self._write(projection, slice_, epoch, [epoch, *(stored or [0, 0, 0, 0])[1:]])
+                offset, until, tries, *owed = noted
+                found[slice_] = Attempt(bool(stored[0]), offset, until, tries, (*owed,))
+            self._noted[projection, slice_] = noted
+            self._write(projection, slice_, epoch, [epoch, *noted])
         return found
 
-    def trying(self, projection: str, slice_: int, offset: int, until: int, tries: int) -> None:
+    def trying(
+        self, projection: str, slice_: int, offset: int, until: int, tries: int, *, owed: bool
+    ) -> None:
         """See AttemptStore."""
         epoch = self._database.held[projection, slice_].epoch
-        self._write(projection, slice_, epoch, [epoch, offset, until, tries])
+        noted = self._noted[projection, slice_]
+        noted[3 * owed : 3 * owed + 3] = offset, until, tries
+        self._write(projection, slice_, epoch, [epoch, *noted])
 
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
         """See AttemptStore."""
         for slice_, epoch in epochs.items():
             stored = self._read(projection, slice_)
             if stored is not None and stored[0] == epoch:
-                left = [0, *stored[1:3], 0 if forget else stored[3]]
+                left = [0, *stored[1:3], 0] if forget else [0, *stored[1:]]
                 self._write(projection, slice_, epoch, left, lost=True)
 
     def _read(self, projection: str, slice_: int) -> Any:

@@ -41,8 +41,19 @@ create table if not exists thespian_dc_attempts(
     projection text not null, slice integer not null, run integer not null,
     offset integer not null, until integer not null, tries integer not null,
     primary key (projection, slice))
-    without rowid
+    without rowid;
+create table if not exists thespian_dc_attempts_owed(
+    projection text not null, slice integer not null,
+    offset integer not null, until integer not null, tries integer not null,
+    primary key (projection, slice))
+    without rowid;
 """  # run: the epoch of the run that has the slice; 0 after one that ended by itself
+_FOUND = """
+select slice, a.run, a.offset, a.until, a.tries,
+       coalesce(o.offset, 0), coalesce(o.until, 0), coalesce(o.tries, 0)
+from thespian_dc_attempts a left join thespian_dc_attempts_owed o using (projection, slice)
+where projection = ?
+"""
 _EVENT = (
     "slice, offset, entity_id, seq_nr, time_us, record, cause, attempts, parked_us "
     "from thespian_dc_parked where projection = ? and entity_id = ?"
@@ -207,30 +218,34 @@ class SqliteAttempts:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database, self._execute = database, database.execute
         with database.named():
-            self._execute(_ATTEMPTS)
+            database.run_script(_ATTEMPTS)
 
     def began(self, projection: str, epochs: Mapping[int, int]) -> Mapping[int, Attempt]:
         """See AttemptStore."""
         with own_transaction(self._database), self._database.named():
-            rows = self._execute(
-                "select slice, run, offset, until, tries from thespian_dc_attempts "
-                "where projection = ?",
-                (projection,),
-            ).fetchall()
+            rows = self._execute(_FOUND, (projection,)).fetchall()
             self._database.executemany(
                 "insert into thespian_dc_attempts values (?, ?, ?, 0, 0, 0) "
                 "on conflict (projection, slice) do update set run = excluded.run",
                 [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
             )
         return {
-            slice_: Attempt(bool(run), offset, until, tries)
-            for slice_, run, offset, until, tries in rows
+            slice_: Attempt(bool(run), offset, until, tries, (*owed,))
+            for slice_, run, offset, until, tries, *owed in rows
             if slice_ in epochs
         }
 
-    def trying(self, projection: str, slice_: int, offset: int, until: int, tries: int) -> None:
+    def trying(
+        self, projection: str, slice_: int, offset: int, until: int, tries: int, *, owed: bool
+    ) -> None:
         """See AttemptStore."""
         with self._database.named():
+            if owed:
+                self._execute(
+                    "insert or replace into thespian_dc_attempts_owed values (?, ?, ?, ?, ?)",
+                    (projection, slice_, offset, until, tries),
+                )
+                return
             self._execute(
                 "update thespian_dc_attempts set offset = ?, until = ?, tries = ? "
                 "where projection = ? and slice = ?",
@@ -240,9 +255,17 @@ class SqliteAttempts:
     def ended(self, projection: str, epochs: Mapping[int, int], *, forget: bool) -> None:
         """See AttemptStore."""
         tries = ", tries = 0" if forget else ""
+        ended = [(projection, slice_, epoch) for slice_, epoch in epochs.items()]
         with own_transaction(self._database), self._database.named():
+            if forget:
+                self._database.executemany(
+                    "delete from thespian_dc_attempts_owed where (projection, slice) in "
+                    "(select projection, slice from thespian_dc_attempts "
+                    "where projection = ? and slice = ? and run = ?)",
+                    ended,
+                )
             self._database.executemany(
                 f"update thespian_dc_attempts set run = 0{tries} "
                 "where projection = ? and slice = ? and run = ?",
-                [(projection, slice_, epoch) for slice_, epoch in epochs.items()],
+                ended,
             )
