@@ -37,7 +37,7 @@ from thespian_dc.entity.router import Router, command_id_of
 from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.journal.api import Journal, Member, open_journal
 from thespian_dc.model.errors import ThespianDcError
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SliceKey, type_name
 from thespian_dc.model.record import Commit
 from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
@@ -80,7 +80,13 @@ class HostActor(LeafActor):
         self._ack_us = 0
         self._draining = False
         self._counts = {"frames": 0, "commands": 0, "rounds": 0}
-        types = [EntityType.of(entity, settings.slices) for entity in settings.entities]
+        replicated = {one.entity_type: one for one in settings.replication}
+        types = [
+            EntityType.of(
+                entity, settings.slices, replication=replicated.get(type_name(entity))
+            )
+            for entity in settings.entities
+        ]
         self._slices = {one.name: one.slices for one in types}
         self._journal: Journal = open_journal(settings.journal)
         for name, slices in self._slices.items():
