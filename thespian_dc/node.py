@@ -27,6 +27,7 @@ from thespian_dc.model.node_errors import (
 from thespian_dc.model.settings import Settings
 from thespian_dc.node_checks import check_in_system, check_settings, differences
 from thespian_dc.node_inline import InlineNode
+from thespian_dc.replication.protocol import REPLICATION_ACTOR, StartReplication
 from thespian_dc.shell.addresses import address_of
 from thespian_dc.shell.leaf_actor import COORDINATOR
 from thespian_dc.shell.protocol import (
@@ -51,7 +52,7 @@ from thespian_dc.stream.protocol import (
 
 HOST_ACTOR = "thespian_dc.entity.host_actor.HostActor"
 UP_WITHIN_S = 60.0
-ROLES = ("hosts", "producers", "consumers", "types")
+ROLES = ("hosts", "producers", "consumers", "replication", "types")
 
 
 class Node:
@@ -97,8 +98,8 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """Plain data: service, node_id, coordinator (its pid), and for each role ("hosts",
-        "producers", "consumers", "types") a list of its processes: name, state, pid, address,
-        restarts, and what it counts."""
+        "producers", "consumers", "replication", "types") a list of its processes: name, state, pid,
+        address, restarts, and what it counts."""
         if self._inline is not None:
             return self._inline.status()
         with Talk.of_system(self._system) as talk:
@@ -196,7 +197,7 @@ def plan(settings: Settings) -> StartNode:
             LeafSpec(f"{prefix}:host:{n}", "hosts", HOST_ACTOR, settings)
             for n in range(settings.hosts)
         ]
-    if settings.streams or settings.pushes or settings.destinations:
+    if settings.streams or settings.pushes or settings.destinations or settings.replication:
         producer = StartProducer(
             settings.service,
             settings.journal,
@@ -208,6 +209,7 @@ def plan(settings: Settings) -> StartNode:
             settings.access,
             tuple(settings.pushes),
             tuple(settings.destinations),
+            tuple(settings.replication),
         )
         leaves.append(LeafSpec(f"{prefix}:producer", "producers", PRODUCER_ACTOR, producer))
     if settings.projections:
@@ -216,6 +218,10 @@ def plan(settings: Settings) -> StartNode:
         leaves.append(LeafSpec(first, "consumers", CONSUMER_ACTOR, consumer))
         workers = {one.name: one.workers for one in settings.projections}
         leaves += worker_leaves(first, consumer, workers).values()
+    for one in settings.replication:
+        links = StartReplication(settings.service, settings.journal, one, settings.slices)
+        name = f"{prefix}:replication:{one.entity_type}"
+        leaves.append(LeafSpec(name, "replication", REPLICATION_ACTOR, links))
     node_id = f"{os.uname().nodename}-{uuid4().hex[:8]}"
     return StartNode(settings.service, node_id, settings, tuple(leaves))
 

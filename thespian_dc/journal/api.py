@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from thespian_dc.model.ids import SliceKey
-from thespian_dc.model.position import Position
+from thespian_dc.model.position import NO_WRITE_ID, Position
 from thespian_dc.model.record import Commit, Record
 
 
@@ -91,11 +91,12 @@ class StateRow:
 
 
 class Found(NamedTuple):
-    """A record with its place and time."""
+    """A record with its place and time, and the write_id of its commit."""
 
     offset: int
     time_us: int
     record: Record
+    write_id: bytes = NO_WRITE_ID
 
 
 class Entry(NamedTuple):

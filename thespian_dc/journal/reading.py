@@ -40,7 +40,7 @@ def found_in(
     """The entity's records with from_seq_nr <= seq_nr < until_seq_nr below until_offset, as they
     come."""
     return [
-        Found(offset, commit.time_us, record)
+        Found(offset, commit.time_us, record, commit.write_id)
         for commit in commits
         for offset, record in records_of_entity(commit, entity_id)
         if record.seq_nr >= from_seq_nr

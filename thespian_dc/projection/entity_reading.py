@@ -96,7 +96,7 @@ class EntityReading:
         if found.offset < self._lookup.from_offset:
             return None
         packed = [(found.record.entity_id, pack_record(found.record))]
-        return make_commit(self._key, found.offset, b"", 0, found.time_us, packed)
+        return make_commit(self._key, found.offset, found.write_id, 0, found.time_us, packed)
 
     def add(self, found: Found, shown: CommitView | None) -> bool:
         """Count a record in; shown: None or without a body where nothing of it is. False: the

@@ -26,6 +26,8 @@ from thespian_dc.model.access_errors import (
 )
 from thespian_dc.model.criteria import VersionedFilter, check_bounds
 from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.replica_errors import NotAReplicaStreamError
+from thespian_dc.model.replication_settings import REPLICA_PREFIX
 from thespian_dc.model.stream_errors import UnknownStreamError
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.identity import Caller, caller_of
@@ -79,17 +81,34 @@ class Gate:
             yield caller
 
     async def find(
-        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any
-    ) -> OpenStream:
-        """The stream, where the interceptor and its rules permit this caller to see it;
-        CallRefusedError, InterceptorFailedError, UnknownStreamError, StreamClosedError."""
+        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any,
+        replica_id: str = "",
+    ) -> OpenStream:  # fmt: skip
+        """The stream, where the interceptor and its rules permit this caller to see it.
+
+        replica_id: what the caller says it is; only replicas see replica streams, and they see no
+        others. CallRefusedError, InterceptorFailedError, UnknownStreamError, StreamClosedError,
+        what ReplicaGroup.check_caller raises, ReplicaRecoveringError, NotAReplicaStreamError.
+        """
         await self.intercept(kind, stream_id, consumer, caller, context)
+        if stream_id.startswith(REPLICA_PREFIX):
+            return self._find_of_replicas(stream_id, caller, replica_id)
         if self._rules.permit(stream_id, caller.identities):
-            return self._streams.find(stream_id)
+            stream = self._streams.find(stream_id)
+            if replica_id:
+                raise NotAReplicaStreamError(stream_id, "it is for consumers; leave `replica` out")
+            return stream
         there = stream_id in self._streams.by_id
         facts = {"stream_id": stream_id, "exists": there, "identity": caller.identity}
         log.warning("stream_not_permitted", extra=facts)
         raise UnknownStreamError(stream_id)
+
+    def _find_of_replicas(self, stream_id: str, caller: Caller, replica_id: str) -> OpenStream:
+        group = self._streams.groups.get(stream_id) if replica_id else None
+        if group is None:
+            raise UnknownStreamError(stream_id)
+        group.check_caller(replica_id, caller)
+        return self._streams.find(stream_id)
 
     async def intercept(
         self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any

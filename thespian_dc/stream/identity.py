@@ -6,6 +6,9 @@ A name of our authority's certificate is proved; what a message says of its send
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from thespian_dc.model.endpoint import is_loopback
 
 SUBJECT_ALTERNATIVE_NAME = "x509_subject_alternative_name"
 COMMON_NAME = "x509_common_name"
@@ -29,6 +32,12 @@ class Caller(NamedTuple):
     def identity(self) -> str:
         """What limits are counted for: all names of the certificate, or else the host."""
         return " ".join(sorted(self.identities)) or f"host {_host_of(self.peer)}"
+
+    @property
+    def is_local(self) -> bool:
+        """Does it call from this machine?"""
+        family = self.peer.partition(":")[0]
+        return family == "unix" or is_loopback(unquote(_host_of(self.peer)))
 
 
 def caller_of(context: Any) -> Caller:

@@ -12,12 +12,12 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.ids import slice_of
-from thespian_dc.model.record import CONTROL, STATE
+from thespian_dc.model.record import CONTROL, STATE, Commit
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     OFFSET_BITS,
@@ -26,6 +26,7 @@ from thespian_dc.model.replication import (
 from thespian_dc.model.replication_handshake import OriginPositions, ReplicaStart
 from thespian_dc.projection.api import Facts, FactsCache, Selector
 from thespian_dc.projection.views import CommitView
+from thespian_dc.stream.transform import View
 
 _KIND, _MANIFEST, _META = 0, 3, 8
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
@@ -130,6 +131,18 @@ class LeavingOut:
         if group.greatest < below:
             return group.indexes
         return [] if group.least >= below else [index for index, at in pairs if at < below]
+
+
+def without_own(view: View, start: ReplicaStart, own: Life, slices: int) -> View:
+    """How a replica sees what it looks up: whatever it reported, but none of its own events."""
+    leaving_out = LeavingOut(start._replace(known=()), own, slices)
+
+    def shown(commit: Commit, wanted: Container[int] | None = None) -> CommitView:
+        facts = ReplicaFacts(view(commit, wanted))
+        out = set(leaving_out.left_out(commit.key.slice, facts))
+        return facts.cut([index for index in range(len(facts.ids)) if index not in out])
+
+    return shown
 
 
 class ReplicaSelector(Selector):

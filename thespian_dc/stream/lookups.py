@@ -14,6 +14,7 @@ from typing import cast
 
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.replica_errors import NotAReplicaStreamError
 from thespian_dc.model.stream_errors import MalformedMessageError, ProtocolVersionError
 from thespian_dc.projection.api import EntityReading, Facts, LookedUp, Lookup
 from thespian_dc.stream.batches import read_part, write_part
@@ -21,7 +22,7 @@ from thespian_dc.stream.history import state_first
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.transform import View
 from thespian_dc.wire.conversion import OFFSET_MAX, PROTOCOL, Credit
-from thespian_dc.wire.lookups import LookUpAnswer, LookUpRequest, Positions
+from thespian_dc.wire.lookups import EntityState, LookUpAnswer, LookUpRequest, Positions
 
 ANSWER_MAX = Credit(4 << 20, 10_000)
 """Of one answer, whatever limit was asked for; one event may be larger."""
@@ -55,6 +56,8 @@ async def look_up(stream: OpenStream, request: LookUpRequest, pool: Executor) ->
     )
     state, rest = await state_first(stream, lookup, request.history, pool)
     reading, view = EntityReading(stream.journal, key, rest, *limits), stream.view
+    if stream.group is not None:
+        view = stream.group.view_of(request.replica_id, cast("View", view))
     run = asyncio.get_running_loop().run_in_executor
     if not iscoroutinefunction(view):
         await run(pool, reading.add_all, cast("View", view))
@@ -76,6 +79,21 @@ def heads(stream: OpenStream) -> Positions:
         key = SliceKey(stream.entity_type, slice_)
         positions[slice_] = journal.position_before(key, journal.find_head(key).head)
     return Positions(journal.journal_id, positions)
+
+
+def entity_state(stream: OpenStream, entity_id: str) -> EntityState:
+    """The stored state of an entity as it is, of a replica stream; none where there is none, or the
+    stream withholds the entity. NotAReplicaStreamError. Blocks."""
+    if stream.group is None:
+        raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
+    slice_ = slice_of(entity_id, stream.slices)
+    none = EntityState(stream.journal.journal_id, slice_, stream.group.generation)
+    if not stream.shown.passes_entity(entity_id):
+        return none
+    row = stream.journal.read_state(SliceKey(stream.entity_type, slice_), entity_id)
+    if row is None:
+        return none
+    return none._replace(seq_nr=row.seq_nr, offset=row.offset, body=row.body)
 
 
 def position_at(stream: OpenStream, time_us: int) -> Positions:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import StreamClosedError, UnknownStreamError
 from thespian_dc.projection.api import Facts, FactsCache
@@ -25,7 +26,9 @@ from thespian_dc.stream.filter_registry import (
     announce_streams,
     stored_filters,
 )
+from thespian_dc.stream.leaving_out import ReplicaFacts
 from thespian_dc.stream.producer_filter import ProducerFilter, withholding
+from thespian_dc.stream.replica_group import ReplicaGroup
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.transform import AsyncView, View, entity_type_of, view_for, whole_commit
 
@@ -39,14 +42,19 @@ FILTERS_POLL_S = 0.5
 
 
 class OpenStream:
-    """One stream. Everything that shows events goes through `tail`, or `view` and `shown`."""
+    """One stream. Everything that shows events goes through `tail`, or `view` and `shown`.
 
-    def __init__(self, setting: Stream, journal: Journal, slices: int) -> None:
-        self.setting, self.journal, self.slices = setting, journal, slices
+    group: of a replica stream.
+    """
+
+    def __init__(
+        self, setting: Stream, journal: Journal, slices: int, group: ReplicaGroup | None = None
+    ) -> None:
+        self.setting, self.journal, self.slices, self.group = setting, journal, slices, group
         self.stream_id, self.topic_prefix = setting.stream_id, setting.topic_prefix
         self.entity_type = entity_type_of(setting)
         self.unfiltered: View | AsyncView = view_for(setting)
-        self.facts: FactsCache[Any] = FactsCache(Facts)
+        self.facts: FactsCache[Any] = FactsCache(Facts if group is None else ReplicaFacts)
         self.calls: set[PullCall] = set()  # bounded by the server's CALLS_MAX
         self.filter_set: StreamFilter | None = None
         self.shown: ProducerFilter
@@ -88,33 +96,52 @@ class OpenStreams:
         self._stored = StoredFilters(0, {})
         # By what is shown: streams that show the same bytes share one cache.
         self._tails: dict[tuple[str, str], tuple[Tail, asyncio.Task[None]]] = {}
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
+        self.groups: dict[str, ReplicaGroup] = {}
+        """By the ids of their replica streams."""
 
-    def open(self, settings: Sequence[Stream], slices: int, brought: Sequence[Stream] = ()) -> None:
+    def open(
+        self,
+        settings: Sequence[Stream],
+        slices: int,
+        brought: Sequence[Stream] = (),
+        replication: Sequence[Replication] = (),
+    ) -> None:
         """Record entity types that the journal does not know yet with this slice count, make the
         streams known there, and read which filters are set. brought: only pushed, found by nobody.
-        Blocks."""
+        Blocks. ReplicaIdChangedError."""
         counts = self._journal.slice_counts()
         self._brought = frozenset(one.stream_id for one in brought)
-        for setting in (*settings, *brought):
+        replicas = {one.stream_id: one for one in replication}
+        between = [Stream(one.stream_id, one.entity_type, filter=one.shown) for one in replication]
+        for setting in (*settings, *brought, *between):
             name = entity_type_of(setting)
             if name not in counts:
                 counts[name] = self._journal.slices(name, slices)
-            stream = OpenStream(setting, self._journal, counts[name])
+            group = None
+            if setting.stream_id in replicas:
+                one = replicas[setting.stream_id]
+                group = ReplicaGroup(one, self._journal, counts[name], self._pool)
+                group.begin()
+                self.groups[one.stream_id] = group
+            stream = OpenStream(setting, self._journal, counts[name], group)
             ProducerFilter(setting)  # a wrong setting is an error at the start
             self._streams[setting.stream_id] = stream
-        self._stored = announce_streams(self._journal, self._streams)
+        named = self._streams.keys() - self.groups.keys()
+        self._stored = announce_streams(self._journal, sorted(named))
 
     def start(self) -> None:
         """Begin to read the logs and to look for changed filters."""
         for stream in self._streams.values():
             self._take_over(stream)
-        self._following = asyncio.create_task(self._follow_filters())
+        self._following = [asyncio.create_task(self._follow_filters())]
+        for group in self.groups.values():
+            self._following.append(asyncio.create_task(self._follow(group)))
 
     async def stop(self) -> None:
         """End all that `start` began."""
         tasks = [task for _, task in self._tails.values()]
-        tasks += [self._following] if self._following is not None else []
+        tasks += self._following
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,7 +161,24 @@ class OpenStreams:
         if stream is None or stream_id in self._brought:
             raise UnknownStreamError(stream_id)
         stream.check()
+        if stream.group is None:
+            self._check_whole(stream.entity_type)
         return stream
+
+    def _check_whole(self, entity_type: str) -> None:
+        """ReplicaRecoveringError where the type's journal is known to lack events."""
+        for group in self.groups.values():
+            if group.entity_type == entity_type:
+                group.check_open()
+
+    async def _follow(self, group: ReplicaGroup) -> None:
+        def end_consumers(error: Exception) -> None:
+            for stream in self._streams.values():
+                if stream.group is None and stream.entity_type == group.entity_type:
+                    for call in list(stream.calls):
+                        call.end(error)
+
+        await group.follow(end_consumers)
 
     # --- filters that are set while we serve ---
 
@@ -158,7 +202,9 @@ class OpenStreams:
         """Show the stream through the filter that is set, where that is another one."""
         facts = {"stream_id": stream.stream_id}
         try:
-            wanted = self._stored.filter_of(stream.stream_id)
+            wanted = StreamFilter(0, None)  # what replicas show is in their settings alone
+            if stream.group is None:
+                wanted = self._stored.filter_of(stream.stream_id)
             if wanted == stream.filter_set and stream.error is None:
                 return
             stream.shown = ProducerFilter(stream.setting, wanted.filter)

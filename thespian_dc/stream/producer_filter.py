@@ -44,6 +44,10 @@ class ProducerFilter:
             return False
         return self._predicate is None or self._predicate(event) is True
 
+    def passes_entity(self, entity_id: str) -> bool:
+        """May all of this entity be seen, of criteria alone?"""
+        return self._predicate is None and self._criteria.passes_by_entity(entity_id)
+
     def passing(self, commit: Commit, wanted: Container[int] | None = None) -> set[int]:
         """Indexes of the records of a sound commit that may be seen, of those wanted.
         TransformError names the event whose function raised."""

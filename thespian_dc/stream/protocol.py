@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from thespian_dc.model.access import Access
+from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Destination, Projection, Push, Stream, Tls
 from thespian_dc.shell.protocol import LeafSpec, NodeMessage
 
@@ -16,7 +17,7 @@ CONSUMER_ACTOR = "thespian_dc.stream.consumer_actor.ConsumerActor"
 @dataclass(frozen=True, slots=True)
 class StartProducer(NodeMessage):
     """Settings of a ProducerActor: the streams of one service over one journal, what it pushes of
-    them, and what others push to it.
+    them, what others push to it, and the entity types that other replicas read from it.
 
     journal: URL. listen: host:port, port 0 takes a free one, "" to listen nowhere. slices: of
     entity types that this journal does not know yet.
@@ -34,6 +35,7 @@ class StartProducer(NodeMessage):
     access: Access = field(default_factory=Access)
     pushes: tuple[Push, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    replication: tuple[Replication, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START, Position
+from thespian_dc.model.replica_errors import NotAReplicaStreamError
+from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
@@ -24,6 +26,7 @@ from thespian_dc.stream.history import CallHistory, check_history
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.producer_core import BATCH_BYTES_MAX, ProducerCore, check_first
+from thespian_dc.stream.replica_group import ReplicaReading
 from thespian_dc.wire.conversion import (
     PROTOCOL,
     Start,
@@ -31,6 +34,7 @@ from thespian_dc.wire.conversion import (
     read_from_consumer,
     write_beat,
     write_filter_in_force,
+    write_replica,
     write_started,
 )
 
@@ -44,8 +48,9 @@ class Admission(Protocol):
     def check_filter(self, filter_: VersionedFilter) -> None: ...
     def change_filter(self, caller: Caller, filter_: VersionedFilter) -> None: ...
     async def find(
-        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any
-    ) -> OpenStream: ...
+        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any,
+        replica_id: str = "",
+    ) -> OpenStream: ...  # fmt: skip
 
 
 class PullCall:
@@ -59,6 +64,7 @@ class PullCall:
         self._ended = False
         self._core: ProducerCore
         self._history: CallHistory | None = None
+        self._reading: ReplicaReading | None = None
         self._reader: asyncio.Task[None] | None = None
         self.begun = False
         """Started was sent."""
@@ -70,11 +76,14 @@ class PullCall:
         start = check_first(Start, first)
         self._gate.check_filter(start.filter)
         stream = await self._gate.find(
-            "Pull", start.stream_id, start.consumer, self._caller, self._context
-        )
+            "Pull", start.stream_id, start.consumer, self._caller, self._context,
+            "" if start.replica is None else start.replica.replica_id,
+        )  # fmt: skip
+        reading = self._reading = await self._replica_reading(stream, start)
         self._core = ProducerCore(
-            start, stream.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix
-        )
+            start, stream.slices, self._context.peer(), now_us(), stream.facts, stream.topic_prefix,
+            None if reading is None else reading.leaving_out,
+        )  # fmt: skip
         check_history(stream.setting, start.history)
         stream.calls.add(self)  # from here on it is told when the stream shows something else
         try:
@@ -82,6 +91,8 @@ class PullCall:
             await self._serve(stream)
         finally:
             stream.calls.discard(self)
+            if stream.group is not None:
+                stream.group.forget(self)
             stream.tail.forget(self)
             if self._history is not None:
                 self._history.close()
@@ -89,17 +100,34 @@ class PullCall:
                 self._reader.cancel()
                 await asyncio.gather(self._reader, return_exceptions=True)
 
+    async def _replica_reading(self, stream: OpenStream, start: Start) -> ReplicaReading | None:
+        """Of a replica stream: the replicas meet."""
+        if stream.group is None or start.replica is None:
+            return None
+        if start.history is not History.FULL:
+            reason = f"it gives no history {start.history.name}"
+            raise NotAReplicaStreamError(start.stream_id, reason)
+        reading = await stream.group.open(start.replica)
+        stream.group.attend(self, reading)
+        return reading
+
     async def _begin(self, stream: OpenStream, start: Start) -> None:
         """Check the positions and say what the stream is."""
-        loop = asyncio.get_running_loop()
-        heads = await loop.run_in_executor(self._pool, check_positions, stream, start)
+        loop, reading = asyncio.get_running_loop(), self._reading
+        trusts = reading is None or reading.trusts_positions
+        try:
+            heads = await loop.run_in_executor(self._pool, check_positions, stream, start, trusts)
+        except JournalDivergedError:
+            if reading is not None and stream.group is not None:
+                await stream.group.note_diverged(reading.start.replica_id)
+            raise
         if start.history is not History.FULL:
             self._history = CallHistory(stream, self._core, heads, self._pool)
         for slice_, head in heads.items():
             stream.tail.know_head(slice_, head)
         started = Started(
             PROTOCOL, stream.journal.journal_id, stream.entity_type, stream.slices, heads,
-            self._core.heartbeat_ms,
+            self._core.heartbeat_ms, None if reading is None else reading.begun,
         )  # fmt: skip
         await self._context.write(write_started(started))
         self.begun = True
@@ -108,6 +136,10 @@ class PullCall:
     def end(self, error: Exception) -> None:
         """End the call with this error at its next turn."""
         self._error = error
+        self._wake.set()
+
+    def wake(self) -> None:
+        """There is something to say."""
         self._wake.set()
 
     def look_again(self) -> None:
@@ -137,6 +169,8 @@ class PullCall:
                     self._gate.change_filter(self._caller, message)
                 self._core.on_message(message, now_us())
                 self._wake.set()
+                if isinstance(message, Known) and self._reading is not None:
+                    await self._reading.on_known(message)
         except Exception as error:  # noqa: BLE001 - what ends the call, whatever it was
             self.end(error)
         self._ended = True
@@ -156,6 +190,11 @@ class PullCall:
             if answer is not None:
                 await write(write_filter_in_force(answer))
                 core.on_sent(now_us())
+            if self._reading is not None:
+                changed = await self._reading.take_change()
+                if changed is not None:
+                    await write(write_replica(changed))
+                    core.on_sent(now_us())
             progress = await self._send_one(stream)
             now = now_us()
             if core.beat_due(now):
@@ -203,9 +242,9 @@ class PullCall:
             return
 
 
-def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
-    """Compare every position with the journal and return the heads; JournalDivergedError.
-    Blocks."""
+def check_positions(stream: OpenStream, start: Start, trusted: bool = True) -> dict[int, int]:
+    """Compare every position with the journal and return the heads; JournalDivergedError. trusted:
+    False where they are known to say nothing. Blocks."""
     journal, tail = stream.journal, stream.tail
     if start.journal_id and start.journal_id != journal.journal_id:
         reason = f"its id is {journal.journal_id}, the positions are of {start.journal_id}"
@@ -215,6 +254,8 @@ def check_positions(stream: OpenStream, start: Start) -> dict[int, int]:
         key = SliceKey(tail.entity_type, slice_)
         where = f"stream {stream.stream_id} slice {slice_}"
         heads[slice_] = head = journal.find_head(key).head
+        if not trusted:
+            continue
         if at.offset > head:
             raise JournalDivergedError(where, at.offset, f"its head is {head}")
         named = at.write_id != NO_WRITE_ID  # set by hand it names no commit

@@ -76,8 +76,9 @@ class Offered:
         """See Admission."""
 
     async def find(
-        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any
-    ) -> OpenStream:
+        self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any,
+        replica_id: str = "",
+    ) -> OpenStream:  # fmt: skip
         """See Admission; UnknownStreamError."""
         if stream_id != self._stream_id:
             raise UnknownStreamError(stream_id)

@@ -1,4 +1,4 @@
-"""The unary calls of a server: LookUp, Heads, PositionAt. Runs on the stream loop."""
+"""The unary calls of a server: LookUp, Heads, PositionAt, EntityState. Runs on the stream loop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ import grpc
 
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.stream.gate import Gate
-from thespian_dc.stream.lookups import check_protocol, heads, look_up, position_at
+from thespian_dc.stream.lookups import (
+    check_journal,
+    check_protocol,
+    entity_state,
+    heads,
+    look_up,
+    position_at,
+)
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.wire.lookups import (
+    EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
+    read_entity_state,
     read_heads,
     read_look_up,
     read_position_at,
+    write_entity_state_answer,
     write_heads_answer,
     write_position_at_answer,
 )
 
-Question = LookUpRequest | HeadsRequest | PositionAtRequest
+Question = LookUpRequest | HeadsRequest | PositionAtRequest | EntityStateRequest
 Find = Callable[[Question], Awaitable[OpenStream]]
 Answer = Callable[[bytes, Find], Awaitable[bytes]]
 
@@ -37,7 +47,10 @@ class Questions:
 
     def handlers(self) -> dict[str, Any]:
         """By the names of the methods."""
-        answers = {"LookUp": self._look_up, "Heads": self._heads, "PositionAt": self._position_at}
+        answers = {
+            "LookUp": self._look_up, "Heads": self._heads, "PositionAt": self._position_at,
+            "EntityState": self._entity_state,
+        }  # fmt: skip
         return {
             name: grpc.unary_unary_rpc_method_handler(self._guarded(name, answer))
             for name, answer in answers.items()
@@ -58,6 +71,13 @@ class Questions:
         stream = await find(request)
         return write_position_at_answer(await self._run(position_at, stream, request.time_us))
 
+    async def _entity_state(self, received: bytes, find: Find) -> bytes:
+        request = read_entity_state(received)
+        check_protocol(request.protocol)
+        stream = await find(request)
+        check_journal(stream, request.journal_id)
+        return write_entity_state_answer(await self._run(entity_state, stream, request.entity_id))
+
     async def _run(self, answer: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, answer, *arguments)
 
@@ -70,8 +90,9 @@ class Questions:
 
                     async def find(asked: Question) -> OpenStream:
                         return await gate.find(
-                            kind, asked.stream_id, asked.consumer, caller, context
-                        )
+                            kind, asked.stream_id, asked.consumer, caller, context,
+                            asked.replica_id,
+                        )  # fmt: skip
 
                     return await answer(received, find)
             except ThespianDcError as error:

@@ -68,6 +68,12 @@ class StreamServer:
                 "Stream.allow names certificates, but nobody shows one here: set tls=Tls(…) with "
                 "client_auth=True"
             )
+        bound = any(peer.identity for one in settings.replication for peer in one.peers)
+        if bound and not (settings.tls and settings.tls.client_auth):
+            raise SettingsError(
+                "Peer.identity names certificates, but nobody shows one here: set tls=Tls(…) with "
+                "client_auth=True"
+            )
         self._gate: Gate | None = None
         self._loop: LoopThread | None = None
         self._journal: Journal | None = None
@@ -94,7 +100,9 @@ class StreamServer:
         try:
             self._journal = journal = open_journal(settings.journal)
             self._streams = OpenStreams(journal, self._pool)
-            self._streams.open(settings.streams, settings.slices, brought_by(settings.pushes))
+            self._streams.open(
+                settings.streams, settings.slices, brought_by(settings.pushes), settings.replication
+            )
             if settings.destinations:
                 self._destinations = Destinations(
                     settings.service, journal, settings.destinations, self._ringer.publish

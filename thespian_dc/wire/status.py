@@ -19,6 +19,7 @@ from thespian_dc.model import (
     push_errors,
     replica_errors,
     replication_errors,
+    role_errors,
     stream_errors,
 )
 from thespian_dc.model.access_errors import CallRefusedError, MessageTooLargeError
@@ -48,6 +49,9 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
         replica_errors.NotAReplicaStreamError, replica_errors.OtherEntityTypeError,
         replica_errors.ReplicaIdentityError, replica_errors.ReplicaListsDifferError,
         replica_errors.WrongReplicaError, replication_errors.ReplicaRecoveringError,
+        role_errors.GroupModeDiffersError, role_errors.OriginChangedError,
+        role_errors.OwnReplicaIdError, role_errors.RetiredReplicaError,
+        role_errors.UnknownReplicaError,
         stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
         stream_errors.HistoryMovedError, stream_errors.HistoryRefusedError,
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,

@@ -1,0 +1,302 @@
+"""The serving side of one replicated entity type: who may read its replica stream, what readers are
+told of the group, and what they tell. Methods that say so block; the rest runs on the stream loop.
+
+Laws:
+- A replica is who its certificate says: an id that is bound to a name is taken only with that name.
+- What a reader says of the group is kept before it is served, so that nobody is served who knows of
+  a later leader or of a retirement that this replica has not heard of.
+- A reader learns what changes here while it reads, and is ended where it may not read any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+from zlib import crc32
+
+import msgpack
+
+from thespian_dc.entity.api import (
+    Seen,
+    begin_roles,
+    change_roles,
+    known_roles,
+    note_diverged,
+    note_seen,
+)
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.criteria import UNFILTERED, VersionedFilter, plain_of
+from thespian_dc.model.link_progress import progress_entry, progress_of
+from thespian_dc.model.replica_errors import (
+    OtherEntityTypeError,
+    ReplicaIdentityError,
+    ReplicaListsDifferError,
+)
+from thespian_dc.model.replication_errors import ReplicaRecoveringError
+from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.role_errors import (
+    OwnReplicaIdError,
+    RetiredReplicaError,
+    UnknownReplicaError,
+)
+from thespian_dc.model.role_handshake import heard, roles_of, told
+from thespian_dc.model.roles import Roles, check_peer, denies
+from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.shell.clock import now_us
+from thespian_dc.stream.identity import Caller
+from thespian_dc.stream.leaving_out import LeavingOut, without_own
+from thespian_dc.stream.transform import View
+
+log = logging.getLogger(__name__)
+
+ROLES_POLL_S = 0.5
+"""How often is looked whether something changed in the group."""
+SEEN_US = 5_000_000
+"""How often at most is stored how far a reader is."""
+
+
+class Reader(Protocol):
+    """The call of a reader."""
+
+    def end(self, error: Exception) -> None: ...
+    def wake(self) -> None: ...
+
+
+class ReplicaReading:
+    """One reader's call, once it was let in."""
+
+    def __init__(self, group: ReplicaGroup, start: ReplicaStart, begun: ReplicaStarted) -> None:
+        self._group, self.start = group, start
+        self.life = (group.setting.replica_id, begun.generation)
+        self.leaving_out = LeavingOut(start, self.life, group.slices)
+        self.begun = begun
+        """The answer to its Start."""
+        self._told, self._due = begun, False
+        self._heard = start.epoch, start.active, start.retiring, start.retired
+        self._seen_us = 0
+        self._seen: tuple[int, ...] = ()
+
+    @property
+    def trusts_positions(self) -> bool:
+        """Are the positions it begins with of this life of the log? Of an earlier one they say
+        nothing, and it begins again once it has heard of this one."""
+        own, generation = self.life
+        known = [one.generation for one in self.start.origins if one.replica == own]
+        return not known or known[0] >= generation
+
+    async def on_known(self, known: Known) -> None:
+        """It said what it has, and maybe something of the group."""
+        said = known.epoch, known.active, known.retiring, known.retired
+        if said != self._heard:
+            await self._group.hear(known)
+            self._heard = said
+        await self.note_seen()
+
+    async def note_seen(self) -> None:
+        """Keep how far it has this replica's own log: what lies below may be trimmed one day."""
+        now, offsets = now_us(), self.leaving_out.known_of(self.life)
+        if offsets and offsets != self._seen and now - self._seen_us >= SEEN_US:
+            self._seen_us, self._seen = now, offsets
+            await self._group.note_seen(self.start.replica_id, Seen(self.life[1], offsets, now))
+
+    def changed(self) -> None:
+        """Something may have changed in the group."""
+        self._due = True
+
+    async def take_change(self) -> ReplicaStarted | None:
+        """What the reader is to be told now."""
+        if not self._due:
+            return None
+        self._due = False
+        before, self._told = self._told, await self._group.tell(self.start.replica_id)
+        same = self._told._replace(seen={}, seen_journal_id="", seen_generation=0) == (
+            before._replace(seen={}, seen_journal_id="", seen_generation=0)
+        )
+        return None if same else self._told
+
+
+class ReplicaGroup:
+    """Of one server. `begin` first, in a thread."""
+
+    def __init__(self, setting: Replication, journal: Journal, slices: int, pool: Executor) -> None:
+        self.setting, self.slices = setting, slices
+        self.entity_type = setting.entity_type
+        self._journal, self._pool = journal, pool
+        self.roles: Roles
+        """As last seen."""
+        self._readers: dict[Reader, ReplicaReading] = {}  # bounded by the server's calls
+
+    def begin(self) -> None:
+        """Make the group known in the journal, or find it. Blocks. ReplicaIdChangedError."""
+        self.roles = begin_roles(self._journal, self.setting)
+
+    @property
+    def generation(self) -> int:
+        """Of the journal."""
+        return self.roles.generation
+
+    def check_open(self) -> None:
+        """For consumers that are no replicas: ReplicaRecoveringError while it is not known which
+        events this journal lost."""
+        if self.roles.recovering:
+            raise ReplicaRecoveringError(self.entity_type, self.setting.replica_id)
+
+    def check_caller(self, replica_id: str, caller: Caller) -> None:
+        """May this caller read as this replica? OwnReplicaIdError, UnknownReplicaError,
+        ReplicaIdentityError, RetiredReplicaError."""
+        setting = self.setting
+        if replica_id == setting.replica_id:
+            raise OwnReplicaIdError(self.entity_type, replica_id)
+        peer = setting.peer(replica_id)
+        if peer is None:
+            known = ", ".join(setting.replicas)
+            raise UnknownReplicaError(self.entity_type, replica_id, known)
+        reason = unproved(peer, setting.peers, caller)
+        if reason:
+            facts = {"entity_type": self.entity_type, "replica": replica_id, "peer": caller.peer}
+            log.warning("replica_refused", extra={**facts, "reason": reason})
+            raise ReplicaIdentityError(self.entity_type, replica_id, reason)
+        self.check_retired(replica_id)
+
+    def check_retired(self, replica_id: str) -> None:
+        """RetiredReplicaError."""
+        if replica_id in self.roles.fenced:
+            raise RetiredReplicaError(self.entity_type, replica_id)
+
+    # --- one reader ---
+
+    async def open(self, start: ReplicaStart) -> ReplicaReading:
+        """Hear what a replica says, which `check_caller` let in. OtherEntityTypeError,
+        ReplicaListsDifferError, and what check_peer raises."""
+        begun = await self._run(self._meet, start)
+        self._spread()
+        return ReplicaReading(self, start, begun)
+
+    def view_of(self, replica_id: str, view: View) -> View:
+        """How this replica sees what it looks up."""
+        recovering = any(
+            one.start.recovering
+            for one in self._readers.values()
+            if one.start.replica_id == replica_id
+        )
+        start = ReplicaStart(replica_id, self.entity_type, (), recovering=recovering)
+        own = self.setting.replica_id, self.generation
+        return without_own(view, start, own, self.slices)
+
+    def attend(self, reader: Reader, reading: ReplicaReading) -> None:
+        """It is served from now on; `forget` ends it."""
+        self._readers[reader] = reading
+
+    def forget(self, reader: Reader) -> None:
+        self._readers.pop(reader, None)
+
+    async def hear(self, said: Known) -> None:
+        """A reader says something new of the group."""
+        await self._change(lambda own: heard(own, said))
+        self._spread()
+
+    async def tell(self, peer: str) -> ReplicaStarted:
+        return await self._run(self._tell, peer)  # type: ignore[no-any-return]
+
+    async def note_seen(self, peer: str, seen: Seen) -> None:
+        await self._run(note_seen, self._journal, self.entity_type, peer, seen)
+
+    async def note_diverged(self, peer: str) -> None:
+        """A reader's positions are beyond what is here."""
+        await self._run(note_diverged, self._journal, self.entity_type, peer, self.roles.generation)
+
+    # --- the group ---
+
+    async def follow(self, on_recovering: Callable[[Exception], None]) -> None:
+        """Look for changes that others make, for ever. on_recovering: the journal turned out to be
+        an older copy; consumers that are no replicas must wait."""
+        while True:
+            await asyncio.sleep(ROLES_POLL_S)
+            before = self.roles
+            try:
+                self.roles = await self._run(known_roles, self._journal, self.entity_type)
+            except Exception as error:  # noqa: BLE001 - what is known stays; asked again
+                log.warning("roles_unread", extra={"error": f"{type(error).__name__}: {error}"})
+                continue
+            if self.roles == before:
+                continue
+            self._spread()
+            if self.roles.recovering:
+                on_recovering(ReplicaRecoveringError(self.entity_type, self.setting.replica_id))
+
+    def _spread(self) -> None:
+        for reader, reading in list(self._readers.items()):
+            peer = reading.start.replica_id
+            if peer in self.roles.fenced:
+                reader.end(RetiredReplicaError(self.entity_type, peer))
+            elif reading.life[1] != self.roles.generation:
+                reason = "its journal was restored from an older copy"
+                reader.end(PeerUnavailableError(self.setting.replica_id, reason))
+            else:
+                reading.changed()
+                reader.wake()
+
+    # --- in the pool ---
+
+    def _meet(self, said: ReplicaStart) -> ReplicaStarted:
+        setting, entity_type = self.setting, self.entity_type
+        if said.entity_type != entity_type:
+            where = f"stream {setting.stream_id}"
+            raise OtherEntityTypeError(where, entity_type, said.entity_type)
+        own = known_roles(self._journal, entity_type)
+        check_peer(own, roles_of(said), entity_type, setting.replicas)
+        gone = {*own.retired, *said.retired}
+        missing = [one for one in setting.replicas if one not in {*said.replicas, *gone}]
+        if missing:
+            raise ReplicaListsDifferError(entity_type, said.replica_id, ", ".join(missing))
+        if denies(own, roles_of(said)):
+            note_diverged(self._journal, entity_type, said.replica_id, own.generation)
+        self._store(lambda before: heard(before, said))
+        return self._tell(said.replica_id)
+
+    async def _change(self, change: Callable[[Roles], Roles]) -> None:
+        await self._run(self._store, change)
+
+    def _store(self, change: Callable[[Roles], Roles]) -> None:
+        _, self.roles = change_roles(self._journal, self.entity_type, change)
+
+    def _tell(self, peer: str) -> ReplicaStarted:
+        setting = self.setting
+        progress = progress_of(self._journal.entry(progress_entry(self.entity_type, peer)).value)
+        return ReplicaStarted(
+            **told(self.roles, self.entity_type, setting.replicas),
+            seen_journal_id=progress.journal_id,
+            seen_generation=progress.generation,
+            seen=progress.positions,
+            shown=shown_by(setting),
+        )
+
+    async def _run(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, ask, *arguments)
+
+
+def shown_by(setting: Replication) -> VersionedFilter:
+    """What a replica shows to anybody. Its version is another one wherever the filter is."""
+    shown = setting.shown.spelled_out()
+    if not shown:
+        return UNFILTERED
+    return VersionedFilter(1 + crc32(msgpack.packb(plain_of(shown))), shown)
+
+
+def unproved(peer: Peer, peers: Iterable[Peer], caller: Caller) -> str:
+    """Why this caller is not that peer; "" where it may be."""
+    shown = caller.identities
+    if peer.identity:
+        found = ", ".join(map(repr, sorted(shown))) or "no name at all"
+        bound = f"that id is bound to {peer.identity!r}, while its certificate shows {found}"
+        return "" if peer.identity in shown else bound
+    for other in peers:
+        if other.identity and other.identity in shown:
+            return f"its certificate is that of replica {other.replica_id!r}"
+    if shown or caller.is_local or peer.plaintext_beyond_loopback:
+        return ""
+    return "it shows no certificate, from beyond this machine"
