@@ -114,10 +114,10 @@ def test_what_is_listed_is_counted_and_the_newest_kept(journal: Journal) -> None
 
 
 def test_a_divergence_counts_for_the_generation_it_was_found_in(journal: Journal) -> None:
-    assert diverged_at(journal, "cart", 0) == []
+    assert diverged_at(journal, "cart", 0) == {}
     note_diverged(journal, "cart", "us", 0)
-    assert diverged_at(journal, "cart", 0) == ["us"]
-    assert diverged_at(journal, "cart", 1) == []
+    assert diverged_at(journal, "cart", 0) == {"us": 0}
+    assert diverged_at(journal, "cart", 1) == {}
 
 
 def test_a_node_is_checked_for_itself(journal: Journal) -> None:

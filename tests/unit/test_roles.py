@@ -107,8 +107,7 @@ def test_where_all_are_active_nobody_is_promoted() -> None:
 
 
 def test_a_restored_journal_begins_a_generation_nobody_has_seen() -> None:
-    own = replace(_first("b"), origins={"b": _origin("b", generation=4)})
-    again = restored(own)
+    again = restored(_first("b"), known=4)
     assert (again.generation, again.recovering, again.closed) == (5, True, "recovering")
     assert again.origins["b"].generation == 5
     assert recovered(again).closed == ""

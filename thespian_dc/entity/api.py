@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.role_registry import add_listed as add_listed
     from thespian_dc.entity.role_registry import begin_roles as begin_roles
     from thespian_dc.entity.role_registry import change_roles as change_roles
+    from thespian_dc.entity.role_registry import diverged_at as diverged_at
     from thespian_dc.entity.role_registry import known_roles as known_roles
+    from thespian_dc.entity.role_registry import note_checked as note_checked
     from thespian_dc.entity.role_registry import note_diverged as note_diverged
     from thespian_dc.entity.role_registry import note_seen as note_seen
     from thespian_dc.entity.role_registry import seen_by as seen_by
@@ -70,7 +72,9 @@ _WHERE = {
     "begin_roles": "entity.role_registry",
     "change_roles": "entity.role_registry",
     "command_id_of": "entity.router",
+    "diverged_at": "entity.role_registry",
     "known_roles": "entity.role_registry",
+    "note_checked": "entity.role_registry",
     "note_diverged": "entity.role_registry",
     "note_seen": "entity.role_registry",
     "seen_by": "entity.role_registry",

@@ -117,10 +117,10 @@ def note_diverged(journal: Journal, entity_type: str, peer: str, generation: int
     _changed(journal, f"replication_diverged:{entity_type}", note)
 
 
-def diverged_at(journal: Journal, entity_type: str, generation: int) -> list[str]:
-    """Peers that have found so of this generation."""
+def diverged_at(journal: Journal, entity_type: str, generation: int) -> dict[str, int]:
+    """Peers that have found so of this generation or a later one, and of which."""
     value = journal.entry(f"replication_diverged:{entity_type}").value or {}
-    return sorted(peer for peer, found in value.items() if found >= generation)
+    return {peer: found for peer, found in sorted(value.items()) if found >= generation}
 
 
 def note_checked(journal: Journal, entity_type: str, node_id: str) -> None:

@@ -144,15 +144,13 @@ def demoted(before: Roles, entity_type: str) -> Roles:
     return replace(before, epoch=before.epoch + 1, active="", promoting=False)
 
 
-def restored(before: Roles) -> Roles:
-    """The own journal is an older copy: what it writes from now on has a place of its own."""
-    me, generation = before.replica_id, before.generation + 1
-    known = before.origins.get(me)
-    if known is not None:
-        generation = max(generation, known.generation + 1)
+def restored(before: Roles, known: int = 0) -> Roles:
+    """The own journal is an older copy: what it writes from now on has a place of its own. known:
+    the latest generation of it that any peer knows."""
+    me, generation = before.replica_id, max(before.generation, known) + 1
     origins = dict(before.origins)
-    if known is not None:
-        origins[me] = known._replace(generation=generation)
+    if me in origins:
+        origins[me] = origins[me]._replace(generation=generation)
     return replace(before, generation=generation, recovering=True, origins=origins)
 
 
@@ -172,6 +170,14 @@ def retire(before: Roles, entity_type: str, replica: str, group: Collection[str]
     if replica in before.retiring:
         return before
     return replace(before, retiring={**before.retiring, replica: {}})
+
+
+def fenced(before: Roles) -> Roles:
+    """The others take nothing from this replica any more: it takes no commands."""
+    me = before.replica_id
+    if me in before.fenced:
+        return before
+    return replace(before, retiring={**before.retiring, me: {}})
 
 
 def staged(before: Roles, replica: str, stage: Stage) -> Roles:

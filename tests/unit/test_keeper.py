@@ -1,0 +1,287 @@
+"""Keepers of two and three replicas over real journals; the links between them are told by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thespian_dc.entity.role_registry import begin_roles, is_checked, known_roles, note_diverged
+from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.model.replication_handshake import ReplicaStarted
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.role_errors import RetiredReplicaError, UnknownReplicaError
+from thespian_dc.model.role_handshake import told
+from thespian_dc.model.roles import Roles
+from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.replication import wishes
+from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.testkit.eventually import eventually
+
+SECOND = 1_000_000
+
+
+class Replica:
+    """One replica: its journal, its keeper, and links that are what the test says."""
+
+    def __init__(self, name: str, folder: Path, group: str, active: str) -> None:
+        self.name, self.active = name, active
+        self.world: World
+        peers = [Peer(one, "127.0.0.1:1") for one in group if one != name]
+        self.setting = Replication("cart", name, peers=peers, active=active)
+        self.journal: Journal = open_journal(f"sqlite:///{folder}/{name}.db")
+        self.journal.slices("cart", 1)
+        begin_roles(self.journal, self.setting)
+        self.head = 0
+        self.read: dict[str, int] = {}
+        self.down = False
+        self.changes: list[RolesChanged] = []
+        self.keeper = Keeper(self.journal, self.setting, "node", self, self.changes.append)
+
+    # --- Links ---
+
+    def reading(self) -> frozenset[str]:
+        peers = {one.replica_id for one in self.setting.peers}
+        return frozenset(peers - self.keeper.roles.fenced)
+
+    def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
+        return {peer: {0: at} for peer, at in self.read.items()}
+
+    def heads(self, peer: str) -> Mapping[int, int]:
+        other = self.world.replicas[peer]
+        if other.down:
+            raise PeerUnavailableError(peer, "it is down")
+        return {0: other.head}
+
+    # --- what a test looks at ---
+
+    @property
+    def roles(self) -> Roles:
+        return known_roles(self.journal, "cart")
+
+    def says(self, **more: Any) -> ReplicaStarted:
+        return ReplicaStarted(**{**told(self.roles, "cart", self.setting.replicas), **more})
+
+
+class World:
+    def __init__(self, folder: Path, group: str, active: str = "") -> None:
+        self.now_us = 0
+        self.replicas = {name: Replica(name, folder, group, active) for name in group}
+        for one in self.replicas.values():
+            one.world = self
+
+    def meet(self) -> None:
+        """All that run open streams to each other."""
+        running = [one for one in self.replicas.values() if not one.down]
+        for one in running:
+            for other in running:
+                if one is not other and other.name not in one.roles.fenced:
+                    one.keeper.met(other.says())
+
+    def round(self, meet: bool = True) -> None:
+        self.now_us += SECOND // 2
+        if meet:
+            self.meet()
+        for one in self.replicas.values():
+            if not one.down:
+                one.keeper.round(self.now_us)
+
+    def until(self, fact: Any) -> None:
+        def comes_true() -> bool:
+            self.round()
+            return bool(fact())
+
+        eventually(comes_true, deadline_s=20)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[World]:
+    yield from _world(tmp_path, "")
+
+
+@pytest.fixture
+def standby(tmp_path: Path) -> Iterator[World]:
+    yield from _world(tmp_path, "a")
+
+
+def _world(folder: Path, active: str) -> Iterator[World]:
+    world = World(folder, "abc", active)
+    yield world
+    for one in world.replicas.values():
+        one.keeper.stop(0)
+        one.journal.close()
+
+
+def ended(replica: Replica, nr: int) -> wishes.Wish | None:
+    wish = wishes.wishes(replica.journal, "cart").of(nr)
+    return wish if wish is not None and wish.state != wishes.OPEN else None
+
+
+def promote(replica: Replica, force: bool = False, timeout_us: int = 10 * SECOND) -> int:
+    told_ = {"timeout_us": timeout_us, "force": force}
+    return wishes.wish(replica.journal, "cart", wishes.PROMOTE, **told_).nr
+
+
+# --- starts ---
+
+
+def test_hosts_may_begin_when_all_peers_have_spoken(three: World) -> None:
+    one = three.replicas["a"]
+    one.keeper.met(three.replicas["b"].says())
+    one.keeper.round(1)
+    assert not is_checked(one.journal, "cart", "node")
+    one.keeper.met(three.replicas["c"].says())
+    one.keeper.round(2)
+    assert is_checked(one.journal, "cart", "node")
+
+
+def test_a_peer_that_knows_more_of_this_log_closes_it_until_it_is_whole(three: World) -> None:
+    one, other = three.replicas["a"], three.replicas["b"]
+    other.head, other.down = 5, False
+    one.keeper.met(other.says(seen_journal_id=one.journal.journal_id, seen_generation=3, seen={}))
+    one.keeper.round(1)
+    assert (one.roles.generation, one.roles.closed) == (4, "recovering")
+    [change] = [c for c in one.changes if c.roles.recovering]
+    assert (change.before.generation, change.roles.role("cart").closed) == (0, "recovering")
+    three.round()
+    assert one.roles.recovering
+    one.read = {"b": 5, "c": 0}
+    three.until(lambda: not one.roles.recovering)
+    assert three.replicas["b"].roles.origins["a"].generation == 4
+
+
+def test_what_a_producer_found_counts_too(three: World) -> None:
+    one = three.replicas["a"]
+    note_diverged(one.journal, "cart", "b", 2)
+    one.keeper.round(1)
+    assert (one.roles.generation, one.roles.recovering) == (3, True)
+    one.keeper.round(2)
+    assert one.roles.generation == 3
+
+
+def test_a_stranger_is_refused_before_it_is_heard(three: World) -> None:
+    said = three.replicas["b"].says(replica_id="x")
+    with pytest.raises(UnknownReplicaError):
+        three.replicas["a"].keeper.check(said)
+
+
+# --- promote and demote ---
+
+
+def test_a_promotion_reaches_all_and_demotes_the_former(standby: World) -> None:
+    former, next_ = standby.replicas["a"], standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
+    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
+    assert next_.roles.is_active
+    assert not former.roles.is_active
+    assert all(one.roles.active == "b" for one in standby.replicas.values())
+
+
+def test_a_promotion_without_the_former_is_refused_and_changes_nothing(standby: World) -> None:
+    standby.replicas["a"].down = True
+    next_ = standby.replicas["b"]
+    nr = promote(next_, timeout_us=2 * SECOND)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+    assert "'a'" in wish.answer["reason"]
+    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
+def test_a_forced_one_says_of_whom_it_knows_nothing(standby: World) -> None:
+    former, next_ = standby.replicas["a"], standby.replicas["b"]
+    former.down = True
+    nr = promote(next_, force=True)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.answer["behind"]["a"][0] is None
+    assert wish.answer["behind"]["c"] == [0, ""]
+    former.down = False
+    assert former.roles.is_active
+    standby.until(lambda: not former.roles.is_active)
+
+
+def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    assert not next_.roles.is_active
+    next_.keeper.stop(0)
+    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
+    standby.until(lambda: next_.roles.is_active)
+
+
+def test_a_demotion_leaves_nobody_active(standby: World) -> None:
+    former = standby.replicas["a"]
+    nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
+    refused = wishes.wish(standby.replicas["b"].journal, "cart", wishes.DEMOTE).nr
+    standby.round(meet=False)
+    done = ended(former, nr)
+    assert done is not None
+    assert (done.state, done.answer["epoch"]) == (wishes.DONE, 2)
+    wish = ended(standby.replicas["b"], refused)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+    standby.round()
+    assert not any(one.roles.is_active for one in standby.replicas.values())
+
+
+def test_where_all_are_active_a_promotion_is_refused(three: World) -> None:
+    one = three.replicas["a"]
+    nr = promote(one)
+    three.round()
+    wish = ended(one, nr)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+
+
+# --- retire ---
+
+
+def test_a_replica_retires_when_the_others_have_exchanged_what_they_have(three: World) -> None:
+    one, other = three.replicas["a"], three.replicas["b"]
+    one.head, other.head = 0, 0
+    wishes.wish(one.journal, "cart", wishes.RETIRE, replica="c")
+    three.round()
+    three.round()
+    assert three.replicas["c"].roles.closed == "retiring"
+    three.until(lambda: "c" in one.roles.retired and "c" in other.roles.retired)
+    assert one.keeper.roles.role("cart").retired == {"c"}
+
+
+def test_a_retirement_of_nobody_is_refused(three: World) -> None:
+    one = three.replicas["a"]
+    nr = wishes.wish(one.journal, "cart", wishes.RETIRE, replica="z").nr
+    three.round()
+    wish = ended(one, nr)
+    assert wish is not None
+    assert "'z'" in wish.answer["reason"]
+
+
+def test_a_replica_that_is_refused_as_retired_takes_no_more_commands(three: World) -> None:
+    one = three.replicas["c"]
+    one.keeper.refused(RetiredReplicaError("cart", "b"))
+    three.round()
+    assert one.roles.closed == ""
+    one.keeper.refused(RetiredReplicaError("cart", "c"))
+    three.round()
+    assert one.roles.closed == "retiring"
+
+
+# --- the thread ---
+
+
+def test_the_thread_does_all_of_it_by_itself(standby: World) -> None:
+    former = standby.replicas["a"]
+    former.keeper.start()
+    nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
+    eventually(lambda: ended(former, nr), deadline_s=20)
+    eventually(lambda: wishes.last_beat_us(former.journal, "cart"), deadline_s=20)

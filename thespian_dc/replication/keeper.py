@@ -1,0 +1,336 @@
+"""Keeps what a replica knows of its group: hears what peers say, checks at the start whether the
+journal is an older copy, performs what is wished, and carries retirements on.
+
+A thread in the replication actor, because all of it waits for the registry. It decides nothing by
+itself: restoring.py, promotion.py, retirement.py and model/roles.py do, and `round` performs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event, Thread
+from typing import Any, NamedTuple, Protocol
+
+from thespian_dc.entity.api import (
+    change_roles,
+    diverged_at,
+    known_roles,
+    note_checked,
+)
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
+from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.replication_handshake import ReplicaStarted
+from thespian_dc.model.replication_settings import Replication
+from thespian_dc.model.role_errors import CatchUpRefusedError, RetiredReplicaError
+from thespian_dc.model.role_handshake import heard, roles_of
+from thespian_dc.model.roles import (
+    Roles,
+    check_peer,
+    demoted,
+    denies,
+    fenced,
+    opened,
+    promoted,
+    recovered,
+    restored,
+    retire,
+    retired,
+    staged,
+)
+from thespian_dc.replication import promotion, restoring, wishes
+from thespian_dc.replication.catch_up import AskHeads, Behind
+from thespian_dc.replication.promotion import Phase, Promotion
+from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
+from thespian_dc.replication.retirement import is_complete, next_stage
+from thespian_dc.shell.clock import now_us
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+BEAT_US = 1_000_000
+ASKERS = 4
+"""Threads that ask peers for heads: one that does not answer keeps its thread for seconds."""
+SAID_MAX = 1_000
+
+
+class Links(Protocol):
+    """The links of the replication actor, as any thread may look at them."""
+
+    def reading(self) -> frozenset[str]:
+        """Peers from which something may still come."""
+
+    def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
+        """How far the links that began in this own generation are: by peer, by slice."""
+
+    def heads(self, peer: str) -> Mapping[int, int]:
+        """Ask the peer for the ends of its slices now. Blocks; ThespianDcError."""
+
+
+class RolesChanged(NamedTuple):
+    """What is known of the group is another than before."""
+
+    roles: Roles
+    before: Roles
+
+
+class _Answer(NamedTuple):
+    asked: Restoring | Promotion
+    question: AskHeads
+    heads: Mapping[int, int] | None
+    reason: str
+
+
+class Keeper:
+    """Of one entity type. put: takes RolesChanged, from this thread. The roles are in the registry
+    already (`begin_roles`)."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        setting: Replication,
+        node_id: str,
+        links: Links,
+        put: Callable[[Any], None],
+    ) -> None:
+        self._journal, self._setting, self._node_id = journal, setting, node_id
+        self._links, self._put = links, put
+        self._type = setting.entity_type
+        self.roles = known_roles(journal, self._type)
+        self._linked = frozenset(one.replica_id for one in setting.peers if one.target)
+        asked = sorted(self._linked - self.roles.fenced)
+        self._restoring = Restoring(asked, self.roles.recovering, now_us())
+        self._promotion: tuple[int, Promotion] | None = None
+        self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
+        self._answers: deque[_Answer] = deque()  # bounded: one per peer is asked for at a time
+        self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="heads")
+        self._beat_us = 0
+        self._known = 0  # the latest generation of this replica that a peer knows
+        self._is_retired = False  # by what a peer said
+        self._news, self._stopped = Event(), False
+        self._thread = Thread(target=self._run, name=f"keeper of {self._type}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, within_s: float) -> None:
+        self._stopped = True
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join(within_s)
+        self._askers.shutdown(wait=False, cancel_futures=True)
+
+    # --- from any thread ---
+
+    def check(self, said: ReplicaStarted) -> None:
+        """Raise the named refusal of a peer that may not take part."""
+        check_peer(self.roles, roles_of(said), self._type, self._setting.replicas)
+
+    def met(self, said: ReplicaStarted) -> None:
+        """A peer that passed `check` said who it is and what it knows."""
+        self._said.append(said)
+        self._news.set()
+
+    def refused(self, error: Exception) -> None:
+        """A peer refused this replica's call. That it retires it may learn in no other way."""
+        if isinstance(error, RetiredReplicaError) and error.replica == self.roles.replica_id:
+            self._is_retired = True
+            self._news.set()
+
+    def facts(self) -> dict[str, Any]:
+        """For `node.status()`."""
+        roles = self.roles
+        return {
+            "replica_id": roles.replica_id, "epoch": roles.epoch, "active": roles.active,
+            "is_active": roles.is_active, "closed": roles.closed, "generation": roles.generation,
+        }  # fmt: skip
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._news.clear()
+            try:
+                self.round(now_us())
+            except JournalUnavailableError as failed:
+                log.warning("registry_unavailable", extra={"reason": str(failed)})
+            except Exception:
+                log.exception("keeper_failed", extra={"entity_type": self._type})
+            self._news.wait(LOOK_S)
+
+    def round(self, now: int) -> None:
+        """Look at all there is, and do what is to be done."""
+        self._hear(now)
+        self._learn(known_roles(self._journal, self._type))
+        cursors = self._links.cursors(self.roles.generation)
+        while self._answers:
+            answer = self._answers.popleft()
+            if answer.heads is None:
+                answer.asked.on_unreachable(*answer.question, answer.reason)
+            else:
+                answer.asked.on_heads(*answer.question, answer.heads)
+        self._restore(cursors, now)
+        self._promote(cursors, now)
+        self._retire(cursors)
+        if now - self._beat_us >= BEAT_US:
+            self._beat_us = now
+            wishes.beat(self._journal, self._type, now)
+
+    def _hear(self, now: int) -> None:
+        if self._is_retired and not self.roles.closed:
+            self._change(fenced)
+        while self._said:
+            said = self._said.popleft()
+            peer = roles_of(said)
+            is_older = denies(self.roles, peer) or is_older_copy(
+                self._journal, self._type, self.roles,
+                SeenOfUs(said.seen_journal_id, said.seen_generation, said.seen),
+            )  # fmt: skip
+            self._restoring.on_said(said.replica_id, is_older)
+            known = peer.origins.get(self.roles.replica_id)
+            self._known = max(self._known, known.generation if known else 0, said.seen_generation)
+            self._change(partial(heard, said=said))
+            if self._promotion is not None:
+                self._promotion[1].on_epoch(said.replica_id, said.epoch, now)
+
+    def _change(self, change: Callable[[Roles], Roles]) -> None:
+        _, after = change_roles(self._journal, self._type, change)
+        self._learn(after)
+
+    def _learn(self, roles: Roles) -> None:
+        before, self.roles = self.roles, roles
+        if roles != before:
+            self._put(RolesChanged(roles, before))
+
+    # --- a journal that was restored ---
+
+    def _restore(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
+        core = self._restoring
+        found = diverged_at(self._journal, self._type, self.roles.generation)
+        for peer, generation in found.items():
+            core.on_said(peer, is_older=True)
+            self._known = max(self._known, generation)
+        core.on_cursors(cursors)
+        for step in core.on_tick(now):
+            match step:
+                case AskHeads():
+                    self._ask(core, step)
+                case restoring.Step.RESTORED:
+                    self._change(partial(restored, known=self._known))
+                    core.on_restored()
+                    facts = {"entity_type": self._type, "generation": self.roles.generation}
+                    log.warning("journal_is_an_older_copy", extra=facts)
+                case restoring.Step.CHECKED:
+                    note_checked(self._journal, self._type, self._node_id)
+                    core.on_checked()
+                case restoring.Step.RECOVERED:
+                    self._change(recovered)
+                    core.on_recovered()
+
+    def _ask(self, core: Restoring | Promotion, question: AskHeads) -> None:
+        asked = self._askers.submit(self._links.heads, question.peer)
+        asked.add_done_callback(partial(self._on_asked, core, question))
+
+    def _on_asked(self, core: Restoring | Promotion, question: AskHeads, asked: Any) -> None:
+        if asked.cancelled():
+            return
+        error = asked.exception()
+        if error is None:
+            self._answers.append(_Answer(core, question, asked.result(), ""))
+        else:
+            if not isinstance(error, ThespianDcError):
+                log.error("heads_failed", exc_info=error)
+            self._answers.append(_Answer(core, question, None, str(error)))
+        self._news.set()
+
+    # --- wishes ---
+
+    def _promote(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
+        if self._promotion is None:
+            if self.roles.promoting:  # of a keeper that ended in the middle
+                self._promotion = (0, self._begun(0, force=True, now=now))
+                self._promotion[1].on_raised(self.roles.epoch, now)
+            else:
+                self._begin_wish(now)
+                return
+        nr, core = self._promotion
+        core.on_cursors(cursors)
+        for step in core.on_tick(now):
+            match step:
+                case AskHeads():
+                    self._ask(core, step)
+                case promotion.Step.RAISE:
+                    self._change(partial(promoted, entity_type=self._type))
+                    core.on_raised(self.roles.epoch, now)
+                case promotion.Step.OPEN:
+                    self._change(opened)
+                    core.on_opened()
+        if core.is_over:
+            self._promotion = None
+            self._report(nr, core)
+
+    def _begun(self, timeout_us: int, force: bool, now: int) -> Promotion:
+        linked = self._linked - self.roles.fenced
+        others = frozenset(self._setting.replicas) - {self.roles.replica_id} - self.roles.fenced
+        return Promotion(sorted(linked), sorted(others - linked), now + timeout_us, force)
+
+    def _begin_wish(self, now: int) -> None:
+        for wish in wishes.wishes(self._journal, self._type).open:
+            try:
+                if wish.kind == wishes.PROMOTE:
+                    promoted(self.roles, self._type)  # may it be promoted at all?
+                    told = wish.told
+                    core = self._begun(int(told["timeout_us"]), bool(told["force"]), now)
+                    self._promotion = (wish.nr, core)
+                    return
+                if wish.kind == wishes.DEMOTE:
+                    self._change(partial(demoted, entity_type=self._type))
+                else:
+                    self._change(
+                        partial(
+                            retire, entity_type=self._type, replica=str(wish.told["replica"]),
+                            group=self._setting.replicas,
+                        )
+                    )  # fmt: skip
+            except ThespianDcError as refused:
+                self._end(wish.nr, wishes.REFUSED, {"reason": str(refused)})
+            else:
+                self._end(wish.nr, wishes.DONE, {"epoch": self.roles.epoch})
+
+    def _report(self, nr: int, core: Promotion) -> None:
+        behind = {peer: list(one) for peer, one in core.report().items()}
+        if core.phase is Phase.OPENED:
+            self._end(nr, wishes.DONE, {"epoch": self.roles.epoch, "behind": behind})
+            return
+        error = CatchUpRefusedError(self._type, self.roles.replica_id, said(core.lacking()))
+        self._end(nr, wishes.REFUSED, {"reason": str(error), "behind": behind})
+
+    def _end(self, nr: int, state: str, answer: Mapping[str, Any]) -> None:
+        wishes.end(self._journal, self._type, nr, state, answer)
+
+    # --- retirements ---
+
+    def _retire(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
+        group = self._setting.replicas
+        for replica in list(self.roles.retiring):
+            reading = self._links.reading()
+            stage = next_stage(self.roles, replica, reading, cursors, self._heads(), group)
+            if stage is not None:
+                self._change(partial(staged, replica=replica, stage=stage))
+            if is_complete(self.roles, replica, group):
+                self._change(partial(retired, replica=replica))
+                log.warning("replica_retired", extra={"replica": replica, "of": self._type})
+
+    def _heads(self) -> tuple[int, ...]:
+        slices = self._journal.slice_counts()[self._type]
+        keys = (SliceKey(self._type, number) for number in range(slices))
+        return tuple(self._journal.find_head(key).head for key in keys)
+
+
+def said(behind: Mapping[str, Behind]) -> str:
+    """What is lacking, for people."""
+    return "; ".join(f"of {peer!r}: {one}" for peer, one in sorted(behind.items()))
