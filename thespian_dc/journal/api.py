@@ -159,8 +159,7 @@ class Journal(Protocol):
         absent."""
 
     def put_entry(self, name: str, expected_version: int, value: Any) -> bool:
-        """Write iff the version still is `expected_version`; False where it is not. `value`:
-        msgpack-able."""
+        """Write iff the version is `expected_version`, else False. `value`: msgpack-able."""
 
     # --- the log ---
     def find_head(self, key: SliceKey) -> Head:

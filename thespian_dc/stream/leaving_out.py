@@ -24,8 +24,7 @@ from thespian_dc.model.replication import (
     ORIGIN_META,
 )
 from thespian_dc.model.replication_handshake import OriginPositions, ReplicaStart
-from thespian_dc.projection.api import Facts, FactsCache, Selector
-from thespian_dc.projection.views import CommitView
+from thespian_dc.projection.api import CommitView, Facts, FactsCache, Selector
 from thespian_dc.stream.transform import View
 
 _KIND, _MANIFEST, _META = 0, 3, 8
