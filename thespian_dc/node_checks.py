@@ -23,9 +23,17 @@ PROBE_WITHIN_S = 60.0
 def check_settings(settings: Settings, simple: bool) -> Settings:
     """The settings with absolute paths, as the actor system's processes need them: they run in
     another folder. SettingsError and its kin where something cannot be."""
-    names = [
-        EntityType.of(one, settings.slices, importable=not simple).name for one in settings.entities
-    ]
+    replicated = {one.entity_type: one for one in settings.replication}
+    names = []
+    for one in settings.entities:
+        setting = replicated.get(getattr(one, "entity_type", ""))
+        compiled = EntityType.of(one, settings.slices, not simple, setting)
+        names.append(compiled.name)
+        if compiled.replicated and setting is None:
+            raise SettingsError(
+                f"{one.__qualname__} is a ReplicatedEventSourcedActor, and replication names no "
+                f"{compiled.name!r}: add Replication({one.__qualname__}, replica_id=…)"
+            )
     if len(set(names)) != len(names):
         raise SettingsError(f"an entity type stands twice: {', '.join(sorted(names))}")
     if not simple and settings.journal.startswith("memory:") and settings.entities:

@@ -57,6 +57,7 @@ class InlineNode:
             "hosts": [{**leaf, "restarts": 0, **core.status()}],
             "producers": [],
             "consumers": [],
+            "replication": [],
             "types": [],
         }
 

@@ -53,13 +53,25 @@ def test_what_may_let_in_anything_begins_again() -> None:
     assert before.under(ALL) == LinkProgress("j", 2, {}, ALL)
 
 
+def test_what_a_peer_shows_counts_likewise() -> None:
+    before = LinkProgress("j", 0, AT, shown=Exclude.entity_ids("a", "b"))
+    after = before.through(Exclude.entity_ids("b"))
+    assert (after.positions, after.coming_in) == (AT, frozenset("a"))
+    assert before._replace(shown=TESTS).through(ALL) == LinkProgress("j", 0)
+
+
+def test_another_log_begins_at_its_first_record() -> None:
+    before = LinkProgress("j", 0, AT, TESTS, frozenset("a"))
+    assert before.again("j", 1) == LinkProgress("j", 1, {}, TESTS)
+
+
 def test_a_link_that_never_ran_has_nothing_to_read_again() -> None:
     assert LinkProgress().under(TESTS) == LinkProgress(filter=TESTS)
 
 
 def test_the_stored_form_reads_back() -> None:
     wanted = Filter(exclude=Criteria(tags=["large"]))
-    progress = LinkProgress("journal", 3, AT, wanted, frozenset(("a", "b")), shown=4)
+    progress = LinkProgress("journal", 3, AT, wanted, frozenset(("a", "b")), shown=TESTS)
     stored = msgpack.unpackb(msgpack.packb(plain_of_progress(progress)))
     assert progress_of(stored) == progress
     assert progress_of(None) == LinkProgress()

@@ -11,7 +11,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, filter_from, plain_of
@@ -24,25 +24,35 @@ _FORMAT = 1
 class LinkProgress(NamedTuple):
     """journal_id: of the peer's journal; "" where the link never ran. generation: of the peer's
     log. positions: by slice of the peer. filter: the one they were reached under. coming_in: ids
-    that it let in and that are not read as a whole yet. shown: the version of the peer's own
-    filter."""
+    that it let in and that are not read as a whole yet. shown: the filter under which the peer
+    showed its log then."""
 
     journal_id: str = ""
     generation: int = 0
     positions: Mapping[int, Position] = {}
     filter: Filter = Filter()
     coming_in: frozenset[str] = frozenset()
-    shown: int = 0
+    shown: Filter = Filter()
 
     def under(self, wanted: Filter) -> LinkProgress:
         """The progress to go on from under this filter."""
-        if not self.positions:
-            return self._replace(filter=wanted, coming_in=frozenset())
-        ids = let_in(self.filter, wanted)
-        if ids is None:
-            return self._replace(filter=wanted, coming_in=frozenset(), positions={})
         left = {one for one in self.coming_in if _names(wanted, one)}
-        return self._replace(filter=wanted, coming_in=frozenset(left | ids))
+        return self._opened(let_in(self.filter, wanted), left)._replace(filter=wanted)
+
+    def through(self, shown: Filter) -> LinkProgress:
+        """The progress to go on from where the peer shows its log under this filter."""
+        return self._opened(let_in(self.shown, shown), self.coming_in)._replace(shown=shown)
+
+    def again(self, journal_id: str, generation: int) -> LinkProgress:
+        """From the first record of another log."""
+        return self._replace(
+            journal_id=journal_id, generation=generation, positions={}, coming_in=frozenset()
+        )
+
+    def _opened(self, ids: Set[str] | None, left: Set[str]) -> LinkProgress:
+        if ids is None or not self.positions:
+            return self._replace(coming_in=frozenset(), positions={})
+        return self._replace(coming_in=frozenset(left | ids))
 
 
 def let_in(before: Filter, after: Filter) -> set[str] | None:
@@ -76,7 +86,7 @@ def plain_of_progress(progress: LinkProgress) -> dict[str, Any]:
         "positions": [[slice_, *at] for slice_, at in progress.positions.items()],
         "filter": plain_of(progress.filter),
         "coming_in": sorted(progress.coming_in),
-        "shown": progress.shown,
+        "shown": plain_of(progress.shown),
     }
 
 
@@ -93,7 +103,7 @@ def progress_of(value: Any) -> LinkProgress:
             {slice_: Position(*at) for slice_, *at in value["positions"]},
             filter_from(value["filter"]),
             frozenset(value["coming_in"]),
-            int(value["shown"]),
+            filter_from(value["shown"]),
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SettingsError(f"the stored progress of a link cannot be read: {error}") from error

@@ -33,10 +33,11 @@ _PLAIN_REMOTE = 5
 
 
 class PeerLog:
-    """Reads one peer's records. generation: how often its log was restored from an older copy."""
+    """Reads one peer's records. generation: how often its log was restored from an older copy.
+    without: the replica whose events are left out, "" for none."""
 
-    def __init__(self, peer: str, generation: int = 0) -> None:
-        self.peer, self.generation = peer, generation
+    def __init__(self, peer: str, generation: int = 0, without: str = "") -> None:
+        self.peer, self.generation, self.without = peer, generation, without
 
     def by_entity(
         self, commits: Iterable[CommitView], from_offset: int = 0
@@ -44,7 +45,7 @@ class PeerLog:
         """What these commits hold at from_offset and above, by entity, each in the log's order.
         CorruptPayloadError, ReplicaMetaError where one cannot be read."""
         found: dict[str, list[Item]] = {}
-        generation = offset_in_origin(self.generation, 0)
+        generation, without = offset_in_origin(self.generation, 0), self.without
         for first, _, write_id, _, body, kept in commits:
             if not body:
                 continue
@@ -68,6 +69,8 @@ class PeerLog:
                     elif not (said and len(said) == _PLAIN_REMOTE and type(said[0]) is str):
                         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
                         said = remote_meta(told._replace(concurrent=False))
+                    if said[0] == without:
+                        continue
                     item = RemoteEvent(manifest, payload, tags, said)
                 items = found.get(entity_id)
                 if items is None:
@@ -92,6 +95,8 @@ class PeerLog:
         if kind == CONTROL and (said is None or manifest == FORKED_MANIFEST):
             return None
         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
+        if told.origin == self.without:
+            return None
         form = remote_meta(told._replace(concurrent=False))
         set_aside = kind == CONTROL and REFUSED_META not in meta
         return RemoteEvent(manifest, payload, tags, form, set_aside)

@@ -1,0 +1,257 @@
+"""All links of one replica group in this process: they share the way to the entities, and what one
+of them brings may be what another one waits for. Runs on the leaf's main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from thespian_dc.entity.api import Absorbed, Deliver, Outgoing, Router, Status
+from thespian_dc.model.criteria import VersionedFilter
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.replication import Listed
+from thespian_dc.model.replication_handshake import (
+    Known,
+    OriginPositions,
+    ReplicaStart,
+    ReplicaStarted,
+)
+from thespian_dc.model.replication_settings import Replication
+from thespian_dc.model.role_handshake import told, told_while_open
+from thespian_dc.model.roles import Roles
+from thespian_dc.replication.link import Came, Link
+from thespian_dc.replication.link_core import LinkCore, Pending
+from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.frames import pack, unpack
+
+COMMAND_TIMEOUT_S = 30.0
+KNOWN_US = 1_000_000
+ANSWERS_KEPT_MAX = 256
+ANSWER_BYTES_KEPT = 256
+_OK = int(Status.OK)
+
+
+class _Ticket(NamedTuple):
+    link: Link
+    core: LinkCore
+    pending: Pending
+
+
+class Snapshot(NamedTuple):
+    """reading: peers from which something may still come. cursors: by peer, the own generation in
+    which its link began, and how far it is by slice."""
+
+    reading: frozenset[str]
+    cursors: Mapping[str, tuple[int, Mapping[int, int]]]
+
+
+class LinkGroup:
+    """put: hands over to the main thread. check: raises what is wrong with a peer. on_said: one
+    that passed it said something of itself; on_listed: what people should know of. `router` is
+    given once there is one."""
+
+    def __init__(
+        self,
+        setting: Replication,
+        consumer: str,
+        roles: Roles,
+        put: Callable[[Any], None],
+        check: Callable[[ReplicaStarted], None],
+        on_said: Callable[[ReplicaStarted], None],
+        on_listed: Callable[[Sequence[Listed]], None],
+    ) -> None:
+        self.setting, self._roles = setting, roles
+        self._on_said, self._on_listed = on_said, on_listed
+        self._told: dict[str, OriginPositions] = {}
+        self._known_us = 0
+        self._answers: dict[bytes, Absorbed] = {}
+        self.router: Router
+        self.links = {
+            one.replica_id: Link(one, setting, consumer, put, self._say, check)
+            for one in setting.peers
+            if one.target
+        }
+        self._start = self._what_to_say()
+
+    # --- what is said to peers ---
+
+    def _say(self) -> ReplicaStart:
+        """From any thread."""
+        return self._start
+
+    def _what_to_say(self) -> ReplicaStart:
+        roles, setting = self._roles, self.setting
+        known = tuple(self._known().values())
+        facts = told(roles, setting.entity_type, setting.replicas)
+        return ReplicaStart(**facts, recovering=roles.recovering, known=known)
+
+    def _known(self) -> dict[str, OriginPositions]:
+        found = {name: link.known() for name, link in self.links.items()}
+        return {name: known for name, known in found.items() if known is not None}
+
+    def _send_known(self) -> None:
+        known = self._known()
+        self._start = self._what_to_say()
+        moved = tuple(one for name, one in known.items() if self._told.get(name) != one)
+        if not moved:
+            return
+        self._told = known
+        self._tell(moved)
+
+    def _tell(self, moved: tuple[OriginPositions, ...]) -> None:
+        said = Known(moved, *told_while_open(self._roles))
+        for link in self.links.values():
+            link.send_known(said)
+
+    # --- the links' life ---
+
+    def begin(self, progress: Mapping[str, LinkProgress], wanted: VersionedFilter) -> None:
+        """Open all links where they were."""
+        for name, link in self.links.items():
+            if name not in self._roles.fenced:
+                link.begin(progress[name], wanted)
+            else:
+                link.close()
+        self._start = self._what_to_say()
+
+    def end(self) -> None:
+        for link in self.links.values():
+            link.end()
+
+    def change_filter(self, wanted: VersionedFilter) -> None:
+        """Another filter is wanted, by all links. Where it may let in anything all of them begin
+        again: what one says to have no other one would send."""
+        changed = [link.change_filter(wanted) for link in self.links.values()]
+        if any(changed):
+            self._restart()
+
+    def change_roles(self, roles: Roles, before: Roles) -> None:
+        """The group is another one than it was: say so. In a new generation of the own journal, or
+        out of recovering it, calls begin again: in a new one at the first record."""
+        self._roles = roles
+        for name, link in self.links.items():
+            if name in roles.fenced and not link.is_closed:
+                link.close()
+        if roles.generation != before.generation:
+            for link in self.links.values():
+                link.begin_again()
+        if (roles.generation, roles.recovering) != (before.generation, before.recovering):
+            self._restart()
+        else:
+            self._start = self._what_to_say()
+            self._tell(())
+
+    def _restart(self) -> None:
+        self._start = self._what_to_say()
+        self._told = {}
+        for link in self.links.values():
+            link.restart()
+
+    def progress(self) -> dict[str, LinkProgress]:
+        """To be stored, of links that have moved since this was asked."""
+        moved = {}
+        for name, link in self.links.items():
+            core = link.core
+            if core is None or core.moved:
+                moved[name] = link.progress()
+            if core is not None:
+                core.moved = False
+        return moved
+
+    def snapshot(self) -> Snapshot:
+        """For other threads."""
+        links = self.links.items()
+        reading = frozenset(name for name, one in links if not one.is_closed or one.in_flight)
+        cursors = {
+            name: (one.begun_in, {n: at.offset for n, at in one.progress().positions.items()})
+            for name, one in links
+        }
+        return Snapshot(reading, cursors)
+
+    def facts(self) -> list[LinkFacts]:
+        return [self.links[name].facts() for name in sorted(self.links)]
+
+    # --- inputs ---
+
+    def on_came(self, items: Iterable[Came]) -> None:
+        """What the sources brought, in order."""
+        now = now_us()
+        for came in items:
+            for said in came.link.on_came(came, now):
+                self._on_said(said)
+        self._submit()
+
+    def on_tick(self) -> None:
+        now = now_us()
+        for link in self.links.values():
+            link.on_tick(now)
+        if now - self._known_us >= KNOWN_US:
+            self._known_us = now
+            self._send_known()
+        self._submit()
+        self.router.on_tick()
+
+    def wakeup_us(self) -> int:
+        """When on_tick is due."""
+        due = [link.wakeup_us() for link in self.links.values()]
+        due += [self.router.wakeup_us(), self._known_us + KNOWN_US]
+        return min(one for one in due if one is not None)
+
+    def on_outcomes(self, outcomes: list[Deliver]) -> None:
+        """Of commands, from the router."""
+        now = now_us()
+        brought: dict[Link, list[str]] = {}
+        for ticket, status, value in outcomes:
+            link, core, pending = ticket
+            link.in_flight -= 1
+            if link.core is not core:
+                continue  # of a run that is over
+            found = self._answer(status, value)
+            if isinstance(found, Absorbed):
+                if found.listed:
+                    self._on_listed(found.listed)
+                if found.through:
+                    brought.setdefault(link, []).append(pending.entity_id)
+                link.perform(core.on_outcome(pending, found, now))
+            else:
+                link.perform(core.on_failed(pending, found, now))
+        for link, entity_ids in brought.items():
+            for other in self.links.values():
+                if other is not link and other.core is not None and other.core.blocked_count:
+                    other.perform(other.core.poke(entity_ids, now))
+        self._submit()
+
+    def _answer(self, status: int, value: Any) -> Absorbed | str:
+        """What became of a command, or why nothing did."""
+        known = self._answers.get(value) if status == _OK else None
+        if known is not None:  # nearly all answers are the same few bytes
+            return known
+        try:
+            found = unpack(value) if isinstance(value, bytes) else value
+        except ThespianDcError as unreadable:
+            found = unreadable
+        if status != _OK or not isinstance(found, Absorbed):
+            return f"{type(found).__name__}: {found}"
+        is_plain = not (found.listed or found.error or found.reason)
+        if is_plain and len(value) <= ANSWER_BYTES_KEPT:
+            if len(self._answers) >= ANSWERS_KEPT_MAX:
+                self._answers.clear()
+            self._answers[value] = found
+        return found
+
+    def _submit(self) -> None:
+        """The commands that became due, as one."""
+        commands: list[Outgoing] = []
+        entity_type = self.setting.entity_type
+        for link in self.links.values():
+            if link.submits:
+                submits, link.submits = link.submits, []
+                link.in_flight += len(submits)
+                for core, (pending, command) in submits:
+                    ticket = _Ticket(link, core, pending)
+                    commands.append(Outgoing(entity_type, pending.entity_id, pack(command), ticket))
+        if commands:
+            self.router.submit(commands, COMMAND_TIMEOUT_S)

@@ -1,0 +1,369 @@
+"""One link: a source over a peer's replica stream, and the core that decides what becomes of what
+it brings. Runs on the leaf's main thread; the source's threads only hand over.
+
+A run is one source with one core. It ends when it fails, or when it has to begin further back (the
+peer's log is another one, a filter lets in what was left out); the next one begins at the cursors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from thespian_dc.model.criteria import FilterInForce, VersionedFilter
+from thespian_dc.model.errors import ThespianDcError, TrimmedError
+from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.replication import StateMeta, state_meta
+from thespian_dc.model.replication_handshake import (
+    Known,
+    OriginPositions,
+    ReplicaStart,
+    ReplicaStarted,
+)
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.settings import Remote
+from thespian_dc.model.state_body import unpack_state
+from thespian_dc.projection.api import (
+    LookedUp,
+    LookUpFailed,
+    SourceBatch,
+    SourceDescription,
+    SourceEvents,
+)
+from thespian_dc.replication.link_core import Action, GetState, Handled, LinkCore, LookUp, Submit
+from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.reading import PeerLog
+from thespian_dc.stream.client import RemoteSource
+from thespian_dc.stream.replica_call import ReplicaCall
+from thespian_dc.wire.lookups import EntityState
+
+log = logging.getLogger(__name__)
+
+RETRY_US = (500_000, 30_000_000)
+WAITS_SHOWN = 20
+LISTED_SHOWN = 20
+
+
+class Came(NamedTuple):
+    """From a source of a link, by the bridge; run: of the link."""
+
+    link: Link
+    run: int
+    what: Any
+
+
+class _StateOf(NamedTuple):
+    entity_id: str
+    found: EntityState | LookUpFailed
+
+
+class Link:
+    """See the module. put: hands a Came to the main thread. say: what is said when a call begins,
+    from any thread. check: raises what is wrong with a peer. `submits` are the commands that became
+    due; the group takes them."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        setting: Replication,
+        consumer: str,
+        put: Callable[[Came], None],
+        say: Callable[[], ReplicaStart],
+        check: Callable[[ReplicaStarted], None],
+    ) -> None:
+        self.peer, self._setting, self._consumer = peer, setting, consumer
+        self._put, self._say, self._check = put, say, check
+        self._progress = LinkProgress()
+        self._wanted: VersionedFilter
+        self._source: RemoteSource | None = None
+        self.core: LinkCore | None = None
+        self._own = setting.replica_id
+        self._log = PeerLog(peer.replica_id)
+        self._run = 0
+        self._is_under = False  # the filter is in force
+        self._heads: dict[int, int] = {}
+        self._pause_us = RETRY_US[0]
+        self._retry_us = 0
+        self.error = ""
+        self.is_closed = False
+        self.said: ReplicaStarted | None = None
+        """What the peer said of itself last."""
+        self.submits: list[tuple[LinkCore, Submit]] = []
+        self.in_flight = 0
+        """Commands whose outcome is not known, those of former runs too."""
+        self.begun_in = 0
+        """The own generation in which the run began."""
+
+    # --- runs ---
+
+    def begin(self, progress: LinkProgress, wanted: VersionedFilter) -> None:
+        """Read on from here, under this filter."""
+        self._progress, self._wanted = progress.under(wanted.filter), wanted
+        self._start()
+
+    def end(self) -> None:
+        """Stop the source; what is under way counts no more."""
+        self._progress = self.progress()
+        self._run += 1
+        source, self._source, self.core = self._source, None, None
+        self._heads = {}
+        if source is not None:
+            source.stop()
+
+    def close(self) -> None:
+        """Take nothing from this peer any more."""
+        self.end()
+        self.is_closed, self._retry_us = True, 0
+
+    def progress(self) -> LinkProgress:
+        """To be stored: all below its positions is durable here, known, or out of scope."""
+        core = self.core
+        if core is None:
+            return self._progress
+        coming_in = core.coming_in if self._is_under else self._progress.coming_in
+        return self._progress._replace(positions=core.cursors(), coming_in=frozenset(coming_in))
+
+    def known(self) -> OriginPositions | None:
+        """What of the peer's own events is here; None where nothing is known of its log."""
+        progress = self.progress()
+        if not progress.positions:
+            return None
+        offsets = tuple(at.offset for _, at in sorted(progress.positions.items()))
+        return OriginPositions(self.peer.replica_id, progress.generation, offsets)
+
+    def change_filter(self, wanted: VersionedFilter) -> bool:
+        """Another filter is wanted. True: the link begins at the first record again; the group
+        calls `restart` once nobody says any more that it has what it may lack."""
+        before = self.progress()
+        self._wanted, self._progress = wanted, before.under(wanted.filter)
+        if before.positions and not self._progress.positions:
+            self._stop_at(self._progress)
+            return True
+        self._is_under = False
+        if self.core is not None and self._source is not None:
+            self.core.filtered = bool(wanted.filter)
+            self._source.change_filter(wanted)
+        return False
+
+    def begin_again(self) -> None:
+        """From the first record at the next `restart`."""
+        progress = self.progress()
+        self._stop_at(progress.again(progress.journal_id, progress.generation))
+
+    def restart(self) -> None:
+        """After `change_filter` or `begin_again`, or when what is said at the beginning of a call
+        has changed."""
+        if self._source is not None:
+            self.end()
+        if not self.is_closed:
+            self._start()
+
+    def _start(self) -> None:
+        self._run += 1
+        self._retry_us, self._is_under = 0, False
+        hand = self._hand(self._run)
+        said = self._say()
+        self.begun_in = said.generation
+        self._own = "" if said.recovering else said.replica_id
+        source = self._source = self._new_source(hand)
+        progress = self._progress
+        heard = SourceEvents(hand, hand, hand, hand, hand)
+        source.start(progress.journal_id, progress.positions, self._wanted, None, heard)
+
+    def _new_source(self, on_started: Callable[[ReplicaStarted], None]) -> RemoteSource:
+        peer, stream_id = self.peer, self._setting.stream_id
+        remote = Remote(stream_id, peer.target, peer.tls, peer.plaintext_beyond_loopback)
+        call = ReplicaCall(self._say, peer.replica_id, on_started)
+        return RemoteSource(remote, self._consumer, replica=call)
+
+    def heads(self) -> dict[int, int]:
+        """Where the peer's slices end now. Blocks; from any thread. ThespianDcError."""
+        positions = self._new_source(lambda _: None).heads().positions
+        return {slice_: at.offset for slice_, at in positions.items()}
+
+    def _hand(self, run: int) -> Callable[[Any], None]:
+        """For the source's threads."""
+        put = self._put
+        return lambda what: put(Came(self, run, what))
+
+    def _state_of(self, run: int, entity_id: str, found: EntityState | LookUpFailed) -> None:
+        self._put(Came(self, run, _StateOf(entity_id, found)))
+
+    def _stop_at(self, progress: LinkProgress) -> None:
+        self.end()
+        self._progress = progress
+
+    def _fail(self, error: Exception, now_us: int) -> None:
+        """This run is over; another one begins after a pause."""
+        self.error = f"{type(error).__name__}: {error}"
+        facts = {"peer": self.peer.replica_id, "error": self.error}
+        log.warning("replication_link_failed", extra=facts)
+        self.end()
+        self._retry_us = now_us + self._pause_us
+        self._pause_us = min(self._pause_us * 2, RETRY_US[1])
+
+    # --- what comes ---
+
+    def on_came(self, came: Came, now_us: int) -> list[ReplicaStarted]:
+        """From the source; returns what the peer said of itself, if it did."""
+        if came.run != self._run:
+            return []
+        what = came.what
+        try:
+            if isinstance(what, SourceBatch):
+                if self.core is not None:
+                    found = self._log.by_entity(what.commits, what.base_offset)
+                    self.perform(self.core.on_batch(what, found, now_us))
+            elif isinstance(what, ReplicaStarted):
+                self._check(what)
+                self.said = what
+                self._on_said(what)
+                return [what]
+            else:
+                self._on_rare(what, now_us)
+        except ThespianDcError as unreadable:
+            self._fail(unreadable, now_us)
+        return []
+
+    def _on_rare(self, what: Any, now_us: int) -> None:
+        core = self.core
+        if isinstance(what, SourceDescription):
+            self._describe(what)
+        elif isinstance(what, FilterInForce):
+            if what.version >= self._wanted.version:
+                self._come_in()
+        elif isinstance(what, Mapping):
+            self._heads.update(what)
+        elif isinstance(what, LookUpFailed) and core is not None:
+            entity_id = what.lookup.entity_id
+            if isinstance(what.error, TrimmedError):
+                self.perform(core.on_trimmed(entity_id))
+            else:
+                text = f"{type(what.error).__name__}: {what.error}"
+                self.perform(core.on_look_up_failed(entity_id, text, now_us))
+        elif isinstance(what, LookedUp) and core is not None:
+            entity_id = what.lookup.entity_id
+            items = self._log.by_entity(what.commits).get(entity_id, [])
+            through, below, more = what[2:]
+            self.perform(core.on_looked_up(entity_id, items, through, below, more))
+        elif isinstance(what, _StateOf) and core is not None:
+            self._on_state(core, what.entity_id, what.found, now_us)
+        elif isinstance(what, Exception):
+            self._fail(what, now_us)
+
+    def _describe(self, of: SourceDescription) -> None:
+        """The call is open for the first time in this run."""
+        progress = self._progress
+        if progress.journal_id != of.journal_id:
+            self._progress = progress = progress.again(of.journal_id, progress.generation)
+        self._log = PeerLog(self.peer.replica_id, progress.generation, self._own)
+        self.core = LinkCore(
+            self.peer.replica_id, of.slices, progress.positions,
+            int(self._setting.look_up_after_s * 1e6), bool(self._wanted.filter),
+        )  # fmt: skip
+        self._pause_us, self.error = RETRY_US[0], ""
+        if not self._wanted.version:
+            self._come_in()
+
+    def _come_in(self) -> None:
+        if self.core is not None and not self._is_under:
+            self._is_under = True
+            self.perform(self.core.come_in(sorted(self._progress.coming_in)))
+
+    def _on_said(self, said: ReplicaStarted) -> None:
+        """Of a log that was restored, or that shows more than before, the link begins again."""
+        before = self.progress()
+        after = before.through(said.shown.filter)
+        if after.generation != said.generation:
+            after = after.again(after.journal_id, said.generation)
+        if before.positions and not after.positions:
+            self._stop_at(after)
+            self._start()
+        elif self.core is not None and self._is_under:
+            self.perform(self.core.come_in(after.coming_in - self.core.coming_in))
+            self._progress = after
+        else:
+            self._progress = after
+
+    def _on_state(
+        self, core: LinkCore, entity_id: str, found: EntityState | LookUpFailed, now_us: int
+    ) -> None:
+        if isinstance(found, LookUpFailed):
+            text = f"{type(found.error).__name__}: {found.error}"
+            self.perform(core.on_look_up_failed(entity_id, text, now_us))
+        elif not found.seq_nr:
+            text = "its first events are trimmed at the peer, which keeps no state of it"
+            self.perform(core.on_look_up_failed(entity_id, text, now_us))
+        else:
+            body = unpack_state(entity_id, found.body)
+            said = body.replica  # None: stored before the type was replicated
+            if said is None:
+                said = state_meta(StateMeta({self.peer.replica_id: found.seq_nr}, {}))
+            state = self._log.state(body.manifest, body.payload, said)
+            self.perform(core.on_state(entity_id, state, found.seq_nr))
+
+    # --- what goes ---
+
+    def perform(self, actions: list[Action]) -> None:
+        """Do what the core decided; commands are left to the group."""
+        source, core, run = self._source, self.core, self._run
+        assert source is not None
+        assert core is not None
+        for action in actions:
+            if isinstance(action, Submit):
+                self.submits.append((core, action))
+            elif isinstance(action, Handled):
+                source.handled(action.batch)
+            elif isinstance(action, LookUp):
+                source.look_up(action.lookup, self._hand(run))
+            elif isinstance(action, GetState):
+                source.entity_state(
+                    action.entity_id, partial(self._state_of, run, action.entity_id)
+                )
+
+    def send_known(self, known: Known) -> None:
+        """Tell the peer, if a call is open."""
+        if self._source is not None:
+            self._source.send_known(known)
+
+    def on_tick(self, now_us: int) -> None:
+        """Retries that are due."""
+        if self._retry_us and now_us >= self._retry_us:
+            self._start()
+        elif self.core is not None:
+            self.perform(self.core.on_tick(now_us))
+
+    def wakeup_us(self) -> int | None:
+        """When on_tick is due."""
+        if self._retry_us:
+            return self._retry_us
+        return None if self.core is None else self.core.wakeup_us()
+
+    # --- for people ---
+
+    def facts(self) -> LinkFacts:
+        """As things stand."""
+        peer, core, progress = self.peer.replica_id, self.core, self.progress()
+        trouble = "" if self._source is None else self._source.trouble
+        state = "closed" if self.is_closed else "starting"
+        if self._retry_us:
+            state = "failed"
+        elif trouble:
+            state = "down"
+        elif core is not None:
+            state = "up"
+        facts = LinkFacts(
+            peer, state, self.error if self._retry_us else trouble,
+            {n: at.offset for n, at in progress.positions.items()},
+            dict(self._heads), progress.generation,
+            replicas=self.said.replicas if self.said else (),
+        )  # fmt: skip
+        if core is None:
+            return facts
+        return facts._replace(
+            waits=tuple(core.blocked(WAITS_SHOWN)), waiting=core.blocked_count,
+            coming_in=len(core.coming_in), taken=core.taken,
+            listed=tuple(core.listed.values())[-LISTED_SHOWN:], counts=dict(core.counts),
+        )  # fmt: skip

@@ -1,0 +1,126 @@
+"""One entity type's replication in this process: its links, and the threads beside them. No actor
+needed but for what it hands over (`put`) and the router that `group` is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from thespian_dc.entity.api import begin_roles
+from thespian_dc.journal.api import open_journal
+from thespian_dc.model.roles import Roles
+from thespian_dc.replication.group import LinkGroup
+from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.link import Came
+from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.progress import KeptProgress
+from thespian_dc.replication.protocol import StartReplication, WantedChanged
+from thespian_dc.replication.storing import Storing
+from thespian_dc.stream.destination_filters import begin_destination_filter
+
+STORE_US = 200_000
+
+
+class RunningReplica:
+    """Opens the journal at once: JournalError, SettingsError, ReplicaIdChangedError. `start`,
+    `on_items`, `on_tick` and `stop` belong to one thread; put may be called from any."""
+
+    def __init__(
+        self, settings: StartReplication, node_id: str, put: Callable[[Any], None]
+    ) -> None:
+        setting = settings.replication
+        self._setting = setting
+        self._journal = journal = open_journal(settings.journal)
+        name = setting.entity_type
+        if name not in journal.slice_counts():
+            journal.slices(name, settings.slices)
+        roles = begin_roles(journal, setting)
+        self._wanted = begin_destination_filter(
+            journal, setting.stream_id, setting.wanted.spelled_out()
+        )
+        consumer = f"{settings.service}/{setting.replica_id}"
+        self._keeper = Keeper(journal, setting, node_id, self, put)
+        self.group = LinkGroup(
+            setting, consumer, roles, put, self._keeper.check, self._keeper.met, self._on_listed
+        )
+        self._snapshot = self.group.snapshot()
+        kept = {peer: KeptProgress(journal, name, peer) for peer in self.group.links}
+        self._progress = {peer: one.load() for peer, one in kept.items()}
+        self._storing = Storing(
+            journal, name, node_id, setting.stream_id, kept, self._wanted,
+            lambda wanted: put(WantedChanged(wanted)),
+        )  # fmt: skip
+        self._store_us = 0
+        self._facts: Sequence[LinkFacts] = ()
+
+    def start(self) -> None:
+        """Open the links and start the threads."""
+        self.group.begin(self._progress, self._wanted)
+        self._storing.start()
+        self._keeper.start()
+
+    def stop(self, within_s: float) -> None:
+        """Close the links, store how far they are, end the threads."""
+        self._keeper.stop(within_s / 2)
+        progress = self.group.progress()
+        self.group.end()
+        self._storing.offer(progress, self.group.facts())
+        self._storing.stop(within_s / 2)
+        self._journal.close()
+
+    def on_items(self, items: Sequence[Any]) -> Roles | None:
+        """What was put, in order; returns the group's roles where they changed."""
+        changed = None
+        came = [one for one in items if isinstance(one, Came)]
+        if came:
+            self.group.on_came(came)
+        for one in items:
+            if isinstance(one, WantedChanged):
+                self.group.change_filter(one.wanted)
+            elif isinstance(one, RolesChanged):
+                self.group.change_roles(one.roles, one.before)
+                changed = one.roles
+        self._snapshot = self.group.snapshot()
+        return changed
+
+    def on_tick(self, now_us: int) -> None:
+        self.group.on_tick()
+        if now_us - self._store_us >= STORE_US:
+            self._store_us = now_us
+            self._facts, self._snapshot = self.group.facts(), self.group.snapshot()
+            self._storing.offer(self.group.progress(), self._facts)
+
+    def wakeup_us(self) -> int:
+        """When on_tick is due."""
+        return min(self.group.wakeup_us(), self._store_us + STORE_US)
+
+    def facts(self) -> Sequence[LinkFacts]:
+        """Of the last tick; from any thread."""
+        return self._facts
+
+    def roles(self) -> dict[str, Any]:
+        """What is known of the group, for people."""
+        return self._keeper.facts()
+
+    @property
+    def error(self) -> str:
+        """Why the journal took nothing last time."""
+        return self._storing.error
+
+    # --- Links, for the keeper's threads ---
+
+    def reading(self) -> frozenset[str]:
+        """See keeper.Links."""
+        return self._snapshot.reading
+
+    def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
+        """See keeper.Links."""
+        found = self._snapshot.cursors.items()
+        return {peer: cursors for peer, (begun_in, cursors) in found if begun_in == generation}
+
+    def heads(self, peer: str) -> Mapping[int, int]:
+        """See keeper.Links."""
+        return self.group.links[peer].heads()
+
+    def _on_listed(self, listed: Any) -> None:
+        self._storing.list_(listed)

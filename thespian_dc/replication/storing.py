@@ -1,0 +1,122 @@
+"""The thread that keeps a link group's registry entries: progress, status, what was listed, and the
+filter that is wanted. The journal may be slow or away; the group goes on meanwhile.
+
+Progress that is stored late, or never, costs that events come again which are known.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Lock, Thread
+
+from thespian_dc.entity.api import add_listed
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.criteria import VersionedFilter
+from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.replication import Listed
+from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.progress import KeptProgress
+from thespian_dc.replication.status import store_status
+from thespian_dc.shell.clock import now_us
+from thespian_dc.stream.destination_filters import destination_filter
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 0.2
+STATUS_US = 1_000_000
+AGAIN_US = 5_000_000
+"""A status that did not change is stored so often."""
+LISTED_MAX = 1_000
+
+
+class Storing:
+    """kept: by peer, loaded. changed: is called from this thread with another wanted filter.
+    `offer` and `list_` may be called from any thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        entity_type: str,
+        node_id: str,
+        stream_id: str,
+        kept: Mapping[str, KeptProgress],
+        wanted: VersionedFilter,
+        changed: Callable[[VersionedFilter], None],
+    ) -> None:
+        self._journal, self._entity_type, self._node_id = journal, entity_type, node_id
+        self._stream_id, self._kept, self._changed = stream_id, kept, changed
+        self._version = wanted.version
+        self._lock = Lock()
+        self._progress: dict[str, LinkProgress] = {}
+        self._facts: Sequence[LinkFacts] = ()
+        self._listed: deque[Listed] = deque(maxlen=LISTED_MAX)
+        self._shown: Sequence[LinkFacts] = ()
+        self._shown_us = 0
+        self._stop = Event()
+        self.error = ""
+        """Why nothing could be stored last time."""
+        self._thread = Thread(target=self._main, name=f"stores links {entity_type}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, within_s: float) -> None:
+        """Store what was offered, and end."""
+        self._stop.set()
+        self._thread.join(within_s)
+
+    def offer(self, progress: Mapping[str, LinkProgress], facts: Sequence[LinkFacts]) -> None:
+        """To be stored soon; what was offered before and is not stored yet is replaced."""
+        with self._lock:
+            self._progress.update(progress)
+            self._facts = facts
+
+    def list_(self, listed: Sequence[Listed]) -> None:
+        """What people should know of; the oldest are lost where there are too many at once."""
+        self._listed.extend(listed)
+
+    def _main(self) -> None:
+        stopped = False
+        while not stopped:
+            stopped = self._stop.wait(EVERY_S)
+            try:
+                self._store(stopped)
+                self.error = ""
+            except ThespianDcError as error:
+                self.error = f"{type(error).__name__}: {error}"
+                log.warning("replication_not_stored", extra={"error": self.error})
+            except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
+                log.exception("replication_storing_failed")
+
+    def _store(self, stopped: bool) -> None:
+        with self._lock:
+            progress, self._progress = self._progress, {}
+        for peer in list(progress):
+            try:
+                self._kept[peer].store(progress[peer])
+            except BaseException:
+                with self._lock:  # of what was offered meanwhile the newer one counts
+                    self._progress = progress | self._progress
+                raise
+            del progress[peer]
+        if self._listed:
+            listed = list(self._listed)
+            add_listed(self._journal, self._entity_type, listed, now_us())
+            for _ in listed:
+                self._listed.popleft()
+        self._store_status(stopped)
+        wanted = destination_filter(self._journal, self._stream_id)
+        if wanted.version != self._version:
+            self._version = wanted.version
+            self._changed(wanted)
+
+    def _store_status(self, stopped: bool) -> None:
+        now, facts = now_us(), self._facts
+        pause_us = STATUS_US if facts != self._shown else AGAIN_US
+        if now - self._shown_us >= pause_us or stopped:
+            store_status(self._journal, self._entity_type, self._node_id, facts, now)
+            self._shown, self._shown_us = facts, now
