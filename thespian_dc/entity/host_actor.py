@@ -33,12 +33,15 @@ from thespian_dc.entity.protocol import (
     TypeRoutes,
 )
 from thespian_dc.entity.publishing import Publishing
+from thespian_dc.entity.role_registry import begin_roles
+from thespian_dc.entity.role_watch import RoleSeen, RoleWatch
 from thespian_dc.entity.router import Router, command_id_of
 from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.journal.api import Journal, Member, open_journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey, type_name
 from thespian_dc.model.record import Commit
+from thespian_dc.model.replication import Role
 from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import unpack, unpack_items
@@ -82,9 +85,7 @@ class HostActor(LeafActor):
         self._counts = {"frames": 0, "commands": 0, "rounds": 0}
         replicated = {one.entity_type: one for one in settings.replication}
         types = [
-            EntityType.of(
-                entity, settings.slices, replication=replicated.get(type_name(entity))
-            )
+            EntityType.of(entity, settings.slices, replication=replicated.get(type_name(entity)))
             for entity in settings.entities
         ]
         self._slices = {one.name: one.slices for one in types}
@@ -102,9 +103,7 @@ class HostActor(LeafActor):
             appends_at_once=self._journal.appends_at_once,
             create_actor=self._create_for_entity,
         )
-        self._answers = Answers(
-            self.member_id, self.outbox, Thespian_StatusReq(), self._on_gone
-        )
+        self._answers = Answers(self.member_id, self.outbox, Thespian_StatusReq(), self._on_gone)
         self._router = Router(
             f"{self.member_id}:r", self._send_frame, self._ask_routes, self._on_forwarded
         )
@@ -112,7 +111,14 @@ class HostActor(LeafActor):
             self._journal, self.bridge.put, self._publishing.on_appended
         )  # fmt: skip
         me = Member(self.member_id, self.address, begin.node_id, tuple(self._slices), 0)
-        self._membership = Membership(self._journal, me, self._slices, self.bridge.put)
+        for replication in settings.replication:
+            begin_roles(self._journal, replication)
+        self._assigned = Assigned(frozenset())
+        self._unchecked = set(replicated)
+        roles = RoleWatch(self._journal, list(replicated), begin.node_id)
+        for seen in roles.look():  # before the first command: the stored role, not the settings'
+            self._on_role(seen)
+        self._membership = Membership(self._journal, me, self._slices, self.bridge.put, roles)
         self._membership.start()
         gc.collect()
         gc.freeze()  # what is imported and compiled stays for good: no collection walks it again
@@ -128,6 +134,8 @@ class HostActor(LeafActor):
                 self._router.on_reply(message, text_of(sender))
         elif isinstance(message, Routes):
             self._router.on_routes(message.reported)
+        elif isinstance(message, Role):
+            self._perform(self._core.on_role(message, now_us()))
         else:
             self._perform(self._core.on_message(sender, message, now_us()))
         self._end_round()
@@ -137,7 +145,10 @@ class HostActor(LeafActor):
         results: list[Any] = []
         for item in items:
             if isinstance(item, Assigned):
-                self._perform(self._core.on_assigned(item.keys, now, self._elsewhere))
+                self._assigned = item
+                self._assign(now)
+            elif isinstance(item, RoleSeen):
+                self._on_role(item)
             elif isinstance(item, Seen):
                 self._on_seen(item)
             elif isinstance(item, _Gone):
@@ -150,6 +161,18 @@ class HostActor(LeafActor):
             self._publishing.on_results(results)
             self._perform(self._core.on_results(results, now))
         self._end_round()
+
+    def _assign(self, now: int) -> None:
+        """Of a replicated type no slices before this node has asked its peers (role_watch.py)."""
+        keys = [key for key in self._assigned.keys if key.entity_type not in self._unchecked]
+        self._perform(self._core.on_assigned(keys, now, self._elsewhere))
+
+    def _on_role(self, seen: RoleSeen) -> None:
+        now, entity_type = now_us(), seen.role.entity_type
+        self._perform(self._core.on_role(seen.role, now))
+        if seen.checked and entity_type in self._unchecked:
+            self._unchecked.discard(entity_type)
+            self._assign(now)
 
     def _on_seen(self, seen: Seen) -> None:
         self._routes_seen = dict(seen.routes)

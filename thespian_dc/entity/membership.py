@@ -2,8 +2,7 @@
 
 Runs AllocationCore and reads for routing who holds which slice, and what the groups of replicated
 types know. Everything it finds goes to `put`: Assigned(keys), Seen(routes) and RoleSeen. An
-unavailable registry is logged and tried again with the next
-beat: nobody is taken for dead by it.
+unavailable registry is logged and tried again with the next beat: nobody is taken for dead by it.
 """
 
 from __future__ import annotations
