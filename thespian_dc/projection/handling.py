@@ -86,7 +86,9 @@ class Stopped(NamedTuple):
 class BatchHandler:
     """Decodes and handles batches of one projection. handle: the handler's `(envelope, tx)`."""
 
-    __slots__ = ("_decode", "_entity_type", "_handle", "_projection", "_tx")
+    __slots__ = (
+        "_decode", "_entity_type", "_handle", "_opened", "_projection", "_records", "_tx",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -98,6 +100,9 @@ class BatchHandler:
     ) -> None:
         self._projection, self._entity_type = projection, entity_type
         self._decode, self._handle, self._tx = registry.decode, handle, tx
+        # Handling stopped within this commit: it is not opened again for each of its events.
+        self._opened: CommitView | None = None
+        self._records: Sequence[Fields] = ()
 
     def handle(
         self,
@@ -136,7 +141,10 @@ class BatchHandler:
         entity_type, time_us = self._entity_type, commit.time_us
         decoding = True
         try:
-            records = records_in(commit, entity_type, slice_, from_offset)
+            if self._opened is not commit:
+                self._records = opened(commit, entity_type, slice_)
+                self._opened = commit
+            records = pairs_of(commit, self._records, from_offset)
             if prepare is not None:
                 records = list(records)
                 prepare(records)
@@ -162,6 +170,7 @@ class BatchHandler:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
             named = self._named(slice_, offset, fields, decoding, error)
             return Stopped(offset, Raised(slice_, offset, time_us, fields, named))
+        self._opened, self._records = None, ()
         return None
 
     def _named(
@@ -193,19 +202,32 @@ def records_in(
 
     Raises CorruptRecordError where the body is not what the commit says.
     """
+    return pairs_of(commit, opened(commit, entity_type, slice_), from_offset)
+
+
+def opened(commit: CommitView, entity_type: str, slice_: int) -> Sequence[Fields]:
+    """The fields of all its records. Raises CorruptRecordError."""
     try:
-        records = _unpack(commit.body)
+        records: Sequence[Fields] = _unpack(commit.body)
         whole = len(records) == (commit.end_offset - commit.first_offset)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise _corrupt(commit, entity_type, slice_, reason) from error
-    if commit.kept:
-        if len(commit.kept) != len(records):
-            raise _corrupt(commit, entity_type, slice_, "it does not hold what it says it kept")
-        pairs = zip([commit.first_offset + kept for kept in commit.kept], records, strict=True)
-        return [pair for pair in pairs if pair[0] >= from_offset]
-    if not whole:
+    if commit.kept and len(commit.kept) != len(records):
+        raise _corrupt(commit, entity_type, slice_, "it does not hold what it says it kept")
+    if not commit.kept and not whole:
         raise _corrupt(commit, entity_type, slice_, "it does not hold as many records as it says")
+    return records
+
+
+def pairs_of(
+    commit: CommitView, records: Sequence[Fields], from_offset: int
+) -> Iterable[tuple[int, Fields]]:
+    """As `records_in`, of a commit that is open."""
+    if commit.kept:
+        offsets = [commit.first_offset + kept for kept in commit.kept]
+        pairs = zip(offsets, records, strict=True)
+        return [pair for pair in pairs if pair[0] >= from_offset]
     skipped = from_offset - commit.first_offset
     if skipped > 0:
         return enumerate(records[skipped:], from_offset)
