@@ -79,10 +79,8 @@ class Replica:
         """SIGKILL one of its processes."""
         os.kill(self.node.status()[role][0]["pid"], signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Stop the node and start it again, in the same system."""
-        self.client.close()
-        self.node.stop()
+    def begin(self) -> None:
+        """Start the node again, after it was stopped."""
         self.node = self.system.start(self.settings)
         self.client = Client.connect(self.system.system, self.settings.service)
 

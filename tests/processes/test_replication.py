@@ -2,15 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 
-from tests.processes.replicas import agree, replicas
+import pytest
+
+from tests.processes.replicas import WITHIN_S, Replica, agree, replicas
+from thespian_dc.testkit.eventually import eventually
+
+Two = dict[str, Replica]
+IDS = ("x", "y", "z")
 
 
-def test_a_write_reaches_all(tmp_path: Path) -> None:
-    with replicas(tmp_path, "ab") as found:
-        a, b = found.values()
-        a.change("x", 5)
-        agree([a, b], "x", (5, {"a": 1}))
-        b.change("x", -2)
-        agree([a, b], "x", (3, {"a": 1, "b": 1}))
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """Two replicas that dial each other; each test writes entities of its own."""
+    with replicas(tmp_path_factory.mktemp("pair"), "ab") as found:
+        yield found
+
+
+class Writers:
+    """Writes at each replica without a pause, until `stop`: what each of them had acknowledged."""
+
+    def __init__(self, among: list[Replica], ids: tuple[str, ...]) -> None:
+        self.done = {one.name: dict.fromkeys(ids, 0) for one in among}
+        self._stop = Event()
+        self._threads = [Thread(target=self._write, args=(one, ids)) for one in among]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, replica: Replica, ids: tuple[str, ...]) -> None:
+        while not self._stop.is_set():
+            for entity_id in ids:
+                replica.change(entity_id, 1)
+                self.done[replica.name][entity_id] += 1
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def written(self) -> int:
+        return min(sum(by_id.values()) for by_id in self.done.values())
+
+    def expected(self, entity_id: str) -> tuple[int, dict[str, int]]:
+        counts = {name: by_id[entity_id] for name, by_id in self.done.items()}
+        return sum(counts.values()), counts
+
+
+def test_a_write_reaches_the_other_one(pair: Two) -> None:
+    """Both ways, and each event once."""
+    a, b = pair.values()
+    a.change("first", 5)
+    agree([a, b], "first", (5, {"a": 1}))
+    b.change("first", -2)
+    agree([a, b], "first", (3, {"a": 1, "b": 1}))
+
+
+def test_concurrent_writes_come_together(pair: Two) -> None:
+    writers = Writers(list(pair.values()), IDS)
+    eventually(lambda: writers.written() > 60, WITHIN_S)
+    writers.stop()
+    for entity_id in IDS:
+        agree(list(pair.values()), entity_id, writers.expected(entity_id))
+
+
+def test_a_node_says_how_far_its_links_are(pair: Two) -> None:
+    a, b = pair.values()
+    a.change("status", 1)
+    agree([b], "status", (1, {"a": 1}))
+
+    def here() -> int:
+        return sum(at for _, at, _ in b.links()["a"]["slices"])
+
+    before = here()
+    a.change("status", 1)
+    eventually(lambda: here() > before, WITHIN_S)
+    link = b.links()["a"]
+    assert (link["state"], link["waiting"], link["error"], link["lag"]) == ("up", 0, "", 0)
+
+
+@pytest.mark.parametrize("role", ["replication", "hosts", "producers"])
+def test_a_killed_process_loses_and_doubles_nothing(pair: Two, role: str) -> None:
+    """While both write, at either end of the links."""
+    a, b = pair.values()
+    ids = (f"{role}-1", f"{role}-2")
+    writers = Writers([a, b], ids)
+    for killed in (a, b):
+        before = writers.written()
+        killed.kill(role)
+        eventually(lambda: writers.written() > before + 10, WITHIN_S)  # noqa: B023
+    writers.stop()
+    for entity_id in ids:
+        agree([a, b], entity_id, writers.expected(entity_id))
+
+
+def test_a_node_that_was_stopped_catches_up(pair: Two) -> None:
+    """It goes on from where it was; and its own events of before are known everywhere."""
+    a, b = pair.values()
+    a.change("stopped", 1)
+    b.change("stopped", 1)
+    agree([a, b], "stopped", (2, {"a": 1, "b": 1}))
+    b.client.close()
+    b.node.stop()
+    for _ in range(30):
+        a.change("stopped", 1)
+    b.begin()
+    b.change("stopped", 1)
+    agree([a, b], "stopped", (33, {"a": 31, "b": 2}))
+
+
+def test_events_pass_along_a_chain(tmp_path: Path) -> None:
+    """a and c never meet; b hands over what it got."""
+    with replicas(tmp_path, "abc", ["ab", "ba", "bc", "cb"]) as found:
+        writers = Writers(list(found.values()), IDS)
+        eventually(lambda: writers.written() > 30, WITHIN_S)
+        writers.stop()
+        for entity_id in IDS:
+            agree(list(found.values()), entity_id, writers.expected(entity_id))
+        assert set(found["a"].links()) == {"b"}
+
+
+def test_what_one_replica_wrote_survives_it(tmp_path: Path) -> None:
+    """c is lost for good once b has its events: a gets them from b."""
+    with replicas(tmp_path, "abc", ["ab", "ba", "bc"]) as found:
+        found["c"].change("x", 7)
+        agree([found["b"]], "x", (7, {"c": 1}))
+        found["c"].system.kill_all()
+        agree([found["a"]], "x", (7, {"c": 1}))

@@ -214,6 +214,7 @@ class Link:
         try:
             if isinstance(what, SourceBatch):
                 if self.core is not None:
+                    self._heads[what.slice] = what.head
                     found = self._log.by_entity(what.commits, what.base_offset)
                     self.perform(self.core.on_batch(what, found, now_us))
             elif isinstance(what, ReplicaStarted):
