@@ -28,6 +28,7 @@ from thespian_dc.wire.conversion import (
     read_from_producer,
     write_from_consumer,
 )
+from thespian_dc.wire.status import error_of
 
 PLENTY = Credit(1 << 40, 1 << 40)
 Event = tuple[int, int, str, int]
@@ -35,7 +36,8 @@ Event = tuple[int, int, str, int]
 
 
 class Pulled:
-    """A call to a producer on this machine; iterate over what it answers but beats."""
+    """A call to a producer on this machine; iterate over what it answers but beats. more: of its
+    Start."""
 
     def __init__(
         self,
@@ -44,11 +46,13 @@ class Pulled:
         credit: Credit = PLENTY,
         positions: dict[int, Position] | None = None,
         stream_id: str = "carts",
+        **more: Any,
     ) -> None:
         self._sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # bounded by the test
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self._call = self._channel.stream_stream(METHOD)(iter(self._sent.get, None))
-        self.say(Start(1, stream_id, "test", "", positions or {}, credit, 10_000, "", wanted))
+        start = Start(1, stream_id, "test", "", positions or {}, credit, 10_000, "", wanted)
+        self.say(start._replace(**more))
 
     def say(self, message: FromConsumer) -> None:
         self._sent.put(write_from_consumer(message))
@@ -70,6 +74,15 @@ class Pulled:
             if not isinstance(message, Beat):
                 assert isinstance(message, Started | FilterInForce)
                 return message
+
+    def error(self) -> Exception:
+        """What ends the call by itself."""
+        try:
+            while True:
+                self.next()
+        except grpc.RpcError as ended:
+            failed: Any = ended
+            return error_of("here", failed.code(), failed.details(), failed.trailing_metadata())
 
     def batches(self, until: dict[int, int]) -> Iterator[SourceBatch]:
         """Batches until each slice's position is at or above that offset."""

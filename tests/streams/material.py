@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,14 +90,21 @@ class Writer:
         kind, meta = EVENT, None
         if change is not None:
             kind, meta = STATE, {CHANGE_META: list(self._registry.encode(change))}
-        by_slice: dict[SliceKey, list[tuple[str, bytes]]] = defaultdict(list)
+        records = []
         for entity_id, payload in events:
             self.seq_nrs[entity_id] += 1
             manifest, encoded = self._registry.encode(payload)
-            record = Record(kind, entity_id, self.seq_nrs[entity_id], manifest, encoded, tags,
-                            meta=meta)  # fmt: skip
-            key = SliceKey(self.entity_type, slice_of(entity_id, self.slices))
-            by_slice[key].append((entity_id, pack_record(record)))
+            records.append(
+                Record(kind, entity_id, self.seq_nrs[entity_id], manifest, encoded, tags, meta=meta)
+            )
+        self.put(records)
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Append records as they are: one commit per slice."""
+        by_slice: dict[SliceKey, list[tuple[str, bytes]]] = defaultdict(list)
+        for record in records:
+            key = SliceKey(self.entity_type, slice_of(record.entity_id, self.slices))
+            by_slice[key].append((record.entity_id, pack_record(record)))
         now_us = time.time_ns() // 1000
         commits = [
             make_commit(key, self.heads[key], uuid.uuid4().bytes, self.epochs[key], now_us, packed)
