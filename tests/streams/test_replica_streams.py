@@ -432,7 +432,7 @@ def test_another_commit_below_a_position_says_so_too(log: Log, link: Any) -> Non
 def test_a_later_life_that_the_reader_knows_of_is_noted(log: Log, link: Any) -> None:
     reader = link(origins=(OriginFacts(OWN, log.journal.journal_id, SLICES, 3),)).open()
     eventually(lambda: reader.said)
-    assert set(diverged_at(log.journal, ENTITY_TYPE, 0)) == {READER}
+    assert diverged_at(log.journal, ENTITY_TYPE, 0) == {READER: 3}
 
 
 def test_positions_of_an_earlier_life_are_not_held_against_this_one(log: Log, link: Any) -> None:

@@ -119,7 +119,8 @@ class PullCall:
             heads = await loop.run_in_executor(self._pool, check_positions, stream, start, trusts)
         except JournalDivergedError:
             if reading is not None and stream.group is not None:
-                await stream.group.note_diverged(reading.start.replica_id)
+                peer, named = reading.start.replica_id, reading.generation_named
+                await stream.group.note_diverged(peer, named)
             raise
         if start.history is not History.FULL:
             self._history = CallHistory(stream, self._core, heads, self._pool)

@@ -84,9 +84,13 @@ class ReplicaReading:
     def trusts_positions(self) -> bool:
         """Are the positions it begins with of this life of the log? Of an earlier one they say
         nothing, and it begins again once it has heard of this one."""
-        own, generation = self.life
-        known = [one.generation for one in self.start.origins if one.replica == own]
-        return not known or known[0] >= generation
+        named = self.generation_named
+        return named is None or named >= self.life[1]
+
+    @property
+    def generation_named(self) -> int | None:
+        """The latest life of this log that the reader knows of; None: it names none."""
+        return generation_of(self.life[0], self.start)
 
     async def on_known(self, known: Known) -> None:
         """It said what it has, and maybe something of the group."""
@@ -205,9 +209,11 @@ class ReplicaGroup:
     async def note_seen(self, peer: str, seen: Seen) -> None:
         await self._run(note_seen, self._journal, self.entity_type, peer, seen)
 
-    async def note_diverged(self, peer: str) -> None:
-        """A reader's positions are beyond what is here."""
-        await self._run(note_diverged, self._journal, self.entity_type, peer, self.roles.generation)
+    async def note_diverged(self, peer: str, named: int | None = None) -> None:
+        """A reader's positions are beyond what is here. named: the generation of this log that it
+        names."""
+        generation = max(self.generation, named or 0)
+        await self._run(note_diverged, self._journal, self.entity_type, peer, generation)
 
     # --- the group ---
 
@@ -254,7 +260,8 @@ class ReplicaGroup:
         if missing:
             raise ReplicaListsDifferError(entity_type, said.replica_id, ", ".join(missing))
         if denies(own, roles_of(said)):
-            note_diverged(self._journal, entity_type, said.replica_id, own.generation)
+            generation = max(own.generation, generation_of(own.replica_id, said) or 0)
+            note_diverged(self._journal, entity_type, said.replica_id, generation)
         self._store(lambda before: heard(before, said))
         return self._tell(said.replica_id)
 
@@ -285,6 +292,12 @@ def shown_by(setting: Replication) -> VersionedFilter:
     if not shown:
         return UNFILTERED
     return VersionedFilter(1 + crc32(msgpack.packb(plain_of(shown))), shown)
+
+
+def generation_of(replica_id: str, said: ReplicaStart) -> int | None:
+    """The latest generation of a replica's journal that is named; None: none is."""
+    named = [one.generation for one in said.origins if one.replica == replica_id]
+    return named[0] if named else None
 
 
 def unproved(peer: Peer, peers: Iterable[Peer], caller: Caller) -> str:
