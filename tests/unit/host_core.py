@@ -20,7 +20,8 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.perform import perform
 from thespian_dc.entity.protocol import Command, ReplyAddress
 from thespian_dc.journal.api import Journal, append_wait, open_journal
-from thespian_dc.model.ids import SLICES_MAX, SliceKey
+from thespian_dc.model.ids import SLICES_MAX, SliceKey, type_name
+from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Limits
 from thespian_dc.shell.frames import unpack
 from thespian_dc.slices.actions import Append
@@ -41,8 +42,15 @@ class Host:
         member_id: str = "m1",
         start_us: int = SECOND,
         appends_at_once: int = SLICES_MAX,
+        replication: Iterable[Replication] = (),
     ) -> None:
-        self.types = [EntityType.of(one, slices, importable=False) for one in types]
+        settings = {one.entity_type: one for one in replication}
+        self.types = [
+            EntityType.of(
+                one, slices, importable=False, replication=settings.get(type_name(one))
+            )
+            for one in types
+        ]
         self.journal = journal or open_journal(f"memory:{uuid.uuid4().hex}")
         self.core = HostCore(
             self.types, member_id, limits or Limits(), lambda: uuid.uuid4().bytes,

@@ -61,6 +61,13 @@ class HostedType:
         self.slices: dict[int, HostedSlice] = {}
         self.role = _first_role(description)
 
+    def learn(self, epoch: int, leader: str) -> bool:
+        """An event was met that `leader` wrote under this epoch; True where that is news."""
+        is_news = epoch > self.role.epoch
+        if is_news:
+            self.role = self.role._replace(epoch=epoch, active=leader)
+        return is_news
+
 
 class Hosted:
     """Shared by the phases of one host. One input at a time: `out` and `now_us` belong to it."""

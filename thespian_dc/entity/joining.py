@@ -19,6 +19,7 @@ from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, ReplicatedState
 from thespian_dc.entity.recording import apply
+from thespian_dc.entity.replaying import own_id
 from thespian_dc.model.record import EVENT, Record
 from thespian_dc.model.replication import ReplicaMeta, StateMeta
 from thespian_dc.model.replication_errors import (
@@ -98,15 +99,17 @@ def _applied(
 
 def _joined(instance: ReplicatedInstance, theirs: ReplicatedState) -> StateMeta:
     mine = instance.content
-    ahead = {
+    vector = merged(mine.vector, theirs.vector)
+    tips = {
         origin: mark
-        for origin, mark in mine.tips.items()
-        if mine.vector[origin] > theirs.vector.get(origin, 0)
+        for content in (mine, theirs)
+        for origin, mark in content.tips.items()
+        if content.vector[origin] == vector[origin] and origin != own_id(instance)
     }
     epoch, leader = max((mine.epoch, mine.leader), (theirs.epoch, theirs.leader))
     return StateMeta(
-        merged(mine.vector, theirs.vector),
-        {**mine.tips, **theirs.tips, **ahead},
+        vector,
+        tips,
         max(mine.time_us, theirs.time_us),
         epoch,
         leader,

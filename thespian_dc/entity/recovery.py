@@ -135,6 +135,8 @@ class Recovery:
             return
         self._hosted.counts["recovered"] += 1
         instance.phase = Phase.RUNNING
+        if isinstance(instance, ReplicatedInstance):
+            instance.slice.type.learn(instance.epoch, instance.leader)
         hook = instance.type.recovery_completed
         if hook is not None:
             turn = Turn(Command(instance.type.name, instance.entity_id, HOOK))

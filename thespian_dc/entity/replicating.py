@@ -234,9 +234,8 @@ class Replicating:
         intake: Intake,
     ) -> None:
         """The first event under a higher epoch: whoever wrote it is active since."""
-        served, before = instance.slice.type, instance.leader
-        if epoch > served.role.epoch:
-            served.role = served.role._replace(epoch=epoch, active=origin)
+        before = instance.leader
+        if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
         seen = fields[2].get(before, 0) if before != origin else fields[1]
         if before and instance.vector.get(before, 0) > seen:

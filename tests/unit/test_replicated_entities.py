@@ -1,0 +1,469 @@
+"""A replicated entity: what other replicas wrote is taken once, in causal order, and stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.unit.replicas import Replica, group, settle
+from tests.unit.replicated_entities import Chronicle, Line, Noted, Tell, Write, flags, texts
+from thespian_dc import EventSourcedActor
+from thespian_dc.crdt.api import LwwTime
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.protocol import Absorbed
+from thespian_dc.journal.api import Found, open_journal
+from thespian_dc.model.entity_errors import CommandFailedError, EntityClassError
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.record import CONTROL, EVENT
+from thespian_dc.model.replication import ORIGIN_META, ReplicaMeta, read_remote
+from thespian_dc.model.replication_errors import ReplicatedEventRefused
+from thespian_dc.model.replication_settings import Replication
+from thespian_dc.testkit.local_entities import LocalEntities
+
+
+@pytest.fixture(autouse=True)
+def looked() -> Iterator[list[Any]]:
+    """What the entities' code saw."""
+    Chronicle.looked = []
+    yield Chronicle.looked
+    Chronicle.looked = []
+
+
+def write(replica: Replica, *what: str, entity_id: str = "x", command_id: str = "") -> Any:
+    return replica.ask(Write(what), entity_id, command_id)
+
+
+# --- exchange ---
+@pytest.mark.parametrize("ids", ["ab", "abc"])
+def test_replicas_exchange_what_they_write(ids: str) -> None:
+    """Two, and three (71, 72): each has what all wrote; each journal is its own (88)."""
+    replicas = group(Chronicle, *ids)
+    for one in replicas:
+        write(one, f"of {one.id}")
+    settle(*replicas)
+    wrote = [f"of {one.id}" for one in replicas]
+    assert [sorted(texts(one.state())) for one in replicas] == [wrote] * len(ids)
+    assert [one.vector() for one in replicas] == [dict.fromkeys(ids, 1)] * len(ids)
+    assert len({one.local.journal.journal_id for one in replicas}) == len(ids)
+
+
+def test_recovery_has_what_came_and_goes_on() -> None:
+    """The state (73), what it contains (75), and the work afterwards (74)."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one", "two")
+    write(b, "three")
+    settle(a, b)
+    before, content = b.state(), b.content()
+    b.restart()
+    assert (b.state(), b.content()) == (before, content)
+    write(b, "four")
+    write(a, "five")
+    settle(a, b)
+    assert sorted(texts(a.state())) == sorted(["one", "two", "three", "four", "five"])
+    assert a.vector() == b.vector() == {"a": 3, "b": 2}
+
+
+def test_a_snapshot_keeps_what_it_contains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the row alone (76): nothing is replayed, and nothing is taken twice afterwards."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 4)
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one", "two")
+    write(b, "three", "four")
+    settle(a, b)
+    before, content = b.state(), b.content()
+    b.local.tick(10_000_000)  # rows are written a little later
+    b.restart()
+    Chronicle.looked.clear()
+    assert (b.state(), b.content()) == (before, content)
+    assert Chronicle.looked == [], "it was replayed"
+    b.cursors.clear()
+    settle(a, b)
+    assert b.state() == before
+
+
+def test_events_of_one_command_stay_together() -> None:
+    """Persisted together, numbered one by one (79)."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one", "two", "three")
+    assert b.absorb(a.events()) == Absorbed(3)
+    assert texts(b.state()) == ["one", "two", "three"]
+    assert [one.meta[1] for one in a.events()] == [1, 2, 3]
+    (end,) = {one.offset for one in b.records()[-1:]}
+    assert end == b.records()[0].offset + 2
+
+
+def test_concurrent_is_what_the_origin_had_not_seen() -> None:
+    """True on both sides for writes at the same time, false after both have seen them (80); and it
+    stays so when it is replayed (81)."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    write(b, "two")
+    settle(a, b)
+    write(a, "three")
+    settle(a, b)
+    assert flags(a.state()) == {"one": False, "two": True, "three": False}
+    assert flags(b.state()) == {"two": False, "one": True, "three": False}
+    before = [one.state() for one in (a, b)]
+    for one in (a, b):
+        one.restart()
+    assert [one.state() for one in (a, b)] == before
+
+
+def test_each_event_is_taken_once() -> None:
+    """However often it comes, by whatever way, in memory and after a restart (82, 94)."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(a, "one", "two")
+    b.pull(a)
+    for _ in range(2):
+        assert c.absorb([*a.events(), *b.events(), *a.events()]) == Absorbed(6)
+        c.restart()
+        c.cursors.clear()
+        settle(a, b, c)
+    assert texts(c.state()) == ["one", "two"]
+    assert len(c.records()) == 2
+
+
+def test_reading_begins_anew_after_a_failure() -> None:
+    """A cursor that was lost costs duplicates only (83)."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    b.pull(a)
+    write(a, "two")
+    b.cursors.clear()
+    b.restart()
+    settle(a, b)
+    assert texts(b.state()) == ["one", "two"]
+
+
+# --- causal order ---
+def test_an_event_waits_for_those_before_it() -> None:
+    """Of its own origin, and what that had seen; the answer says which (91, in our terms: nothing
+    is accepted over a gap, and nothing is lost by it)."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(a, "one", "two")
+    b.pull(a)
+    write(b, "three")
+    (one, two), three = a.events(), b.events()[-1]
+    assert c.absorb([two]) == Absorbed(0, "waits", ("a", 1))
+    assert c.absorb([three]) == Absorbed(0, "waits", ("a", 2))
+    assert c.absorb([one, three, two]) == Absorbed(1, "waits", ("a", 2))
+    assert c.absorb([one, two, three]) == Absorbed(3)
+    assert texts(c.state()) == ["one", "two", "three"]
+    assert c.vector() == {"a": 2, "b": 1}
+
+
+def test_an_unknown_replica_is_a_replica() -> None:
+    """Events of one that the settings do not name count like any other's (93): whether it may take
+    part at all is the link's to say."""
+    (b,) = group(Chronicle, "b")
+    stranger = Replica(Chronicle, "z", ["a", "z"])
+    write(stranger, "from afar")
+    assert b.absorb(stranger.events()) == Absorbed(1)
+    assert b.vector() == {"z": 1}
+
+
+def test_a_retired_replica_is_not_waited_for() -> None:
+    """Its slots count no more, whatever others had seen of it."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(a, "one")
+    b.pull(a)
+    write(b, "two")
+    two = b.events()[-1]
+    assert c.absorb([two]).missing == ("a", 1)
+    c.role(retired=frozenset("a"))
+    assert c.absorb([two]) == Absorbed(1)
+    assert texts(c.state()) == ["two"]
+
+
+def test_it_comes_while_the_entity_is_brought_in() -> None:
+    """Commands of this replica and of others wait for the replay in their order (95)."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    write(b, "two")
+    b.restart()
+    assert b.absorb(a.events()) == Absorbed(1)
+    assert write(b, "three") == 3
+    assert texts(b.state()) == ["two", "one", "three"]
+
+
+# --- what is stored ---
+def test_the_vector_is_the_origins_own_everywhere() -> None:
+    """Never merged with that of whoever passes it on."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(b, "zero")
+    write(a, "one")
+    b.pull(a)
+    c.pull(b)
+    stored = {texts_of(found): meta_of(found) for found in c.records()}
+    assert stored["one"].others == {}
+    assert (stored["one"].origin, stored["one"].n) == ("a", 1)
+    assert stored["one"].concurrent
+
+
+def meta_of(found: Found) -> ReplicaMeta:
+    assert found.record.meta is not None
+    return read_remote(found.record.meta[ORIGIN_META])
+
+
+def texts_of(found: Found) -> str:
+    decoded = EntityType.of(Chronicle).registry.decode(found.record.manifest, found.record.payload)
+    assert isinstance(decoded, Noted)
+    return decoded.text
+
+
+def test_tags_are_this_replicas() -> None:
+    """They are made anew from the context (87); the same for events written here."""
+    a, b = group(Chronicle, "a", "b")
+    write(b, "two")
+    write(a, "one")
+    b.pull(a)
+    assert [found.record.tags for found in b.records()] == [
+        ["at:b", "of:b", "concurrent:False"],
+        ["at:b", "of:a", "concurrent:True"],
+    ]
+
+
+def test_command_ids_are_not_of_other_replicas() -> None:
+    """A command is known where it was handled, also when others' events followed."""
+    a, b = group(Chronicle, "a", "b")
+    assert write(a, "one", command_id="id") == 1
+    b.pull(a)
+    assert write(b, "two", command_id="id") == 2
+    settle(a, b)
+    for one, reply in ((a, 1), (b, 2)):
+        one.restart()
+        assert write(one, "again", command_id="id") == reply
+    assert [found.record.command_id for found in b.records()] == ["", "id"]
+
+
+# --- context ---
+def test_context_says_where_and_what() -> None:
+    """Replica, replicas, origin, replay (77)."""
+    a, b = group(Chronicle, "a", "b")
+    assert a.ask("where") == ("a", ("a", "b"), 0)
+    write(a, "one")
+    b.pull(a)
+    assert b.state() == (("one", "a", False),)
+    b.restart()
+    b.state()
+    seen = [one for one in Chronicle.looked if one[:2] == ("apply", "b")]
+    assert seen == [("apply", "b", "one", False), ("apply", "b", "one", True)]
+
+
+@pytest.mark.parametrize("fact", ["origin", "concurrent", "recovering"])
+def test_facts_of_an_event_are_refused_elsewhere(fact: str) -> None:
+    """In a command handler, in what follows it, in __init__ and empty_state (78)."""
+    (a,) = group(Chronicle, "a")
+    with pytest.raises(CommandFailedError, match=r"ReplicationContextError.*only while an event"):
+        a.ask(Write(("one",), misuse=fact))
+
+    class Hasty(Chronicle):
+        entity_type = "hasty"
+
+        def empty_state(self) -> tuple[Line, ...]:
+            getattr(self, fact)
+            return ()
+
+    (hasty,) = group(Hasty, "a")
+    with pytest.raises(Exception, match="ReplicationContextError"):
+        hasty.ask("where")
+
+
+def test_functions_after_a_command_run_where_it_was_handled() -> None:
+    """`then` and replies are the asker's."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    settle(a, b)
+    assert [one for one in Chronicle.looked if one[0] == "then"] == [("then", "a", 1)]
+
+
+def test_time_is_later_than_all_that_led_to_the_state() -> None:
+    """Whatever the clocks say: b's stands an hour behind a's."""
+    a = Replica(Chronicle, "a", "ab", clock_us=3_600_000_000)
+    b = Replica(Chronicle, "b", "ab", clock_us=1_000_000)
+    a.ask(Write(("one",), time=True))
+    first, second, third = Chronicle.looked.pop(0)
+    assert 3_600_000_000 < first < second < third.time_us
+    b.pull(a)
+    b.restart()  # kept with the event
+    Chronicle.looked.clear()
+    b.ask(Write(("two",), time=True))
+    found = next(one for one in Chronicle.looked if isinstance(one, list))
+    assert found[0] == third.time_us + 1
+    assert found[2] == LwwTime(third.time_us + 3, "b")
+    assert max(third, found[2]) is found[2]
+    assert [one.meta[5] for one in b.events()] == [third.time_us, found[2].time_us]
+
+
+def test_time_outlives_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the row."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 1)
+    a = Replica(Chronicle, "a", "ab", clock_us=3_600_000_000)
+    b = Replica(Chronicle, "b", "ab", clock_us=1_000_000)
+    a.ask(Write(("one",), time=True))
+    b.pull(a)
+    b.local.tick(10_000_000)
+    b.restart()
+    assert b.content().time_us == a.content().time_us > 3_600_000_000
+
+
+# --- what a class may do with what comes ---
+def test_interceptor_sees_each_event_once_in_order() -> None:
+    """It observes (85); what is written here does not pass it."""
+
+    class Observing(Chronicle):
+        entity_type = "observing"
+
+        def replicated_event_received(self, event: Noted, origin: str) -> None:
+            self.looked.append(("received", event.text, origin, len(self.state)))
+
+    a, b = group(Observing, "a", "b")
+    write(b, "zero")
+    write(a, "one", "two")
+    b.absorb([*a.events(), *a.events()])
+    received = [one[1:] for one in Chronicle.looked if one[0] == "received"]
+    assert received == [("one", "a", 1), ("two", "a", 2)]
+
+
+def test_interceptor_delays() -> None:
+    """The event comes again; those before it are kept (85)."""
+
+    class Delaying(Chronicle):
+        entity_type = "delaying"
+
+        def replicated_event_received(self, event: Noted, origin: str) -> float | None:
+            self.looked.append(event.text)
+            return 2.5 if event.text == "two" and self.looked.count("two") < 3 else None
+
+    a, b = group(Delaying, "a", "b")
+    write(a, "one", "two", "three")
+    delayed = Absorbed(1, "delayed", delay_us=2_500_000)
+    assert [b.absorb(a.events()) for _ in range(3)] == [delayed, delayed, Absorbed(3)]
+    assert texts(b.state()) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("how", ["refuse", "raise"])
+def test_interceptor_refuses(how: str) -> None:
+    """The event is stored and not applied, and listed; what follows is taken; the next replica
+    takes it from here (85). One that raises anything else refuses too: it was to keep it out."""
+
+    class Refusing(Chronicle):
+        entity_type = "refusing"
+
+        def replicated_event_received(self, event: Noted, origin: str) -> None:
+            if self.replica_id == "b" and event.text == "two":
+                if how == "refuse":
+                    raise ReplicatedEventRefused("not here")
+                raise ZeroDivisionError("oh")
+
+    a, b, c = group(Refusing, "a", "b", "c")
+    write(a, "one", "two", "three")
+    answer = b.absorb(a.events())
+    assert (answer.through, answer.reason) == (3, "")
+    ((listed),) = answer.listed
+    assert (listed.what, listed.entity_id, listed.origin, listed.n) == ("refused", "x", "a", 2)
+    assert listed.text == ("not here" if how == "refuse" else "ZeroDivisionError: oh")
+    for _ in range(2):
+        assert texts(b.state()) == ["one", "three"]
+        assert b.vector() == {"a": 3}
+        b.restart()
+    assert [found.record.kind for found in b.records()] == [EVENT, CONTROL, EVENT]
+    c.pull(b)
+    assert texts(c.state()) == ["one", "two", "three"]
+
+
+def test_events_of_others_are_transformed() -> None:
+    """What is stored and applied is what the class made of it (86); its own stay."""
+
+    class Transforming(Chronicle):
+        entity_type = "transforming"
+
+        def replicated_event_transformed(self, event: Noted, origin: str) -> Noted:
+            return Noted(f"{event.text} from {origin}") if event.text != "as it is" else event
+
+    a, b = group(Transforming, "a", "b")
+    write(b, "mine")
+    write(a, "one", "as it is")
+    b.absorb(a.events())
+    for _ in range(2):
+        assert texts(b.state()) == ["mine", "one from a", "as it is"]
+        b.restart()
+
+
+# --- from a plain entity ---
+class Plain(EventSourcedActor):
+    """What `Chronicle` was before."""
+
+    entity_type = "chronicle"
+    events: ClassVar[Sequence[Any]] = [Noted]
+    snapshot_every = 2
+
+    def empty_state(self) -> tuple[Line, ...]:
+        return ()
+
+    def receiveMsg_Write(self, command: Write, sender: Any) -> None:
+        self.persist([Noted(text) for text in command.texts]).then_reply(len)
+
+    def apply_event(self, state: tuple[Line, ...], event: Noted) -> tuple[Line, ...]:
+        return (*state, (event.text, "a", False))
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_plain_entity_becomes_a_replicated_one(snapshot: bool) -> None:
+    """Its journal stays as it is (84); others get all of it; with its old snapshot, too."""
+    journal = open_journal(f"memory:migrated-{snapshot}")
+    plain = LocalEntities(Plain, journal=journal, slices=2)
+    plain.ask(Plain, "x", Write(("one", "two", "three")))
+    if snapshot:
+        plain.tick(10_000_000)
+    plain.host.close()
+    a = Replica(Chronicle, "a", "ab", journal=journal, clock_us=60_000_000)
+    b = Replica(Chronicle, "b", "ab")
+    assert a.vector() == {"a": 3}
+    assert [found.record.meta for found in a.records()] == [None] * 3
+    write(b, "two hundred")
+    assert write(a, "four") == 4
+    settle(a, b)
+    assert texts(b.state()) == ["two hundred", "one", "two", "three", "four"]
+    assert a.vector() == b.vector() == {"a": 4, "b": 1}
+    a.restart()
+    assert texts(a.state()) == ["one", "two", "three", "four", "two hundred"]
+
+
+# --- classes and settings ---
+def test_settings_and_classes_belong_together() -> None:
+    """A replicated class without its setting, and a setting for a plain class."""
+    with pytest.raises(SettingsError, match=r"Settings\.replication"):
+        LocalEntities(Chronicle)
+    with pytest.raises(EntityClassError, match="does not derive from Replicated"):
+        EntityType.of(Plain, importable=False, replication=Replication("chronicle", "a"))
+
+
+def test_it_can_be_mixed_in() -> None:
+    """On either side of the class it makes replicated."""
+    from thespian_dc import ReplicatedEventSourcedActor
+
+    for bases in ((Plain, ReplicatedEventSourcedActor), (ReplicatedEventSourcedActor, Plain)):
+        mixed = type("Mixed", bases, {})
+        a, b = group(mixed, "a", "b")
+        write(a, "one")
+        settle(a, b)
+        assert texts(b.state()) == ["one"]
+
+
+@pytest.mark.parametrize("fact", ["replica_id", "concurrent", "time_us"])
+def test_a_class_does_not_redefine_its_facts(fact: str) -> None:
+    """They would hide the host's."""
+    spoilt = type("Spoilt", (Chronicle,), {fact: "mine"})
+    with pytest.raises(EntityClassError, match=fact):
+        EntityType.of(spoilt, importable=False)
+
+
+def test_queries_see_what_was_taken() -> None:
+    """And an entity whose slice is asked for the first time by a replica is there for commands."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    b.pull(a)
+    assert b.ask(Tell()) == (("one", "a", False),)

@@ -1,0 +1,199 @@
+"""A state in place of trimmed events: joined with what this replica has, never stored as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.replicas import Replica, group, settle
+from tests.unit.replicated_entities import Chronicle, Tell, Write, texts
+from thespian_dc.entity.protocol import Absorbed, ReplicatedState
+from thespian_dc.entity.rows import unpack_row
+from thespian_dc.model.record import SNAPSHOT_META, STATE
+from thespian_dc.model.replication import ORIGIN_META, read_state
+from thespian_dc.model.replication_errors import (
+    OriginForkedError,
+    OwnEventsTrimmedError,
+    ReplicatedEntityFailedError,
+)
+
+
+@pytest.fixture(autouse=True)
+def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    Chronicle.looked, Chronicle.spoilt = [], ""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 1)
+    yield
+    Chronicle.looked, Chronicle.spoilt = [], ""
+
+
+def write(replica: Replica, *what: str) -> Any:
+    return replica.ask(Write(what))
+
+
+def state_of(replica: Replica) -> ReplicatedState:
+    """As a peer sends it: from its state row."""
+    replica.state()
+    replica.local.tick(10_000_000)
+    row = replica.local.journal.read_state(replica.key(), "x")
+    assert row is not None
+    encoded, _, content = unpack_row(row)
+    assert content is not None
+    return ReplicatedState(
+        *encoded, dict(content.vector), dict(content.tips), content.time_us, content.epoch,
+        replica.id, content.leader,
+    )  # fmt: skip
+
+
+def trim(replica: Replica) -> None:
+    head = replica.local.journal.find_head(replica.key()).head
+    assert replica.local.journal.trim(replica.key(), head) > 0
+
+
+def test_a_late_joiner_begins_with_a_state() -> None:
+    """And goes on with the events after it; recovery begins with it too."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(a, "one", "two")
+    b.pull(a)
+    write(b, "three")
+    a.pull(b)
+    assert c.ask(state_of(a)) == Absorbed(1)
+    assert (c.state(), c.content()) == (a.state(), a.content())
+    write(a, "four")
+    c.absorb(a.events())
+    for _ in range(2):
+        assert texts(c.state()) == ["one", "two", "three", "four"]
+        assert c.vector() == {"a": 3, "b": 1}
+        c.restart()
+    for found in c.records():
+        c.local.journal.delete_state(c.key(), found.record.entity_id)
+    c.restart()
+    assert texts(c.state()) == ["one", "two", "three", "four"], "replay begins with the record"
+
+
+def test_what_the_state_lacks_is_applied_on_top() -> None:
+    """As concurrent, in the order of this log; the joined vector is stored, and the joined state
+    goes on to others."""
+    a, b, c = group(Chronicle, "a", "b", "c")
+    write(a, "one")
+    b.pull(a)
+    write(b, "mine", "too")
+    write(a, "two")
+    assert b.ask(state_of(a)) == Absorbed(1)
+    joined = (
+        ("one", "a", False), ("two", "a", False), ("mine", "b", True), ("too", "b", True),
+    )  # fmt: skip
+    for _ in range(2):
+        assert b.state() == joined
+        assert b.vector() == {"a": 2, "b": 2}
+        b.restart()
+    record = b.records()[-1].record
+    assert record.kind == STATE
+    assert record.meta is not None
+    assert record.meta[SNAPSHOT_META] is True, "readers know that it stands for all before it"
+    assert read_state(record.meta[ORIGIN_META]) == b.content()
+    assert b.content().tips == {}, "nobody said which commit wrote a's last event"
+    assert b.absorb(a.events()) == Absorbed(2), "they are known, not others"
+    a.pull(b)
+    c.pull(b)
+    assert a.vector() == c.vector() == b.vector()
+    assert sorted(texts(a.state())) == sorted(texts(c.state())) == sorted(texts(joined))
+    write(c, "after")
+    settle(a, b, c)
+    assert {tuple(sorted(texts(one.state()))) for one in (a, b, c)} == {
+        ("after", "mine", "one", "too", "two")
+    }
+
+
+def test_a_state_that_is_covered_changes_nothing() -> None:
+    """The same, or an older one."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    old = state_of(a)
+    write(a, "two")
+    settle(a, b)
+    for state in (old, state_of(a)):
+        assert b.ask(state) == Absorbed(1)
+    assert len(b.records()) == 2
+
+
+def test_time_and_epoch_are_the_greater_ones() -> None:
+    """Of both."""
+    a = Replica(Chronicle, "a", "ab", clock_us=3_600_000_000, active="a")
+    b = Replica(Chronicle, "b", "ab", active="a")
+    a.ask(Write(("one",), time=True))
+    b.ask(state_of(a))
+    assert b.content() == a.content()
+    assert (b.content().epoch, b.content().leader) == (1, "a")
+    a.role(epoch=2, active="b")
+    b.role(epoch=2, active="b")
+    write(b, "two")
+    a.ask(state_of(b))
+    content = a.content()
+    assert (content.epoch, content.leader) == (2, "b")
+    assert content.time_us > 3_600_000_000
+    assert dict(content.vector) == {"a": 1, "b": 1}
+
+
+def test_own_events_that_are_trimmed_are_named() -> None:
+    """Nothing is stored: the state would lose them."""
+    a, b = group(Chronicle, "a", "b")
+    write(b, "mine", "too")
+    write(a, "one")
+    state_of(b)
+    trim(b)
+    b.restart()
+    answer = b.ask(state_of(a))
+    assert (answer.through, answer.reason) == (0, "set_aside")
+    assert isinstance(answer.error, OwnEventsTrimmedError)
+    assert answer.error.args == ("chronicle|x", "b", 1)
+    assert b.vector() == {"b": 2}
+    assert texts(b.ask(Tell())) == ["mine", "too"]
+
+
+def test_a_state_of_another_history_sets_the_entity_aside() -> None:
+    """Its last event of an origin is another one under the same number."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    b.pull(a)
+    elsewhere = Replica(Chronicle, "a", "ab")
+    write(elsewhere, "one, again")
+    c = Replica(Chronicle, "c", "abc")
+    c.pull(elsewhere)
+    answer = b.ask(state_of(c))
+    assert isinstance(answer.error, OriginForkedError)
+    assert [one.what for one in answer.listed] == ["forked"]
+    with pytest.raises(OriginForkedError):
+        write(b, "two")
+
+
+def test_a_state_that_code_cannot_read_or_join_is_refused() -> None:
+    """By name; nothing is stored, and the entity goes on."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    write(b, "mine")
+    good = state_of(a)
+    Chronicle.spoilt = "mine"
+    for bad in (good, replace(good, manifest="nobody knows")):
+        answer = b.ask(bad)
+        assert (answer.through, answer.reason) == (0, "set_aside")
+        assert isinstance(answer.error, ReplicatedEntityFailedError)
+    Chronicle.spoilt = ""
+    assert b.vector() == {"b": 1}
+    assert b.ask(good) == Absorbed(1)
+
+
+def test_a_state_heals_a_failed_entity() -> None:
+    """What its code could not apply is inside it."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one", "two")
+    Chronicle.spoilt = "two"
+    b.pull(a)
+    with pytest.raises(ReplicatedEntityFailedError):
+        b.ask(Tell())
+    Chronicle.spoilt = ""
+    write(a, "three")
+    assert b.ask(state_of(a)) == Absorbed(1)
+    assert texts(b.ask(Tell())) == ["one", "two", "three"]
