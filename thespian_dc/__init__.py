@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.history import History as History
+    from thespian_dc.model.replication_settings import Peer as Peer
+    from thespian_dc.model.replication_settings import Replication as Replication
     from thespian_dc.model.settings import Destination as Destination
     from thespian_dc.model.settings import Limits as Limits
     from thespian_dc.model.settings import Local as Local
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from thespian_dc.projection.api import Transaction as Transaction
     from thespian_dc.projection.management import Projections as Projections
     from thespian_dc.projection.observe import ProjectionHooks as ProjectionHooks
+    from thespian_dc.replication.management import Replicas as Replicas
     from thespian_dc.settings_file import settings_from_toml as settings_from_toml
 
 _WHERE = {
@@ -83,6 +86,7 @@ _WHERE = {
     "Limits": "model.settings",
     "Local": "model.settings",
     "Node": "node",
+    "Peer": "model.replication_settings",
     "ProjectedEvents": "projection.api",
     "Projection": "model.settings",
     "ProjectionHandler": "projection.api",
@@ -92,7 +96,9 @@ _WHERE = {
     "Recovery": "model.delivery_settings",
     "Registered": "codec.api",
     "Remote": "model.settings",
+    "Replicas": "replication.management",
     "ReplicatedEventSourcedActor": "entity.api",
+    "Replication": "model.replication_settings",
     "ReplyAddress": "entity.api",
     "Settings": "model.settings",
     "SqlProjectionHandler": "projection.api",

@@ -219,6 +219,16 @@ def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby:
     standby.until(lambda: next_.roles.is_active)
 
 
+def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    next_.keeper.round(SECOND)
+    wishes.end(next_.journal, "cart", nr, wishes.WITHDRAWN, {})
+    for _ in range(10):
+        standby.round()
+    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
 def test_a_demotion_leaves_nobody_active(standby: World) -> None:
     former = standby.replicas["a"]
     nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
@@ -284,4 +294,6 @@ def test_the_thread_does_all_of_it_by_itself(standby: World) -> None:
     former.keeper.start()
     nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
     eventually(lambda: ended(former, nr), deadline_s=20)
-    eventually(lambda: wishes.last_beat_us(former.journal, "cart"), deadline_s=20)
+    eventually(
+        lambda: wishes.last_beat(former.journal, "cart").group == ("a", "b", "c"), deadline_s=20
+    )

@@ -22,6 +22,7 @@ from thespian_dc.cli.heads import heads
 from thespian_dc.cli.output import safe
 from thespian_dc.cli.parked import parked
 from thespian_dc.cli.projections import projections
+from thespian_dc.cli.replication import replication
 from thespian_dc.cli.schema import schema
 from thespian_dc.cli.stream import stream
 from thespian_dc.cli.stream_filter import stream_filter
@@ -66,8 +67,8 @@ def main(context: click.Context) -> None:
 
 
 for verb in (
-    destination_filter, doctor, events, filters, heads, parked, projections, schema, stream,
-    stream_filter, verify
+    destination_filter, doctor, events, filters, heads, parked, projections, replication, schema,
+    stream, stream_filter, verify
 ):  # fmt: skip
     main.add_command(verb)
 

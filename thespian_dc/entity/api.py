@@ -31,15 +31,18 @@ if TYPE_CHECKING:
     from thespian_dc.entity.replicated import (
         ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
     )
+    from thespian_dc.entity.role_registry import Listing as Listing
     from thespian_dc.entity.role_registry import Seen as Seen
     from thespian_dc.entity.role_registry import add_listed as add_listed
     from thespian_dc.entity.role_registry import begin_roles as begin_roles
     from thespian_dc.entity.role_registry import change_roles as change_roles
     from thespian_dc.entity.role_registry import diverged_at as diverged_at
     from thespian_dc.entity.role_registry import known_roles as known_roles
+    from thespian_dc.entity.role_registry import listing as listing
     from thespian_dc.entity.role_registry import note_checked as note_checked
     from thespian_dc.entity.role_registry import note_diverged as note_diverged
     from thespian_dc.entity.role_registry import note_seen as note_seen
+    from thespian_dc.entity.role_registry import replicated_types as replicated_types
     from thespian_dc.entity.role_registry import seen_by as seen_by
     from thespian_dc.entity.role_registry import stored_roles as stored_roles
     from thespian_dc.entity.router import Router as Router
@@ -57,6 +60,7 @@ _WHERE = {
     "EntityRef": "entity.protocol",
     "EntityType": "entity.entity_type",
     "EventSourcedActor": "entity.actor",
+    "Listing": "entity.role_registry",
     "Outgoing": "entity.router_core",
     "RemoteEvent": "entity.protocol",
     "Replicated": "entity.protocol",
@@ -74,9 +78,11 @@ _WHERE = {
     "command_id_of": "entity.router",
     "diverged_at": "entity.role_registry",
     "known_roles": "entity.role_registry",
+    "listing": "entity.role_registry",
     "note_checked": "entity.role_registry",
     "note_diverged": "entity.role_registry",
     "note_seen": "entity.role_registry",
+    "replicated_types": "entity.role_registry",
     "seen_by": "entity.role_registry",
     "stored_roles": "entity.role_registry",
 }

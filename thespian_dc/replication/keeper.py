@@ -178,7 +178,9 @@ class Keeper:
         self._retire(cursors)
         if now - self._beat_us >= BEAT_US:
             self._beat_us = now
-            wishes.beat(self._journal, self._type, now)
+            step = "" if self._promotion is None else self._promotion[1].phase.value
+            said = wishes.Beat(now, self._setting.replicas, self._restoring.waits_for(), step)
+            wishes.beat(self._journal, self._type, said)
 
     def _hear(self, now: int) -> None:
         if self._is_retired and not self.roles.closed:
@@ -263,6 +265,9 @@ class Keeper:
             match step:
                 case AskHeads():
                     self._ask(core, step)
+                case promotion.Step.RAISE if self._is_withdrawn(nr):
+                    self._promotion = None
+                    return
                 case promotion.Step.RAISE:
                     self._change(partial(promoted, entity_type=self._type))
                     core.on_raised(self.roles.epoch, now)
@@ -301,12 +306,16 @@ class Keeper:
             else:
                 self._end(wish.nr, wishes.DONE, {"epoch": self.roles.epoch})
 
+    def _is_withdrawn(self, nr: int) -> bool:
+        wish = wishes.wishes(self._journal, self._type).of(nr)
+        return wish is None or wish.state != wishes.OPEN
+
     def _report(self, nr: int, core: Promotion) -> None:
         behind = {peer: list(one) for peer, one in core.report().items()}
         if core.phase is Phase.OPENED:
             self._end(nr, wishes.DONE, {"epoch": self.roles.epoch, "behind": behind})
             return
-        error = CatchUpRefusedError(self._type, self.roles.replica_id, said(core.lacking()))
+        error = CatchUpRefusedError(self._type, self.roles.replica_id, lacking_text(core.lacking()))
         self._end(nr, wishes.REFUSED, {"reason": str(error), "behind": behind})
 
     def _end(self, nr: int, state: str, answer: Mapping[str, Any]) -> None:
@@ -331,6 +340,6 @@ class Keeper:
         return tuple(self._journal.find_head(key).head for key in keys)
 
 
-def said(behind: Mapping[str, Behind]) -> str:
+def lacking_text(behind: Mapping[str, Behind]) -> str:
     """What is lacking, for people."""
     return "; ".join(f"of {peer!r}: {one}" for peer, one in sorted(behind.items()))

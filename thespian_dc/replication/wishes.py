@@ -83,16 +83,32 @@ def end(
     return _changed(journal, entity_type, change)
 
 
-def beat(journal: Journal, entity_type: str, now_us: int) -> None:
-    """A keeper lives. One of several is enough: a lost race is as good."""
+class Beat(NamedTuple):
+    """What a keeper says of itself, each second. time_us: when; 0: none ever ran. group: all ids of
+    its settings. lacks: what a recovery waits for, by peer. step: of the promotion that is under
+    way, "" where none is."""
+
+    time_us: int = 0
+    group: tuple[str, ...] = ()
+    lacks: Mapping[str, str] = {}
+    step: str = ""
+
+    def lives(self, now_us: int) -> bool:
+        """A keeper runs."""
+        return now_us - self.time_us < BEAT_US_MAX
+
+
+def beat(journal: Journal, entity_type: str, said: Beat) -> None:
+    """A keeper lives. Of several one is enough: a lost race is as good."""
     name = f"replication_beat:{entity_type}"
     entry = journal.entry(name)
-    journal.put_entry(name, entry.version, now_us)
+    journal.put_entry(name, entry.version, [said.time_us, list(said.group), said.lacks, said.step])
 
 
-def last_beat_us(journal: Journal, entity_type: str) -> int:
-    """When one last said so; 0: never."""
-    return int(journal.entry(f"replication_beat:{entity_type}").value or 0)
+def last_beat(journal: Journal, entity_type: str) -> Beat:
+    """What one said last."""
+    value = journal.entry(f"replication_beat:{entity_type}").value
+    return Beat() if value is None else Beat(value[0], tuple(value[1]), value[2], value[3])
 
 
 def _name(entity_type: str) -> str:
