@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from thespian_dc.model import criteria
+from thespian_dc.model import criteria, replication_handshake
 from thespian_dc.model.access import StreamLimits
 from thespian_dc.stream import lookups, producer_core, server
-from thespian_dc.wire import conversion, status
+from thespian_dc.wire import parts, status
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def test_limits_are_the_ones_in_force() -> None:
     assert StreamLimits().request_bytes_max == mib == 1024 * kib
     assert 64 * mib == server.MESSAGE_BYTES_MAX
     assert limits["a message to the producer"] == "1 MiB; to a node that takes pushes 64 MiB"
-    assert limits["texts in Start and requests"].startswith(f"{conversion.TEXT_BYTES_MAX} ")
+    assert limits["texts in Start and requests"].startswith(f"{parts.TEXT_BYTES_MAX} ")
     assert limits["a filter"] == (
         f"{criteria.CRITERIA_MAX:,} criteria, {criteria.REGEXES_MAX} regexes of 1 KiB, "
         f"{criteria.TOPICS_MAX:,} topics, {criteria.FILTER_BYTES_MAX // kib} KiB"
@@ -39,6 +39,10 @@ def test_limits_are_the_ones_in_force() -> None:
     answer = lookups.ANSWER_MAX
     assert limits["a lookup's answer"].startswith(
         f"{answer.bytes // mib} MiB and {answer.events:,} events"
+    )
+    assert limits["replicas in one list"] == (
+        f"{replication_handshake.REPLICAS_MAX}; "
+        f"{replication_handshake.ORIGIN_POSITIONS_MAX} positions of origins"
     )
     assert limits["open calls"] == f"{server.CALLS_MAX:,} per producer"
 

@@ -16,14 +16,24 @@ from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
 from thespian_dc.model.history import History
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import EVENT, Record, pack_record
+from thespian_dc.model.replication_handshake import (
+    Known,
+    OriginFacts,
+    OriginPositions,
+    ReplicaStart,
+    Retiring,
+    RetiringStage,
+)
 from thespian_dc.stream.channels import METHOD, PUSH_METHOD, SERVICE
 from thespian_dc.wire import health_pb2, reflection_pb2
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import Beat, Credit, Start, write_from_consumer
 from thespian_dc.wire.lookups import (
+    EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
+    write_entity_state,
     write_heads,
     write_look_up,
     write_position_at,
@@ -36,6 +46,16 @@ OURS = {"UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED"}
 DEADLINE_S = 20.0
 AT_ONCE = 32
 MESSAGES_MAX = 4
+
+REPLICA_STREAM = "replica:cart"
+KNOWN = (OriginPositions("ap", 0, (5, 0, 7, 1 << 39)), OriginPositions("us", 2, (1,)))
+RETIRING = (Retiring("ap", (RetiringStage("eu", 1, 2, (7, 8)),)),)
+REPLICA_STARTS = [
+    ReplicaStart("us", "cart", ("ap", "eu", "us")),
+    ReplicaStart(
+        "us", "cart", ("ap", "eu", "us"), 0, "", 1, True, (OriginFacts("us", "j", 4, 1),), KNOWN
+    ),
+]
 
 FILTERS: list[Filter] = [
     Exclude.all() + Include.entity_ids("c-1", "c-2"),
@@ -52,6 +72,8 @@ def starts() -> list[bytes]:
     made = [plain, plain._replace(positions=placed), plain._replace(credit=Credit(0, 0))]
     made += [plain._replace(history=history) for history in History]
     made += [plain._replace(filter=VersionedFilter(1, one)) for one in FILTERS]
+    made += [plain._replace(stream_id=REPLICA_STREAM, replica=one) for one in REPLICA_STARTS]
+    made.append(plain._replace(replica=REPLICA_STARTS[0]))
     return [write_from_consumer(one) for one in made]
 
 
@@ -59,17 +81,24 @@ def later() -> list[bytes]:
     """Further messages of a Pull."""
     made: list[Any] = [Credit(1, 1), Beat(1), Credit((1 << 63) - 1, 1)]
     made += [VersionedFilter(2, one) for one in FILTERS]
+    made += [Known(KNOWN), Known((), 3, "us", RETIRING, ("old",))]
     return [write_from_consumer(one) for one in made]
 
 
 def questions() -> dict[str, list[bytes]]:
     """Unary requests by method."""
     lookup = LookUpRequest("carts", "c-1", 1, 9, 0, Credit(1000, 10))
+    state = EntityStateRequest(REPLICA_STREAM, "c-1", "us")
     asked = health_pb2.HealthCheckRequest(service=SERVICE).SerializeToString()
     return {
         f"/{SERVICE}/LookUp": [
             write_look_up(lookup),
             write_look_up(lookup._replace(history=History.LATEST, limit=Credit(0, 0))),
+            write_look_up(lookup._replace(stream_id=REPLICA_STREAM, replica_id="us")),
+        ],
+        f"/{SERVICE}/EntityState": [
+            write_entity_state(state),
+            write_entity_state(state._replace(stream_id="carts")),
         ],
         f"/{SERVICE}/Heads": [write_heads(HeadsRequest("carts", "test"))],
         f"/{SERVICE}/PositionAt": [write_position_at(PositionAtRequest("carts", 1 << 50))],

@@ -13,6 +13,7 @@ from tests.streams.fuzz import PUSHED, Fuzzer
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer
 from tests.streams.processes import Child, start_producer
 from thespian_dc.model.access import Access, StreamLimits
+from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Destination, Stream
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.testkit.eventually import eventually
@@ -38,6 +39,7 @@ def producer(writer: Writer, journal_url: str) -> Iterator[Child]:
             SLICES,
             access=access,
             destinations=(Destination(PUSHED, "pushed", {"other": ""}, without_identity=True),),
+            replication=(Replication(ENTITY_TYPE, "eu", peers=(Peer("us"), Peer("ap"))),),
         )
     )
     yield child
