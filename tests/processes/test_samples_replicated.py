@@ -1,0 +1,38 @@
+"""The samples of replication, run as users run them: they compare by themselves what came out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.laws import ROOT
+
+pytestmark = pytest.mark.processes
+
+
+def run(script: str, *options: str) -> tuple[str, list[str]]:
+    """What it printed, and the facts that it found to hold."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "samples" / script, *options],
+        capture_output=True, text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = re.findall(r"^(ok |NOT) (.*)$", done.stdout, re.MULTILINE)
+    assert {holds for holds, _ in facts} == {"ok "}
+    return done.stdout, [fact for _, fact in facts]
+
+
+@pytest.mark.timeout(170)
+def test_three_regions_that_were_cut_off_come_to_the_same_carts() -> None:
+    """All took writes meanwhile; each change is stored once in each region."""
+    said, facts = run("active_active/demo.py", "--seconds", "1")
+    assert len(facts) == 5
+    rows = re.findall(r"^  \w+ +(\d+) +(\d+) +(\d+)  (\w{16}) → (\w{16})$", said, re.MULTILINE)
+    assert len(rows) == 3
+    written, lacked, stored, apart, healed = zip(*rows, strict=True)
+    assert {int(one) for one in stored} == {sum(map(int, written))}
+    assert min(map(int, lacked)) > 0
+    assert (len(set(apart)), len(set(healed))) == (3, 1)
