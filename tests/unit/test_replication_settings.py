@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.processes.replicas import Tally
 from tests.processes.shop import Counter
 from thespian_dc.model.criteria import Criteria, Exclude, Filter, Include
+from thespian_dc.model.entity_errors import EntityClassError
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Destination, Settings, Stream, Tls
@@ -126,5 +128,13 @@ def test_toml_says_the_same_as_python() -> None:
 
 def test_a_simple_system_replicates_nothing() -> None:
     """Nothing runs there between two calls."""
-    with pytest.raises(NotSupportedError, match="replication of 'counter' on simpleSystemBase"):
-        check_settings(node(cart(entity=Counter), entities=[Counter]), simple=True)
+    with pytest.raises(NotSupportedError, match="replication of 'tally' on simpleSystemBase"):
+        check_settings(node(cart(entity=Tally), entities=[Tally]), simple=True)
+
+
+def test_class_and_setting_go_together() -> None:
+    """One without the other would write a log that no replica can take over."""
+    with pytest.raises(SettingsError, match="Tally is a ReplicatedEventSourcedActor, and"):
+        check_settings(node(entities=[Tally]), simple=False)
+    with pytest.raises(EntityClassError, match="does not derive from ReplicatedEventSourcedActor"):
+        check_settings(node(cart(entity=Counter), entities=[Counter]), simple=False)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # grpc: never imported where this class is only looked at, or
 log = logging.getLogger(__name__)
 
 RETRY_US = 1_000_000
-GC_THRESHOLDS = (100_000, 5, 20)
-"""As in entity/host_actor.py: an event under way is a few objects and hardly a cycle."""
+GC_THRESHOLDS = (400_000, 5, 20)
+"""As in entity/host_actor.py: an event under way is a few objects and hardly ever a cycle."""
 
 
 class ReplicationActor(LeafActor):
