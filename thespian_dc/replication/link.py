@@ -138,7 +138,9 @@ class Link:
         calls `restart` once nobody says any more that it has what it may lack."""
         before = self.progress()
         self._wanted, self._progress = wanted, before.under(wanted.filter)
-        if before.positions and not self._progress.positions:
+        # Also of a call that is not open yet: its peer may pass records under the former filter.
+        is_begun = bool(before.positions) or self._source is not None
+        if is_begun and not self._progress.positions:
             self._stop_at(self._progress)
             return True
         self._is_under = False
