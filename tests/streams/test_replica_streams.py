@@ -435,9 +435,15 @@ def test_a_later_life_that_the_reader_knows_of_is_noted(log: Log, link: Any) -> 
     assert diverged_at(log.journal, ENTITY_TYPE, 0) == {READER: 3}
 
 
-def test_positions_of_an_earlier_life_are_not_held_against_this_one(log: Log, link: Any) -> None:
-    """The reader hears of the new one, and begins again."""
-    reader = link(origins=(OriginFacts(OWN, log.journal.journal_id, SLICES, 0),))
+@pytest.mark.parametrize("heard", [0, 1])
+def test_positions_of_an_earlier_life_are_not_held_against_this_one(
+    log: Log, link: Any, heard: int
+) -> None:
+    """The reader is told of the new one, and begins again. It may have heard of it from others."""
+    reader = link(
+        origins=(OriginFacts(OWN, log.journal.journal_id, SLICES, heard),),
+        known=(OriginPositions(OWN, 0, (9,) * SLICES),),
+    )
     change_roles(log.journal, ENTITY_TYPE, restored)
     log.wrote(A)
     reader.open({SLICE_A: Position(9, b"w" * 16)})

@@ -83,9 +83,13 @@ class ReplicaReading:
     @property
     def trusts_positions(self) -> bool:
         """Are the positions it begins with of this life of the log? Of an earlier one they say
-        nothing, and it begins again once it has heard of this one."""
+        nothing, and it begins again once it is told of this one; that it may know of this one
+        already, from others, does not make its positions newer."""
+        own, generation = self.life
+        known = [one.generation for one in self.start.known if one.replica == own]
         named = self.generation_named
-        return named is None or named >= self.life[1]
+        is_earlier = named is not None and named < generation
+        return not is_earlier and (not known or max(known) >= generation)
 
     @property
     def generation_named(self) -> int | None:
