@@ -239,25 +239,83 @@ def test_a_raise_while_a_debt_is_paid_repeats_nothing(
     eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5, 6, 7]})
 
 
+@pytest.fixture
+def trimmed(run: Any, writer: Writer, read_model: Path) -> Callable[..., RunningProjection]:
+    """Run a projection to which a is included when the first two of its four events are gone."""
+
+    def start(policy: Recovery) -> RunningProjection:
+        running: RunningProjection = run(
+            read_model, filter=Include.entity_ids("b"), recovery=policy
+        )
+        for _ in range(4):
+            writer.add([("a", Added("x", 1))])
+        eventually(lambda: passed(read_model, writer))
+        key = SliceKey("cart", slice_of("a", writer.slices))
+        writer.journal.advance_index(key, 4)
+        assert writer.journal.trim(key, 2) == 2
+        change(read_model, Include.entity_ids("a", "b").spelled_out())
+        return running
+
+    return start
+
+
 def test_trimmed_history_is_named_and_a_later_start_mends_it(
-    run: Any, writer: Writer, read_model: Path
+    trimmed: Any, read_model: Path
 ) -> None:
     """Nothing is skipped in silence; who says from where on an entity is wanted gets it from
     there."""
-    running = run(read_model, filter=Include.entity_ids("b"))
-    for _ in range(4):
-        writer.add([("a", Added("x", 1))])
-    eventually(lambda: passed(read_model, writer))
-    key = SliceKey("cart", slice_of("a", writer.slices))
-    writer.journal.advance_index(key, 4)
-    assert writer.journal.trim(key, 2) == 2
-    change(read_model, Include.entity_ids("a", "b").spelled_out())
+    running = trimmed(Recovery())
     status = eventually(lambda: (s := running.status()).restarts and s)
     assert status.error.startswith("HistoryLostError: projection popularity: a (slice")
     assert "TrimmedError" in status.error
     never(lambda: seen(read_model) != {}, within_s=0.3)
     change(read_model, Include.entity_ids("a", from_seq_nr=3).spelled_out())
     eventually(lambda: seen(read_model) == {"a": [3, 4]})
+
+
+@pytest.mark.parametrize("strategy", ["skip", "retry-and-skip"])
+def test_trimmed_history_is_passed_over_where_the_policy_skips(
+    trimmed: Any, writer: Writer, read_model: Path, strategy: Any
+) -> None:
+    """What is left of the entity comes, in order; what was lost is counted."""
+    running = trimmed(Recovery(strategy))
+    eventually(lambda: seen(read_model) == {"a": [3, 4]})
+    eventually(lambda: not debts(read_model))
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))])
+    eventually(lambda: seen(read_model) == {"a": [3, 4, 5], "b": [1]})
+    status = running.status()
+    assert (status.skipped, status.restarts) == (1, 0)
+
+
+def test_trimmed_history_parks_its_entity(
+    trimmed: Any, run: Any, writer: Writer, read_model: Path
+) -> None:
+    """Others go on. A retry finds it trimmed as before; a skip gives up what is lost, for good,
+    whoever looks the rest up."""
+    from thespian_dc.projection.local import LocalSource
+
+    policy, projections = Recovery("retry-and-park"), Projections(f"sqlite:///{read_model}")
+    running = trimmed(policy)
+    [parked] = eventually(lambda: projections.parked(NAME))
+    assert (parked.entity_id, parked.seq_nr, parked.events) == ("a", 1, 1)
+    assert parked.cause.startswith("TrimmedError: ")
+    writer.add([("a", Added("x", 1)), ("b", Added("x", 1))])
+    eventually(lambda: seen(read_model) == {"b": [1]})
+    projections.retry_parked(NAME, "a")
+    eventually(lambda: [p.parked_us for p in projections.parked(NAME)] > [parked.parked_us])
+    [again] = projections.parked(NAME)
+    assert again._replace(parked_us=parked.parked_us) == parked
+    assert (debts(read_model), running.status().restarts) == ([("a",)], 0)
+    with pytest.MonkeyPatch.context() as patched:
+        for source in (RemoteSource, LocalSource):
+            patched.setattr(source, "look_up", lambda *_: None)
+        projections.skip_parked(NAME, "a")
+        eventually(lambda: not projections.parked(NAME))
+        assert running.stop()
+    run(read_model, filter=Include.entity_ids("b"), recovery=policy)
+    eventually(lambda: seen(read_model) == {"a": [3, 4, 5], "b": [1]})
+    eventually(lambda: not debts(read_model))
+    assert not projections.parked(NAME)
 
 
 def test_many_debts_at_once(run: Any, writer: Writer, read_model: Path) -> None:

@@ -24,6 +24,9 @@ from tests.streams.material import (
 from tests.streams.processes import Child
 from thespian_dc.cli.main import main
 from thespian_dc.model.delivery_settings import Recovery
+from thespian_dc.projection.committing import own_transaction
+from thespian_dc.projection.databases import open_stores
+from thespian_dc.projection.parking import LOST, ParkedEvent, ParkedMost
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -165,6 +168,21 @@ def test_parked_entities_are_listed_shown_retried_and_skipped(
     assert cli("parked", "skip", NAME, "c-1").exit_code == 0
     eventually(lambda: counted(read_model) == {"fig": 1, "pear": 1})
     eventually(lambda: not objects(cli("parked", "list", NAME, "--json")))
+
+
+def test_lost_history_is_listed_and_shown(running: Child, cli: Any, read_model: Path) -> None:
+    """There is no event to show: only where it would begin, and why it is not there."""
+    stores = open_stores(f"sqlite:///{read_model}")
+    lost = ParkedEvent(1, 40, "c-1", 7, 0, LOST, "TrimmedError: gone", 1, 1_700_000_000_000_000)
+    with own_transaction(stores.database):
+        stores.parked.park(NAME, lost, ParkedMost(1, 1))
+    stores.database.close()
+    (row,) = objects(cli("parked", "list", NAME, "--json"))
+    assert (row["entity_id"], row["seq_nr"], row["size_bytes"]) == ("c-1", 7, 0)
+    (event,) = objects(cli("parked", "show", NAME, "c-1", "--json"))
+    assert (event["seq_nr"], event["manifest"], event["payload"]) == (7, "", None)
+    assert "c-1#7" in (text := cli("parked", "show", NAME, "c-1").output)
+    assert "TrimmedError: gone" in text
 
 
 def test_a_terminal_gets_one_line_that_changes(running: Child, read_model: Path) -> None:

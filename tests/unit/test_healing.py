@@ -75,7 +75,35 @@ def test_a_debt_asks_for_what_lies_between() -> None:
     core = healing(LARGE, a=Mark(4, 30))
     assert not judged(core, "a", 7, 40)
     core.on_committed()
-    assert due(core) == [Lookup("a", 0, 5, 7, 0)]
+    assert due(core) == [Lookup("a", 0, 5, 7, 30)]
+
+
+@pytest.mark.parametrize(
+    ("trimmed_to", "asked"),
+    [
+        (20, Lookup("a", 0, 2, 0, 20)),
+        (50, Lookup("a", 0, 1, 0, 50)),
+        (70, Lookup("a", 0, 2, 0, 70)),
+    ],
+)
+def test_what_is_lost_is_not_asked_for_again(trimmed_to: int, asked: Lookup) -> None:
+    """Also where a replay goes back behind where the projection began (50): of what is below it
+    there is something left, nothing, or less than nothing. The mark that says so is stored."""
+    replay = Include.entity_ids("a", from_seq_nr=2).spelled_out()
+    core = healing(LARGE, replay)
+    core.on_loaded(StoredMemory({0: SliceMemory(50, 50, [Start(50, 0)])}))
+    core.on_version(0, 2, 100)
+    core.on_marks(0, ["a"], {})
+    core.include(0, 2, 100, ["a"])
+    core.on_committed()
+    [lookup] = due(core)
+    assert lookup == Lookup("a", 0, 2, 0, 0)
+    core.on_lost(0, "a", trimmed_to)
+    [(_, _, mark)] = core.changes().marks
+    assert mark == Mark(0, trimmed_to)
+    core.on_committed()
+    core.ask_anew(lookup)
+    assert due(core) == [asked]
 
 
 def test_an_event_that_stands_for_all_before_it_owes_nothing() -> None:

@@ -96,17 +96,22 @@ def _events(manage: Projections, projection: str, entity_id: str) -> Iterator[di
     after = 0
     while page := manage.parked_events(projection, entity_id, after, PAGE):
         for one in page:
-            record = Record(*msgpack.unpackb(one.record))
-            manifest, payload = record.manifest, record.payload
-            if record.kind:
-                manifest, payload = shown_as(record.kind, manifest, payload, record.meta)
+            manifest, tags, payload = _shown(one.record) if one.record else ("", [], None)
             yield {
                 "slice": one.slice, "offset": one.offset, "entity_id": one.entity_id,
                 "seq_nr": one.seq_nr, "timestamp_us": one.time_us, "manifest": manifest,
-                "tags": list(record.tags), "payload": readable(manifest, payload),
-                "attempts": one.attempts, "cause": one.cause,
+                "tags": tags, "payload": payload, "attempts": one.attempts, "cause": one.cause,
             }  # fmt: skip
         after = page[-1].seq_nr
+
+
+def _shown(packed: bytes) -> tuple[str, list[str], Any]:
+    """Manifest, tags and readable payload."""
+    record = Record(*msgpack.unpackb(packed))
+    manifest, payload = record.manifest, record.payload
+    if record.kind:
+        manifest, payload = shown_as(record.kind, manifest, payload, record.meta)
+    return manifest, list(record.tags), readable(manifest, payload)
 
 
 def _text(event: dict[str, Any]) -> str:

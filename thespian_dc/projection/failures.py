@@ -19,16 +19,18 @@ from thespian_dc.model.handler_errors import (
     HandlerCrashedError,
     ParkedFullError,
 )
+from thespian_dc.model.projection_errors import HistoryLostError
 from thespian_dc.model.record import CONTROL
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError, PositionStoreError
-from thespian_dc.projection.api import SourceBatch
+from thespian_dc.projection.api import Lookup, SourceBatch
 from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.crashes import Crashes, Extent, Refuse, Try
 from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.handling import Fields, Gate, Raised, TransactionFull
 from thespian_dc.projection.parking import (
+    LOST,
     PAGE,
     RETRY,
     TRYING,
@@ -204,6 +206,19 @@ class Failures:
         self.renews = self.renews or isinstance(error.__cause__, FlushError)
         return error if isinstance(verdict, Fail) else verdict
 
+    def on_lost(self, lookup: Lookup, below: int, error: HistoryLostError) -> bool:
+        """In the open transaction: what an entity is owed was trimmed below this offset. True: it
+        is passed over; False: the entity is parked; else the error is raised."""
+        verdict = decide(self._policy, error, 1, 0)
+        where = (lookup.slice, below, lookup.entity_id, lookup.from_seq_nr)
+        if isinstance(verdict, Skip):
+            self._skips.append(Raised(*where[:2], 0, (0, *where[2:]), error))
+            return True
+        if not isinstance(verdict, Park):
+            raise error
+        self._store(ParkedEvent(*where, 0, LOST, cause_of(error), 1, now_us()))
+        return False
+
     def lost(self, error: EventLostError) -> bool:
         """At most once: whether to go on behind an event that was passed and then failed."""
         if self._policy.strategy != "skip":
@@ -293,15 +308,18 @@ class Failures:
         self, slice_: int, offset: int, time_us: int, fields: Fields, cause: str = "",
         attempts: int = 0,
     ) -> None:  # fmt: skip
-        _, entity_id, seq_nr, *_ = fields
-        record = record_of(fields)
-        self._check_room(entity_id, seq_nr, len(record))
-        where = (slice_, offset, entity_id, seq_nr, time_us)
-        self._to_park.append(ParkedEvent(*where, record, cause, attempts, now_us()))
+        where = (slice_, offset, fields[1], fields[2], time_us)
+        self._store(ParkedEvent(*where, record_of(fields), cause, attempts, now_us()))
+
+    def _store(self, event: ParkedEvent) -> None:
+        entity_id, seq_nr = event.entity_id, event.seq_nr
+        self._check_room(entity_id, seq_nr, len(event.record))
+        self._to_park.append(event)
         self._parking.add(entity_id)
-        if cause:
+        if event.cause:
             facts = {"projection": self._projection, "entity": entity_id, "seq_nr": seq_nr}
-            log.error("entity_parked", extra={**facts, "cause": cause, "attempts": attempts})
+            facts |= {"cause": event.cause, "attempts": event.attempts}
+            log.error("entity_parked", extra=facts)
 
     def _check_room(self, entity_id: str, seq_nr: int, size_bytes: int) -> None:
         """ParkedFullError where one more event would be too much. What other workers park while

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, VersionedFilter
+from thespian_dc.model.errors import TrimmedError
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.projection_errors import HistoryLostError
 from thespian_dc.model.record import SNAPSHOT_META
@@ -18,6 +19,7 @@ from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import (
     FilterInForce,
     LookedUp,
+    Lookup,
     LookUpFailed,
     Source,
     SourceBatch,
@@ -37,6 +39,14 @@ class Included(NamedTuple):
     version: int
     start: int
     entity_ids: Sequence[str]
+
+
+class Lost(NamedTuple):
+    """What a lookup wants below the offset `below` was trimmed. error: named so."""
+
+    lookup: Lookup
+    below: int
+    error: HistoryLostError
 
 
 class Healer:
@@ -152,24 +162,40 @@ class Healer:
 
     # --- answers ---
 
-    def next_answer(self) -> LookedUp | None:
-        """One that is to be handled now; it stays until `answered`. HistoryLostError."""
+    def next_answer(self) -> LookedUp | Lost | None:
+        """One that is to be handled now; it stays until `answered`. HistoryLostError where what is
+        owed cannot be had, for another reason than that it was trimmed."""
         while self._answers:
             answer = self._answers[0]
-            if isinstance(answer, LookedUp) and self._core.is_asked(answer):
+            if not self._core.is_asked(answer):
+                self._answers.popleft()
+            elif isinstance(answer, LookedUp):
                 return answer
-            self._answers.popleft()
-            if isinstance(answer, LookUpFailed):
-                self._on_failed(answer)
+            elif getattr(answer.error, "retryable", False):
+                self._answers.popleft()
+                self._core.on_failed(answer.lookup, now_us())
+            else:
+                return self._lost(answer)
         return None
 
-    def _on_failed(self, failed: LookUpFailed) -> None:
-        if not getattr(failed.error, "retryable", False):
-            lookup, cause = failed.lookup, f"{type(failed.error).__name__}: {failed.error}"
-            raise HistoryLostError(
-                self._projection, lookup.entity_id, lookup.slice, lookup.from_seq_nr, cause
-            ) from failed.error
-        self._core.on_failed(failed.lookup, now_us())
+    def _lost(self, failed: LookUpFailed) -> Lost:
+        lookup, cause = failed.lookup, f"{type(failed.error).__name__}: {failed.error}"
+        error = HistoryLostError(
+            self._projection, lookup.entity_id, lookup.slice, lookup.from_seq_nr, cause
+        )
+        error.__cause__ = failed.error
+        if not isinstance(failed.error, TrimmedError):
+            raise error
+        return Lost(lookup, failed.error.trimmed_to, error)
+
+    def give_up(self, slice_: int, entity_id: str, below_offset: int) -> None:
+        """In the open transaction: of what the entity is owed nothing below the offset is left."""
+        self._core.on_lost(slice_, entity_id, below_offset)
+
+    def lost(self, lost: Lost) -> None:
+        """What becomes of it is committed."""
+        self._answers.popleft()
+        self._core.ask_anew(lost.lookup)
 
     def gate_of(self, answer: LookedUp, takes: Gate | None) -> Gate:
         """Which events of an answer are not to be handled."""

@@ -245,6 +245,20 @@ class Healing:
             self._new_marks[entity_id] = slice_, mark
             self._new_debts[entity_id] = slice_, None
 
+    def on_lost(self, slice_: int, entity_id: str, below_offset: int) -> None:
+        """What is owed to the entity and lies below this offset is there no more, and given up: in
+        the open transaction."""
+        debt = self._debt(entity_id)
+        if debt is None:
+            return
+        mark, began = self._mark(entity_id), max(0, self._memory(slice_).began)
+        if self._replays(slice_, mark, debt) and below_offset <= began:
+            mark = mark._replace(offset=below_offset)
+            if below_offset == began:  # of what is below the baseline nothing is left
+                self._new_debts[entity_id] = slice_, debt._replace(from_seq_nr=0)
+        mark = mark._replace(offset=max(mark.offset, below_offset))
+        self._new_marks[entity_id] = slice_, mark
+
     # --- the end of a transaction ---
 
     def changes(self) -> Changes:
@@ -322,15 +336,20 @@ class Healing:
 
     def _lookup(self, entity_id: str) -> Lookup:
         slice_, debt = self._debts[entity_id]
-        memory, mark = self._memory(slice_), self._mark(entity_id)
+        mark = self._mark(entity_id)
         through = max(mark.seq_nr, self._looked_through.get(entity_id, 0))
-        # A replay from below the baseline is possible where nothing was handled before marks began.
-        replay = debt.from_seq_nr and memory.began == memory.baseline
+        began = max(0, self._memory(slice_).began)
+        # A mark elsewhere than where memory began says that nothing is left below it (on_lost).
+        replays = self._replays(slice_, mark, debt) and mark.offset == began
         return Lookup(
             entity_id, slice_, max(through + 1, debt.from_seq_nr),
-            0 if debt.below_offset else debt.through,
-            0 if replay or mark.seq_nr else max(0, memory.began),
+            0 if debt.below_offset else debt.through, 0 if replays else mark.offset,
         )  # fmt: skip
+
+    def _replays(self, slice_: int, mark: Mark, debt: Debt) -> bool:
+        """From below the baseline: possible where nothing was handled before marks began."""
+        memory = self._memory(slice_)
+        return bool(debt.from_seq_nr) and not mark.seq_nr and memory.began == memory.baseline
 
     def on_answered(self, answer: LookedUp, now_us: int) -> None:
         """It is handled and committed: where something is owed still, the next one is due; after
@@ -339,6 +358,10 @@ class Healing:
             self._lookups.on_failed(answer.lookup, now_us)
         else:
             self._lookups.on_answered(answer.lookup, answer.lookup.entity_id in self._debts)
+
+    def ask_anew(self, lookup: Lookup) -> None:
+        """What could not be answered is given up, or waits for somebody: the rest is due."""
+        self._lookups.on_answered(lookup, self.is_owing(lookup.entity_id))
 
     def on_failed(self, lookup: Lookup, now_us: int) -> None:
         """It got no answer: the debt stays, it is asked again later."""

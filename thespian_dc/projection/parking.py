@@ -22,12 +22,15 @@ one, then the same with the others."""
 
 TRYING = "!"
 """Behind what is wished, from before an event is handed over until the outcome is stored."""
+LOST = b""
+"""The record of what stands for events that were trimmed before they could be looked up: those of
+the entity from seq_nr on that are below `offset`."""
 PAGE = 100
 """Parked events that are read at once."""
 
 
 class ParkedEvent(NamedTuple):
-    """One stored event. record: as in a commit's body. time_us: of its commit.
+    """One stored event. record: as in a commit's body, or LOST. time_us: of its commit.
 
     cause: the error of its last try, "" for one that only waits behind another. attempts: how often
     it was handed over. parked_us: when it was stored, microseconds since 1970 UTC.

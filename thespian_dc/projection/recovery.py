@@ -8,6 +8,7 @@ Laws:
 - An event that cannot be decoded is never skipped by a policy: its type is missing here. It may be
   parked, because nothing of it is lost then.
 - A position passes an event only after Skip or Park.
+- What was trimmed before it could be looked up does not come back: it is not tried again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.handler_errors import HandlerCrashedError
+from thespian_dc.model.projection_errors import HistoryLostError
 from thespian_dc.model.stream_errors import HandlerError, UnknownEventError
 
 
@@ -68,7 +70,7 @@ class RecoveryCore:
 def decide(policy: Recovery, error: Exception, tries: int, now_us: int) -> Verdict:
     """What a policy says after so many tries of one event, the last of which ended in `error`."""
     known = not isinstance(error, UnknownEventError)
-    again = known and not isinstance(error, HandlerCrashedError)
+    again = known and not isinstance(error, HandlerCrashedError | HistoryLostError)
     if policy.retrying and again and tries <= policy.retries:
         return Retry(now_us + pause_ms(policy, tries) * 1000)
     if policy.strategy == "retry-and-park":

@@ -26,7 +26,7 @@ from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.delivery import Delivery
 from thespian_dc.projection.failures import Failures
 from thespian_dc.projection.handling import BatchHandler
-from thespian_dc.projection.healer import Healer
+from thespian_dc.projection.healer import Healer, Lost
 from thespian_dc.projection.inbox import Inbox
 from thespian_dc.projection.observe import ProjectionHooks, hooked
 from thespian_dc.projection.releasing import release
@@ -234,7 +234,7 @@ class Run:
         alone, wish = self._transactions.alone, self._recovery.due_wish()
         if wish is None or alone is None:
             return False
-        release(wish, self._recovery, self._delivery, alone, self._transactions.check)
+        release(wish, self._recovery, self._healer, self._delivery, alone, self._transactions.check)
         return True
 
     # --- transactions ---
@@ -264,7 +264,10 @@ class Run:
             if self._healer.is_full:
                 self._stopping.wait(FULL_S)
             return self._healer.is_full
-        self._on_committed(self._transactions.pay(answer))
+        if isinstance(answer, Lost):
+            self._on_committed(self._transactions.lose(answer))
+        else:
+            self._on_committed(self._transactions.pay(answer))
         return self._healer.is_full or self._inbox.is_empty
 
     def _on_committed(self, outcome: Outcome) -> None:

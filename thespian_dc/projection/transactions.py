@@ -19,7 +19,7 @@ from thespian_dc.projection.crashes import Extent
 from thespian_dc.projection.delivery import Delivery
 from thespian_dc.projection.failures import Failures
 from thespian_dc.projection.handling import BatchHandler, Gate, Prepare
-from thespian_dc.projection.healer import Healer, Included
+from thespian_dc.projection.healer import Healer, Included, Lost
 from thespian_dc.projection.inbox import Inbox
 from thespian_dc.projection.recovery import Retry
 from thespian_dc.shell.clock import now_us
@@ -66,7 +66,7 @@ class Transactions:
         self.handling_since_us = 0
         """When the transaction at hand began; 0 between two."""
 
-    # --- the three kinds ---
+    # --- the kinds ---
 
     def batch(self, first: SourceBatch) -> Outcome:
         """Handle `first` and what already waits behind it."""
@@ -94,6 +94,13 @@ class Transactions:
         if first is None:
             return Extent.USUAL
         return self._recovery.extent_owed(answer.lookup.slice, first, answer.commits[-1].end_offset)
+
+    def lose(self, lost: Lost) -> Outcome:
+        """What is owed to an entity was trimmed: pass over it or park the entity, as the recovery
+        policy says; else HistoryLostError."""
+        outcome = self._commit(partial(self._lose, lost), alone=False)
+        self._healer.lost(lost)
+        return outcome
 
     def include(self, included: Sequence[Included]) -> Outcome:
         """Store since when a filter is in force in these slices, and what ids are owed."""
@@ -210,6 +217,12 @@ class Transactions:
         return batch.next_offset, False, None
 
     # --- lookups and filters ---
+
+    def _lose(self, lost: Lost) -> None:
+        slice_, entity_id = lost.lookup.slice, lost.lookup.entity_id
+        self.check(slice_)
+        if self._recovery.on_lost(lost.lookup, lost.below, lost.error):
+            self._healer.give_up(slice_, entity_id, lost.below)
 
     def _include(self, included: Sequence[Included]) -> None:
         for one in included:
