@@ -44,6 +44,12 @@ def test_clean_seeds_hold_and_meet_every_fault_and_transition() -> None:
     assert totals.missing() == []
 
 
+@pytest.mark.parametrize("seed", [564])
+def test_a_seed_that_was_broken_once_holds(seed: int) -> None:
+    """564: a state row without the ids of its commands (unit/test_known_ids.py)."""
+    assert simulate(seed).broken == []
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_bug_that_is_put_in_is_caught_by_an_invariant(bug: str) -> None:

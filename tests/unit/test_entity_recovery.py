@@ -120,12 +120,12 @@ def test_known_commands_come_from_snapshot_and_records() -> None:
 def test_only_the_last_known_commands_are_kept() -> None:
     """limits.known_commands bounds memory and snapshots."""
     host = Host(Account, limits=Limits(known_commands=8)).own()
-    host.send(*[host.command(Account, "b", Deposit(1), f"{n}") for n in range(9)])
-    oldest, second = host.send(
-        host.command(Account, "b", Deposit(1), "0"), host.command(Account, "b", Deposit(1), "8")
-    )
+    host.send(*[host.command(Account, "b", Deposit(1), f"{n}") for n in range(40)])
+    last = host.send(*[host.command(Account, "b", Deposit(1), f"{n}") for n in range(32, 40)])
+    [older] = host.send(host.command(Account, "b", Deposit(1), "28"))
     host.run()
-    assert (host.answers[oldest], host.answers[second]) == (Balance(10), Balance(9))
+    assert [host.answers[number] for number in last] == [Balance(n + 1) for n in range(32, 40)]
+    assert host.answers[older] == Balance(41), "a quarter more than that, and one, is the bound"
 
 
 @dataclass(frozen=True)

@@ -10,41 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.host_core import SECOND, Host
+from tests.unit.sent_again import KNOWN, deposits, owner, records, successor
 from thespian_dc.entity.actions import LookUp
-from thespian_dc.entity.protocol import SENT_BEFORE, Command
+from thespian_dc.entity.protocol import SENT_BEFORE
 from thespian_dc.entity.rows import Kept, unpack_row
 from thespian_dc.journal.api import Appended, Outcome, append_wait
 from thespian_dc.model.entity_errors import OutcomeUnknownError
-from thespian_dc.model.settings import Limits
 from thespian_dc.slices.actions import Append, CommitAt, Failed, FoundCommit
 from thespian_dc.testkit.entities import Account, Balance, Deposit, Do, GetBalance
-
-KNOWN = 32
-LIMITS = Limits(known_commands=KNOWN)
-
-
-def owner(journal: Any = None, member_id: str = "m1", start_us: int = SECOND) -> Host:
-    return Host(
-        Account, journal=journal, member_id=member_id, start_us=start_us, limits=LIMITS
-    ).own()
-
-
-def successor(of: Host) -> Host:
-    return owner(of.journal, "m2", of.now_us + SECOND)
-
-
-def deposits(host: Host, ids: list[str], epoch: int, since: int = 0) -> list[Command]:
-    """As they come from a client, one of each id."""
-    return [
-        host.command(Account, "a", Deposit(1), id_)._replace(epoch=epoch, since=since)
-        for id_ in ids
-    ]
-
-
-def records(host: Host) -> list[str]:
-    """The command ids in the log, in order."""
-    found = host.journal.read_entity(host.keys[0], "a")
-    return [one.record.command_id for one in found]
 
 
 def replies(host: Host, numbers: list[int]) -> list[Any]:
@@ -187,7 +160,7 @@ def test_a_stashed_command_is_looked_up_when_it_comes_back() -> None:
 
 
 def test_a_state_row_that_holds_fewer_ids_hides_nothing() -> None:
-    """It was taken before later commands made the entity forget others, and written after."""
+    """As one does that was written where entities remember fewer."""
     host = owner()
     host.send(*deposits(host, ["first"], 1))
     host.run()

@@ -197,6 +197,7 @@ class Asks:
         ask.is_over = True
         del self._open[ask.correlation]
         ask.instance.keepers -= 1
+        ask.instance.asks(ask.turn.command.command_id, -1)
 
     # --- the entity leaves memory ---
     def cancel(self, instance: Instance) -> list[Turn]:
@@ -211,6 +212,7 @@ class Asks:
             if target is not None and target.asked is ask:
                 self._await_owed(target, ask.question)
             if ask.turn not in turns:
+                ask.turn.put_aside()
                 turns.append(ask.turn)
         return turns
 

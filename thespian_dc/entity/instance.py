@@ -31,7 +31,9 @@ class Phase(enum.Enum):
 
 
 Known = dict[str, tuple[int, bytes | None]]
-"""Command id -> (seq_nr of its last record, its stored reply), oldest first."""
+"""Command id -> (seq_nr of its last record, its stored reply), oldest first. Ids are added to a
+table and nothing else: what is to be forgotten is left out of the next one, since a state row that
+is not written yet looks into the one of its time (rows.py)."""
 
 
 class Instance:
@@ -39,11 +41,13 @@ class Instance:
 
     last: the newest run whose commit is not durable yet. effects: of the run under way, else None.
     keepers: timers and asks that keep it in memory. tainted: its state is not what the log says.
+    asking: how many questions of a command with this id are not answered; such an id is not
+    forgotten: a copy of the command may be persisted before it goes on.
     """
 
     __slots__ = (
-        "actor", "effects", "entity_id", "keepers", "known", "last", "phase", "seq_nr", "slice",
-        "stash", "state", "tainted", "type", "used_us", "waiting",
+        "actor", "asking", "effects", "entity_id", "keepers", "known", "last", "phase", "seq_nr",
+        "slice", "stash", "state", "tainted", "type", "used_us", "waiting",
     )  # fmt: skip
 
     def __init__(self, type_: EntityType, entity_id: str, slice_: HostedSlice) -> None:
@@ -57,6 +61,7 @@ class Instance:
         self.waiting: deque[Turn] | None = None
         self.stash: list[Turn] | None = None
         self.known: Known | None = None
+        self.asking: dict[str, int] | None = None
         self.keepers = 0
         self.tainted = False
         self.used_us = 0
@@ -90,14 +95,32 @@ class Instance:
         self.waiting.appendleft(turn)
 
     def remember(self, command_id: str, seq_nr: int, reply: bytes | None, limit: int) -> None:
-        """A command with this id is persisted up to seq_nr; the oldest of more than `limit` ids is
-        forgotten."""
+        """A command with this id is persisted up to seq_nr. The last `limit` ids are remembered; up
+        to a quarter more, so that not every one makes a new table."""
         known = self.known
         if known is None:
             known = self.known = {}
-        while len(known) >= limit and command_id not in known:
-            del known[next(iter(known))]
+        elif command_id in known or len(known) > limit + limit // 4 + len(self.asking or ()):
+            known = self.known = self._without(command_id, len(known) - limit)
         known[command_id] = (seq_nr, reply)
+
+    def _without(self, command_id: str, oldest: int) -> Known:
+        """A table like the one there is, without this id and so many of the oldest."""
+        asking = self.asking or ()
+        return {
+            id_: outcome
+            for at, (id_, outcome) in enumerate((self.known or {}).items())
+            if (at >= oldest or id_ in asking) and id_ != command_id
+        }
+
+    def asks(self, command_id: str, questions: int) -> None:
+        """A command puts so many questions more; negative: they are answered, or never will be."""
+        if not command_id:
+            return
+        asking = self.asking = self.asking or {}
+        asking[command_id] = asking.get(command_id, 0) + questions
+        if asking[command_id] <= 0:
+            del asking[command_id]
 
 
 class ReplicatedInstance(Instance):

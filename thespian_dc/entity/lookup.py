@@ -108,7 +108,7 @@ class LookUps:
             ref, reason = str(instance.ref), f"{type(result.error).__name__}: {result.error}"
             self._release.refuse(turn, OutcomeUnknownError(ref, reason))
             return True
-        turn.epoch, turn.clear_at = instance.slice.writer.epoch, instance.seq_nr
+        turn.epoch, turn.clear_at = instance.slice.writer.epoch, result.action.seq_nr
         found = result.found.get(turn.command.command_id)
         if found is not None:
             self._running.repeat(instance, turn, found)

@@ -15,9 +15,9 @@ from thespian_dc.model.state_body import pack_state, unpack_state
 class Kept(NamedTuple):
     """A state as it was at seq_nr, encoded then; a row once the offset is known.
 
-    known: the entity's own table, which may have moved on: ids above seq_nr belong to commands that
-    may not be durable, and are left out when the row is made. replica: `state_meta`, where the
-    entity is replicated.
+    known: the entity's table of that time, to which more may have been added: ids above seq_nr
+    belong to commands that may not be durable, and are left out when the row is made. replica:
+    `state_meta`, where the entity is replicated.
     """
 
     entity_id: str

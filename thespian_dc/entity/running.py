@@ -158,6 +158,8 @@ class Running:
     def _account(self, effects: Effects, turn: Turn) -> None:
         """What the turn owes after this run."""
         turn.open += effects.asks
+        if effects.asks:
+            effects.instance.asks(turn.command.command_id, effects.asks)
         if effects.answered:
             turn.answered = True
             turn.silent = turn.silent or effects.silent

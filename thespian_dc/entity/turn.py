@@ -53,7 +53,8 @@ class Turn:
         return self.command.message is HOOK
 
     def put_aside(self) -> None:
-        """Stashed: a copy of it may come and run before it does."""
+        """Stashed, or it has to run again after it asked: a copy of it may have been persisted
+        meanwhile."""
         if self.epoch is not None:
             self.epoch = SENT_BEFORE
 

@@ -243,8 +243,9 @@ class Limits:
     """Commands accepted and not yet answered, per host; more is HostBusyError to the asker,
     retryable."""
     known_commands: int = 512
-    """Command ids remembered per entity, also in its snapshots. For what clients send again by
-    themselves the log is asked beyond these; what callers send again is recognised by these."""
+    """Command ids remembered per entity, also in its snapshots: so many, and at most a quarter
+    more. For what clients send again by themselves the log is asked beyond these; what callers send
+    again is recognised by these."""
     passivate_after_s: float = 120.0
     """An entity nobody addressed for so long leaves memory."""
     resident_max: int = 200_000
