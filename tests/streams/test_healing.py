@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from thespian_dc.stream.client import RemoteSource
 from thespian_dc.testkit.eventually import eventually, never
 
 NAME = "popularity"
+OWED_FROM = "select entity_id, from_seq_nr from thespian_dc_debts"
 
 
 @pytest.fixture(params=["remote", "local"])
@@ -154,6 +156,41 @@ def test_inclusion_by_id_heals_at_once_and_blocks_nobody(
     eventually(lambda: seen(read_model)["b"] == [*everything, 51])
     assert "c" not in seen(read_model)
     eventually(lambda: not debts(read_model))
+
+
+def test_a_higher_start_of_an_entity_that_is_included_already_is_noticed(
+    run: Any, writer: Writer, read_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the lookup from the lower one is under way, and its answer begins there. A start at
+    what is handled already, or a lower one, changes nothing."""
+    from thespian_dc.projection.local import LocalSource
+
+    held: list[Any] = []
+    for source in (RemoteSource, LocalSource):
+        look_up = source.look_up
+
+        def later(*asked: Any, look_up: Any = look_up) -> None:
+            held.append((look_up, asked))
+
+        monkeypatch.setattr(source, "look_up", later)
+    run(read_model, filter=Include.entity_ids("b"))
+    writer.add([("a", Added("x", 1))] * 6)
+    eventually(lambda: passed(read_model, writer))
+    both = Include.entity_ids("b").spelled_out()
+    for version, start, counts in ((2, 2, 2), (3, 5, 5), (4, 3, 5)):
+        change(read_model, both + Include.entity_ids("a", from_seq_nr=start))
+        eventually(partial(in_force, read_model, version))
+        assert rows(read_model, OWED_FROM) == [("a", counts)]
+    assert [asked[1].from_seq_nr for _, asked in held] == [2]
+    monkeypatch.undo()
+    look_up, asked = held[0]
+    look_up(*asked)
+    eventually(lambda: seen(read_model) == {"a": [5, 6]})
+    eventually(lambda: not debts(read_model))
+    change(read_model, both + Include.entity_ids("a", from_seq_nr=9))
+    eventually(lambda: in_force(read_model, 5))
+    writer.add([("a", Added("x", 1))] * 2)
+    eventually(lambda: seen(read_model) == {"a": [5, 6, 7, 8]})
 
 
 def test_a_tag_brings_the_entitys_earlier_events(
