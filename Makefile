@@ -1,6 +1,8 @@
 # Each target sets up what it needs: virtual environments, packages and, for tests, Cassandra's jars.
 #
 #   make demo [CASSANDRA=1]     two services on real input, killed and restarted half-way
+#   make demo-active-active     a shopping cart in three regions, cut off from each other and healed
+#   make demo-hot-standby       two regions, the active one killed, the other one promoted
 #   make test                   everything CI runs
 #   make check                  ruff, mypy, laws of the source, generated code: seconds
 #   make bench [ONLY=name]      figures against their baselines, into bench/results/latest.json
@@ -27,7 +29,7 @@ PIP := -m pip install --quiet --quiet --disable-pip-version-check
 UNIT := pytest pytest-timeout hypothesis types-protobuf google-re2
 
 
-.PHONY: help demo test check bench soak proto clean setup jars
+.PHONY: help demo demo-active-active demo-hot-standby test check bench soak proto clean setup jars
 help:
 	@sed -n 's/^#   make/make/p' Makefile
 
@@ -62,6 +64,9 @@ jars: .venv/.ready
 
 demo: .venv/.flights
 	@$(BIN)/python samples/flights/demo.py $(if $(CASSANDRA),--cassandra)
+
+demo-active-active demo-hot-standby: demo-%: .venv/.ready
+	@$(BIN)/python samples/$(subst -,_,$*)/demo.py
 
 test: .venv/.ready .venv/.flights jars
 	@PYTHON="$(BIN)/python" PYTHON_3_12="$(call find-python,3.12)" PYTHON_3_13="$(call find-python,3.13)" tests/layers

@@ -36,3 +36,13 @@ def test_three_regions_that_were_cut_off_come_to_the_same_carts() -> None:
     assert {int(one) for one in stored} == {sum(map(int, written))}
     assert min(map(int, lacked)) > 0
     assert (len(set(apart)), len(set(healed))) == (3, 1)
+
+
+@pytest.mark.timeout(170)
+def test_a_standby_is_promoted_when_the_active_region_is_killed() -> None:
+    """By the command line; what could not be had is reported, and comes later."""
+    said, facts = run("hot_standby/demo.py")
+    assert len(facts) == 9
+    assert "was not promoted, because it lacks events" in said
+    assert re.search(r"^east\tunknown\t.* is not available", said, re.MULTILINE)
+    assert "20 events of east are listed at west" in said
