@@ -18,6 +18,7 @@ from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe, sty
 from thespian_dc.model.criteria import Criteria, Exclude, Filter, VersionedFilter, plain_of
 from thespian_dc.replication.catch_up import Behind
 from thespian_dc.replication.management import Replicas, ReplicaView, all_types, view_of
+from thespian_dc.replication.trimming import CONSUMER_DAYS
 from thespian_dc.shell.clock import now_us
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,6 +27,7 @@ LINKS = ("peer", "state", "lag", "waiting", "coming_in", "taken", "error")
 SLICES = ("peer", "slice", "offset", "head", "lag")
 WAITS = ("peer", "slice", "entity", "for_s", "waits_for", "error")
 LISTED = ("time_us", "what", "entity", "origin", "n", "epoch", "text")
+TRIMMED = ("slice", "before", "after", "head", "held_by")
 BEHIND = ("replica", "behind", "reason")
 TROUBLE = ("failed", "down")
 
@@ -135,6 +137,41 @@ def retire(
     else:
         click.echo(safe(f"{replica} is retired"))
     context.exit(1 if waits else 0)
+
+
+@replication.command()
+@type_option
+@journal_option()
+@click.option(
+    "--without", metavar="NAME", multiple=True,
+    help="Do not wait for this replica or consumer, by the name shown.",
+)  # fmt: skip
+@click.option(
+    "--projection", "projections", metavar="SERVICE/NAME=URL", multiple=True,
+    help="Where a projection keeps its positions, which then count.",
+)  # fmt: skip
+@click.option(
+    "--consumer-days", metavar="DAYS", type=click.FloatRange(0), default=CONSUMER_DAYS,
+    show_default=True, help="Who did not begin to read for so long counts no more.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+@json_option
+def trim(
+    entity_type: str, url: str, without: tuple[str, ...], projections: tuple[str, ...],
+    consumer_days: float, dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Delete from this journal what all replicas and projections have and stored states contain."""
+    where = dict(one.split("=", 1) for one in projections if "=" in one)
+    if len(where) < len(projections):
+        raise click.UsageError("--projection is SERVICE/NAME=URL")
+    rows = Replicas(url, entity_type).trim(without, where, consumer_days, dry_run)
+    if as_json:
+        for row in rows:
+            held = [{"by": one.by, "offset": one.offset} for one in row.held]
+            click.echo(json_line({**row._asdict(), "held": held}))
+        return
+    held_by = ({**row._asdict(), "held_by": row.held[0].by if row.held else ""} for row in rows)
+    print_rows(TRIMMED, ({c: row[c] for c in TRIMMED} for row in held_by), False)
 
 
 # --- which entities it takes ---

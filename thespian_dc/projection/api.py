@@ -16,6 +16,10 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
 from thespian_dc.projection.actors import Answer as Answer
 from thespian_dc.projection.actors import Courier as Courier
+from thespian_dc.projection.consumers import Consumer as Consumer
+from thespian_dc.projection.consumers import forget_consumer as forget_consumer
+from thespian_dc.projection.consumers import note_consumer as note_consumer
+from thespian_dc.projection.consumers import noted_consumers as noted_consumers
 from thespian_dc.projection.entity_reading import EntityReading as EntityReading
 from thespian_dc.projection.handlers import CassandraProjectionHandler as CassandraProjectionHandler
 from thespian_dc.projection.handlers import CassandraUpsertHandler as CassandraUpsertHandler
@@ -269,12 +273,12 @@ def check_positions_schema(url: str) -> None:
     on_a_server(url).check_schema(url)
 
 
-def local_source(local: Local, journal_url: str) -> LocalSource:
+def local_source(local: Local, journal_url: str, name: str = "") -> LocalSource:
     """A source over a journal that this process opens; journal_url: the node's own, if local has
-    none."""
+    none. name: of the projection, noted in that journal."""
     from thespian_dc.projection.local import LocalSource
 
-    return LocalSource(local.entity_type, local.journal or journal_url, local.history)
+    return LocalSource(local.entity_type, local.journal or journal_url, local.history, name)
 
 
 _WHERE = {

@@ -36,10 +36,12 @@ from thespian_dc.projection.api import (
     SourceDescription,
     SourceEvents,
 )
+from thespian_dc.projection.consumers import note_consumer
 from thespian_dc.projection.entity_reading import EntityReading
 from thespian_dc.projection.local_history import LocalHistories, state_first, with_state
 from thespian_dc.projection.selecting import Facts, FactsCache, Selector, append_empty
 from thespian_dc.projection.views import CommitView, LookedUp, Lookup, SourceBatch
+from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,9 +58,12 @@ BATCH_BYTES = 4 << 10
 
 
 class LocalSource:
-    """Implements projection.api.Source over `journal_url`."""
+    """Implements projection.api.Source over `journal_url`. name: of the projection, noted there."""
 
-    def __init__(self, entity_type: str, journal_url: str, history: History = History.FULL) -> None:
+    def __init__(
+        self, entity_type: str, journal_url: str, history: History = History.FULL, name: str = ""
+    ) -> None:
+        self._name = name
         self._entity_type, self._url, self._history = entity_type, journal_url, history
         self._histories: LocalHistories | None = None
         self._wake = threading.Event()
@@ -162,10 +167,16 @@ class LocalSource:
             mine = range(slices) if wanted is None else wanted
             keys = [SliceKey(self._entity_type, slice_) for slice_ in mine]
             offsets = {k: self._checked(journal, k, positions.get(k.slice, START)) for k in keys}
+            if self._name and self._history is History.FULL:
+                self._retried(lambda: self._note(journal, offsets))
             events.started(SourceDescription(journal.journal_id, self._entity_type, slices))
             self._follow(journal, offsets, events)
         finally:
             journal.close()
+
+    def _note(self, journal: Journal, offsets: Mapping[SliceKey, int]) -> None:
+        here = {key.slice: at for key, at in offsets.items()}
+        note_consumer(journal, self._entity_type, f"local {self._name}", here, now_us())
 
     def _slices_of(self, journal: Journal) -> int:
         slices = journal.slice_counts().get(self._entity_type)

@@ -9,7 +9,7 @@ came of it. Nothing of the entities' code is needed here, nor a connection to th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,10 +19,12 @@ from thespian_dc.model.criteria import Filter, VersionedFilter
 from thespian_dc.model.replication_settings import replica_stream_id
 from thespian_dc.model.role_errors import CatchUpRefusedError, ReplicationWishError
 from thespian_dc.model.roles import Roles
+from thespian_dc.projection.api import Projections
 from thespian_dc.replication import wishes
 from thespian_dc.replication.catch_up import Behind
 from thespian_dc.replication.retirement import waits_for
 from thespian_dc.replication.status import StoredStatus, stored_status
+from thespian_dc.replication.trimming import CONSUMER_DAYS, Trimmed, trim
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.destination_filters import destination_filter, set_destination_filter
 
@@ -125,6 +127,36 @@ class Replicas:
             if waits is None or time.monotonic() >= until:
                 return waits or {}
             time.sleep(LOOK_S)
+
+    # --- what may be deleted ---
+
+    def trim(
+        self, without: Sequence[str] = (), projections: Mapping[str, str] | None = None,
+        consumer_days: float = CONSUMER_DAYS, dry_run: bool = False,
+    ) -> list[Trimmed]:  # fmt: skip
+        """Delete what every replica and projection has passed and stored states contain; a row per
+        slice says up to where, and what held it.
+
+        without: replicas and consumers, by the names that rows show, that are not waited for.
+        projections: "service/name" -> the URL of its positions, which then count instead of where
+        it last began. consumer_days: consumers that did not begin since count no more. dry_run:
+        delete nothing. Runs here, not at the node. ReplicationWishError where nobody knows the
+        group, because no node ever ran.
+        """
+        positions = {
+            name: Projections(url).positions(name.rpartition("/")[2])
+            for name, url in (projections or {}).items()
+        }
+        with self._opened() as journal:
+            roles = known_roles(journal, self._type)
+            group = wishes.last_beat(journal, self._type).group
+            if not group:
+                reason = "who else is in the group is not known: its node never ran"
+                raise ReplicationWishError(self._type, "to trim", reason)
+            return trim(
+                journal, self._type, roles, group, now_us(), without, positions, consumer_days,
+                dry_run,
+            )  # fmt: skip
 
     # --- what it takes of others ---
 

@@ -79,7 +79,9 @@ class RunningProjections:
                 from thespian_dc.stream.client import RemoteSource  # grpc: on use, after any fork
 
                 return RemoteSource(source, f"{settings.service}/{projection.name}")
-            self._local[projection.name] = found = local_source(source, settings.journal)
+            self._local[projection.name] = found = local_source(
+                source, settings.journal, f"{settings.service}/{projection.name}"
+            )
             return found
 
         return make
