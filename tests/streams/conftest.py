@@ -19,6 +19,7 @@ from tests.streams.material import (
     projection,
 )
 from tests.streams.processes import Child, start_consumer
+from tests.streams.replicas import Link, Log, replication
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.projection.databases import Stores, open_stores
@@ -173,3 +174,28 @@ def counted(keyspace: str, name: str) -> Iterator[Callable[[], dict[str, int]]]:
 
     yield total
     reader.close()
+
+
+@pytest.fixture
+def log(journal_url: str) -> Iterator[Log]:
+    opened = Log(journal_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def link(serve: Any, log: Log) -> Iterator[Callable[..., Link]]:
+    """A link to a producer, which is started with the first one; serving: its settings."""
+    links: list[Link] = []
+    ports: list[int] = []
+
+    def make(serving: dict[str, Any] | None = None, **changes: Any) -> Link:
+        if not ports:
+            ports.append(serve(**{"replication": (replication(),), **(serving or {})})[1])
+        made = Link(ports[0], **changes)
+        links.append(made)
+        return made
+
+    yield make
+    for one in links:
+        one.source.stop()

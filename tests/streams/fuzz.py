@@ -38,6 +38,7 @@ from thespian_dc.wire.lookups import (
     write_look_up,
     write_position_at,
 )
+from thespian_dc.wire.pushed import Question, Reply, write_question, write_reply
 
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 PUSHED = "pushed"
@@ -82,7 +83,7 @@ def later() -> list[bytes]:
     made: list[Any] = [Credit(1, 1), Beat(1), Credit((1 << 63) - 1, 1)]
     made += [VersionedFilter(2, one) for one in FILTERS]
     made += [Known(KNOWN), Known((), 3, "us", RETIRING, ("old",))]
-    return [write_from_consumer(one) for one in made]
+    return [*map(write_from_consumer, made), write_question(Question(1, "Heads", b""))]
 
 
 def questions() -> dict[str, list[bytes]]:
@@ -114,8 +115,9 @@ def reflections() -> list[bytes]:
 
 def offer(rng: random.Random) -> bytes:
     """The first message of a Push."""
+    stream_id, origin = rng.choice([(PUSHED, "other"), (REPLICA_STREAM, "ap")])
     made = pb.Offer(
-        protocol=1, stream_id=PUSHED, origin="other", journal_id="j", entity_type="cart", slices=4
+        protocol=1, stream_id=stream_id, origin=origin, journal_id="j", entity_type="cart", slices=4
     )
     return damage(rng, pb.FromProducer(offer=made).SerializeToString())
 
@@ -131,7 +133,9 @@ def pushed(rng: random.Random) -> list[bytes]:
                          heartbeat_ms=1000)  # fmt: skip
     messages = [pb.FromProducer(started=started), pb.FromProducer(batch=batch),
                 pb.FromProducer(beat=pb.Beat(time_us=1))]  # fmt: skip
-    return [damage(rng, one.SerializeToString()) for one in messages]
+    sent = [one.SerializeToString() for one in messages]
+    sent += [write_reply(Reply(rng.randrange(3), b"answer"))]
+    return [damage(rng, one) for one in sent]
 
 
 def damage(rng: random.Random, message: bytes) -> bytes:

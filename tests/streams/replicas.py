@@ -29,6 +29,7 @@ from thespian_dc.model.settings import Remote, Tls
 from thespian_dc.projection.api import LookedUp, Lookup, LookUpFailed, SourceBatch, SourceEvents
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.replica_call import ReplicaCall
+from thespian_dc.testkit.eventually import eventually
 from thespian_dc.wire.lookups import EntityState
 
 OWN, READER, THIRD = "eu", "us", "ap"
@@ -160,3 +161,12 @@ class Link:
         ask(heard)
         assert there.wait(10), "no answer"
         return answers[0]
+
+
+def ends_with(link: Link, kind: type[Exception]) -> Exception:
+    """The error of this class that ends its calls."""
+    eventually(lambda: link.error is not None)
+    error = link.error
+    assert type(error) is kind, error
+    assert not link.batches
+    return error

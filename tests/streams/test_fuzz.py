@@ -39,7 +39,9 @@ def producer(writer: Writer, journal_url: str) -> Iterator[Child]:
             SLICES,
             access=access,
             destinations=(Destination(PUSHED, "pushed", {"other": ""}, without_identity=True),),
-            replication=(Replication(ENTITY_TYPE, "eu", peers=(Peer("us"), Peer("ap"))),),
+            replication=(
+                Replication(ENTITY_TYPE, "eu", peers=(Peer("us"), Peer("ap", edge=True))),
+            ),
         )
     )
     yield child

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.streams.asking import Pulled, asked
-from tests.streams.certificates import Authority
 from tests.streams.material import ENTITY_TYPE, SLICES
 from tests.streams.replicas import (
     GROUP,
     OWN,
     READER,
-    STREAM,
     THIRD,
-    Link,
     Log,
     came_in,
+    ends_with,
     replication,
 )
 from thespian_dc.entity.api import change_roles, known_roles, seen_by
 from thespian_dc.entity.role_registry import diverged_at
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.criteria import Exclude, Include
-from thespian_dc.model.errors import JournalDivergedError, SettingsError
-from thespian_dc.model.history import History
+from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.link_progress import LinkProgress, plain_of_progress, progress_entry
 from thespian_dc.model.position import Position
 from thespian_dc.model.replica_errors import (
     NotAReplicaStreamError,
-    OtherEntityTypeError,
-    ReplicaIdentityError,
-    ReplicaListsDifferError,
-    WrongReplicaError,
 )
 from thespian_dc.model.replication import mark_of, offset_in_origin
 from thespian_dc.model.replication_errors import ReplicaRecoveringError
@@ -44,63 +35,20 @@ from thespian_dc.model.replication_handshake import (
     Known,
     OriginFacts,
     OriginPositions,
-    ReplicaStart,
     Retiring,
 )
-from thespian_dc.model.replication_settings import Peer
 from thespian_dc.model.role_errors import (
-    GroupModeDiffersError,
-    OriginChangedError,
-    OwnReplicaIdError,
     ReplicaIdChangedError,
-    RetiredReplicaError,
-    UnknownReplicaError,
 )
 from thespian_dc.model.roles import restored
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import PeerUnavailableError, UnknownStreamError
-from thespian_dc.stream.identity import Caller
-from thespian_dc.stream.replica_group import unproved
 from thespian_dc.testkit.eventually import eventually, never
 from thespian_dc.wire.lookups import EntityState
 
 A, B = "c-1", "c-2"
 SLICE_A = slice_of(A, SLICES)
 EVERY = (1 << 30,) * SLICES
-
-
-@pytest.fixture
-def log(journal_url: str) -> Iterator[Log]:
-    opened = Log(journal_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def link(serve: Any, log: Log) -> Iterator[Callable[..., Link]]:
-    """A link to a producer, which is started with the first one; serving: its settings."""
-    links: list[Link] = []
-    ports: list[int] = []
-
-    def make(serving: dict[str, Any] | None = None, **changes: Any) -> Link:
-        if not ports:
-            ports.append(serve(**{"replication": (replication(),), **(serving or {})})[1])
-        made = Link(ports[0], **changes)
-        links.append(made)
-        return made
-
-    yield make
-    for one in links:
-        one.source.stop()
-
-
-def ends_with(link: Link, kind: type[Exception]) -> Exception:
-    """The error of this class that ends its calls."""
-    eventually(lambda: link.error is not None)
-    error = link.error
-    assert type(error) is kind, error
-    assert not link.batches
-    return error
 
 
 # --- what is sent ---
@@ -224,142 +172,6 @@ def test_states_are_for_replicas_only(log: Log, link: Any) -> None:
     assert type(ordinary.state_of(A)) is NotAReplicaStreamError
     nobody = link(replica=False).open()
     assert type(nobody.state_of(A)) is UnknownStreamError
-
-
-# --- who may read ---
-
-
-def test_a_consumer_that_is_no_replica_does_not_find_the_stream(log: Log, link: Any) -> None:
-    error = ends_with(link(replica=False).open(), UnknownStreamError)
-    assert str(error) == str(UnknownStreamError(STREAM))
-
-
-def test_nobody_asks_about_a_replica_stream_without_an_id(log: Log, serve: Any) -> None:
-    _, port = serve(replication=(replication(),))
-    for method, arguments in {"heads": (), "positions_at": (1,)}.items():
-        with pytest.raises(UnknownStreamError):
-            asked(port, method, *arguments, stream_id=STREAM)
-
-
-def test_a_replica_does_not_read_a_stream_for_consumers(log: Log, link: Any) -> None:
-    ends_with(link(stream_id="carts").open(), NotAReplicaStreamError)
-
-
-REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "own id": ({"replica_id": OWN}, OwnReplicaIdError, OWN),
-    "unknown id": ({"replica_id": "mars"}, UnknownReplicaError, "ap, eu, us"),
-    "other entity type": ({"entity_type": "order"}, OtherEntityTypeError, "order"),
-    "list that lacks one": ({"replicas": (OWN, READER)}, ReplicaListsDifferError, THIRD),
-    "other mode": ({"epoch": 1, "active": READER}, GroupModeDiffersError, READER),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_who_does_not_belong_is_refused_by_name(log: Log, link: Any, case: str) -> None:
-    """And nothing of what it says is kept."""
-    changes, kind, words = REFUSED[case]
-    log.wrote(A)
-    reader = link(**changes)
-    before = known_roles(log.journal, ENTITY_TYPE)
-    error = ends_with(reader.open(), kind)
-    assert words in str(error)
-    assert known_roles(log.journal, ENTITY_TYPE) == before
-
-
-def test_a_longer_list_is_taken_and_told(log: Log, link: Any) -> None:
-    """A replica is added: the others learn of it one after another."""
-    log.wrote(A)
-    reader = link(replicas=(*GROUP, "new")).open()
-    eventually(lambda: reader.entities == [A])
-    assert reader.said[0].replicas == tuple(sorted(GROUP))
-
-
-def test_another_replica_than_expected_is_not_read(log: Log, link: Any) -> None:
-    log.wrote(A)
-    error = ends_with(link(peer_id=THIRD).open(), WrongReplicaError)
-    assert OWN in str(error)
-    assert THIRD in str(error)
-
-
-def test_another_journal_under_a_known_id_is_refused(log: Log, link: Any) -> None:
-    first = link(origins=(OriginFacts(READER, "journal-1", 4, 0),)).open()
-    eventually(lambda: first.said)
-    other = link(origins=(OriginFacts(READER, "journal-2", 4, 0),)).open()
-    assert "journal-1" in str(ends_with(other, OriginChangedError))
-
-
-def test_a_retired_replica_is_ended_and_refused(log: Log, link: Any) -> None:
-    reader = link().open()
-    eventually(lambda: reader.said)
-    change_roles(
-        log.journal, ENTITY_TYPE, lambda roles: replace(roles, retired=frozenset({READER}))
-    )
-    ends_with(reader, RetiredReplicaError)
-    ends_with(link().open(), RetiredReplicaError)
-
-
-def test_no_history_is_given(log: Log, serve: Any) -> None:
-    _, port = serve(replication=(replication(),))
-    start = ReplicaStart(READER, ENTITY_TYPE, GROUP)
-    with Pulled(port, stream_id=STREAM, replica=start, history=History.LATEST) as pulled:
-        assert type(pulled.error()) is NotAReplicaStreamError
-
-
-def test_an_older_protocol_is_named(log: Log, serve: Any) -> None:
-    from thespian_dc.model.stream_errors import ProtocolVersionError
-
-    _, port = serve(replication=(replication(),))
-    start = ReplicaStart(READER, ENTITY_TYPE, GROUP)
-    with Pulled(port, stream_id=STREAM, replica=start, protocol=0) as pulled:
-        assert type(pulled.error()) is ProtocolVersionError
-
-
-# --- by certificate ---
-
-BOUND = replication(peers=[Peer(READER, identity="us.shop"), Peer(THIRD, identity="ap.shop")])
-
-
-def test_an_id_goes_with_its_certificate(log: Log, link: Any, ours: Authority) -> None:
-    """A replica that shows another's certificate, or none that is known, gets nothing under any
-    id."""
-    log.wrote(A)
-    serving = {"replication": (BOUND,), "tls": ours.tls("127.0.0.1")}
-    good = link(serving, tls=ours.tls("us.shop")).open()
-    eventually(lambda: good.entities == [A])
-    for name in ("ap.shop", "stranger"):
-        error = ends_with(link(tls=ours.tls(name)).open(), ReplicaIdentityError)
-        assert "us.shop" in str(error)
-        assert name in str(error)
-    looking = link(tls=ours.tls("ap.shop"))
-    with pytest.raises(ReplicaIdentityError):
-        looking.source.heads()
-
-
-def test_a_binding_that_nobody_can_show_is_a_mistake(log: Log, serve: Any) -> None:
-    with pytest.raises(SettingsError, match="client_auth"):
-        serve(replication=(BOUND,))
-
-
-@pytest.mark.parametrize(
-    ("peer", "shown", "address", "word"),
-    [
-        (Peer(READER), (), "ipv4:127.0.0.1:4711", ""),
-        (Peer(READER), (), "ipv6:%5B::1%5D:4711", ""),
-        (Peer(READER), (), "unix:/tmp/socket", ""),
-        (Peer(READER), (), "ipv4:10.0.0.1:4711", "no certificate"),
-        (Peer(READER, plaintext_beyond_loopback=True), (), "ipv4:10.0.0.1:4711", ""),
-        (Peer(READER), ("somebody",), "ipv4:10.0.0.1:4711", ""),
-        (Peer(READER), ("ap.shop",), "ipv4:127.0.0.1:4711", "'ap'"),
-        (Peer(READER, identity="us.shop"), ("us.shop",), "ipv4:10.0.0.1:4711", ""),
-        (Peer(READER, identity="us.shop"), (), "ipv4:127.0.0.1:4711", "us.shop"),
-    ],
-)
-def test_what_proves_an_id(peer: Peer, shown: tuple[str, ...], address: str, word: str) -> None:
-    """Without certificates an id is believed on this machine only."""
-    peers = [peer, Peer(THIRD, identity="ap.shop")]
-    reason = unproved(peer, peers, Caller(address, frozenset(shown)))
-    assert word in reason
-    assert bool(word) == bool(reason)
 
 
 # --- what both sides learn ---

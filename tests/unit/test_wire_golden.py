@@ -33,6 +33,14 @@ from thespian_dc.stream.lookups import read_answer, write_answer
 from thespian_dc.wire import conversion as wire
 from thespian_dc.wire import lookups, status
 from thespian_dc.wire import streams_pb2 as pb
+from thespian_dc.wire.pushed import (
+    Question,
+    Reply,
+    question_in,
+    reply_in,
+    write_question,
+    write_reply,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "wire_v1.txt"
 
@@ -77,6 +85,10 @@ def _read_batch(received: bytes) -> SourceBatch:
 
 def _read_answer(received: bytes) -> LookedUp:
     return read_answer(ANSWER.lookup, lookups.read_look_up_answer(received))
+
+
+def _read_reply(received: bytes) -> Reply | None:
+    return reply_in("golden", received)
 
 
 def _write_answer(answer: LookedUp) -> bytes:
@@ -124,6 +136,9 @@ CASES: dict[str, Case] = {
         "consumer known": _consumer(
             Known((OriginPositions("us", 1, (9, 9)),), 4, "eu", RETIRING, ("old",))
         ),
+        "consumer question": (
+            Question(7, "LookUp", b"request"), write_question, question_in,
+        ),
         "consumer credit": _consumer(wire.Credit(65536, 300)),
         "consumer beat": _consumer(wire.Beat(1_700_000_000_000_000)),
         "consumer filter": _consumer(FILTER),
@@ -137,6 +152,7 @@ CASES: dict[str, Case] = {
             wire.write_started, wire.read_from_producer,
         ),
         "producer replica": (REPLICA_STARTED, wire.write_replica, wire.read_from_producer),
+        "producer reply": (Reply(7, b"answer"), write_reply, _read_reply),
         "producer batch": (BATCH, write_batch, _read_batch),
         "producer beat": (
             wire.Beat(1_700_000_000_000_000), _write_beat, wire.read_from_producer,
@@ -210,7 +226,8 @@ def golden() -> dict[str, bytes]:
 
 
 def test_every_message_has_its_line() -> None:
-    assert set(golden()) == {*CASES, "record event", "record state", "problem"}
+    others = {"record event", "record state", "problem", "producer reply problem"}
+    assert set(golden()) == {*CASES, *others}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -239,6 +256,25 @@ def test_errors_travel_as_published() -> None:
     assert code.name == "FAILED_PRECONDITION"
     read = status.error_of("shop:8101", code, text, metadata)
     assert (type(read), read.args) == (JournalDivergedError, error.args)
+
+
+def test_a_reply_brings_a_named_error() -> None:
+    error = JournalDivergedError("stream carts slice 3", 40, "another commit stands before it")
+    written = write_reply(Reply(0, b"", error))
+    assert written.hex() == golden()["producer reply problem"].hex()
+    read = reply_in("us", written)
+    assert read is not None
+    assert (read.nr, type(read.error), read.error and read.error.args) == (
+        0, JournalDivergedError, error.args,
+    )  # fmt: skip
+
+
+def test_other_messages_are_no_replies_and_no_questions() -> None:
+    for name, sent in golden().items():
+        if name.startswith("producer") and "reply" not in name:
+            assert reply_in("us", sent) is None
+        if name.startswith("consumer") and "question" not in name:
+            assert question_in(sent) is None
 
 
 # Field 1000, which no version has, with the text "later".

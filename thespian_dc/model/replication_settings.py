@@ -34,7 +34,9 @@ class Peer:
     target: host:port of its node; "": this node never dials it, and gets its events by way of the
     other peers. tls, plaintext_beyond_loopback: as of Remote. identity: the name in the certificate
     that it must show when it dials; "": the server's own rules decide. workers: connections that
-    share its slices, 1..16; more than one helps where the network between is far.
+    share its slices, 1..16; more than one helps where the network between is far. edge: only one of
+    the two can dial; the other one, whose target is "" here, brings its log by calls of its own; it
+    is set on both sides.
     """
 
     replica_id: str
@@ -43,6 +45,7 @@ class Peer:
     identity: str = ""
     workers: int = 1
     plaintext_beyond_loopback: bool = False
+    edge: bool = False
 
     def __post_init__(self) -> None:
         check_replica_id(self.replica_id)

@@ -206,6 +206,7 @@ class RemoteSource:
         self, ask: Callable[[LookupsClient], Coroutine[Any, Any, Positions]]
     ) -> JournalPositions:
         """Ask once, over a channel of the process."""
+        self._remote = self._where()
         loop = acquire_loop()
         try:
             return JournalPositions(*loop.run(ask(self._client(loop.channels))))
@@ -230,13 +231,12 @@ class RemoteSource:
 
     async def _look(self) -> None:
         """While batches wait here, no later one may come that would tell of newer heads."""
-        client = self._client(self._channels)
         while True:
             await asyncio.sleep(HEADS_S)
             if self._talk is None or not self._talk.unhandled:
                 continue
             try:
-                _, positions = await client.heads()
+                _, positions = await self._client(self._channels).heads()
             except (ThespianDcError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 continue  # the call itself says what is wrong
             self._events.heads({slice_: at.offset for slice_, at in positions.items()})
@@ -270,6 +270,10 @@ class RemoteSource:
                 self._take_back()
             outstanding = core.outstanding
 
+    def _where(self) -> Remote:
+        """Where to read, asked for before each call; may block."""
+        return self._remote
+
     def _next_core(self, outstanding: Credit) -> ConsumerCore:
         replica = self._replica
         return ConsumerCore(
@@ -282,6 +286,10 @@ class RemoteSource:
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:
         """Open a call and read it to its end: why it ended, or None to ask again at once."""
         channels = self._channels
+        try:
+            self._remote = await asyncio.to_thread(self._where)
+        except ThespianDcError as unknown:
+            return unknown
         try:
             metadata = metadata_of(self._remote)
             shared = channels.take(self._remote.target, self._remote.tls)

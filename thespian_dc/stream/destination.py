@@ -97,16 +97,21 @@ class Destinations:
         }
 
 
+async def offered(context: Any) -> Offer:
+    """The first message of a pushed call; WrongFirstMessageError, ProtocolVersionError."""
+    received = await first_message(context)
+    return check_first(Offer, None if received is None else read_from_producer(received))
+
+
 class DestinationCall:
     """One call. Implements destination_thread.PushedCall."""
 
-    offer: Offer
     setting: Destination
 
     def __init__(
-        self, destinations: Destinations, gate: Gate, caller: Caller, context: Any
+        self, destinations: Destinations, gate: Gate, caller: Caller, context: Any, offer: Offer
     ) -> None:
-        self._destinations, self._context = destinations, context
+        self._destinations, self._context, self.offer = destinations, context, offer
         self._gate, self._caller = gate, caller
         self._loop = asyncio.get_running_loop()
         self._began: asyncio.Future[Any] = self._loop.create_future()
@@ -117,7 +122,7 @@ class DestinationCall:
 
     async def run(self) -> None:
         """Until the producer ends the call; raises what is to end it otherwise."""
-        self.offer = offer = await self._first()
+        offer = self.offer
         await self._gate.intercept(
             "Push", offer.stream_id, offer.origin, self._caller, self._context
         )
@@ -143,10 +148,6 @@ class DestinationCall:
             if talking is not None:
                 talking.cancel()
                 await asyncio.gather(talking, return_exceptions=True)
-
-    async def _first(self) -> Offer:
-        received = await first_message(self._context)
-        return check_first(Offer, None if received is None else read_from_producer(received))
 
     async def _converse(
         self, writer: DestinationWriter, progress: PushProgress, wanted: VersionedFilter

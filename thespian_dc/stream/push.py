@@ -87,12 +87,12 @@ class Offered:
 
 
 class Pusher:
-    """One Push setting: dials again and again until it is cancelled."""
+    """One Push setting: dials again and again until it is cancelled. origin: who offers."""
 
     def __init__(
-        self, push: Push, service: str, streams: OpenStreams, pool: Executor, channels: Channels
+        self, push: Push, origin: str, streams: OpenStreams, pool: Executor, channels: Channels
     ) -> None:
-        self._push, self._service = push, service
+        self._push, self._origin = push, origin
         self._streams, self._pool, self._channels = streams, pool, channels
         self._call: PullCall | None = None
         self.reconnects = 0
@@ -133,13 +133,11 @@ class Pusher:
         line = DialledLine(call, push.target)
         try:
             offer = Offer(
-                PROTOCOL, stream.stream_id, self._service, stream.journal.journal_id,
+                PROTOCOL, stream.stream_id, self._origin, stream.journal.journal_id,
                 stream.entity_type, stream.slices,
             )  # fmt: skip
             await line.write(write_offer(offer))
-            admission = Offered(push.stream_id, stream)
-            self._call = PullCall(admission, Caller(push.target, frozenset()), self._pool, line)
-            await self._call.run()
+            await self._serve(line, stream)
             return PeerUnavailableError(push.target, "the destination ended the call")
         except ThespianDcError as error:
             broken = not isinstance(error, PushBeginsAgainError)
@@ -150,6 +148,13 @@ class Pusher:
         finally:
             call.cancel()
             await self._channels.give_back(shared, broken=broken)
+
+    async def _serve(self, line: DialledLine, stream: OpenStream) -> None:
+        """Serve the call to its end."""
+        admission = Offered(self._push.stream_id, stream)
+        caller = Caller(self._push.target, frozenset())
+        self._call = PullCall(admission, caller, self._pool, line)
+        await self._call.run()
 
     def _stream(self) -> OpenStream:
         stream = self._streams.by_id[self._push.stream_id]

@@ -34,27 +34,19 @@ from thespian_dc.wire.lookups import (
     write_position_at_answer,
 )
 
+METHODS = ("LookUp", "Heads", "PositionAt", "EntityState")
 Question = LookUpRequest | HeadsRequest | PositionAtRequest | EntityStateRequest
 Find = Callable[[Question], Awaitable[OpenStream]]
 Answer = Callable[[bytes, Find], Awaitable[bytes]]
 
 
 class Questions:
-    """Answers about streams; what is wrong ends a call by its name."""
+    """Answers about streams; what is wrong is raised by its name."""
 
-    def __init__(self, gate: Gate, pool: Executor) -> None:
-        self._gate, self._pool = gate, pool
-
-    def handlers(self) -> dict[str, Any]:
-        """By the names of the methods."""
-        answers = {
-            "LookUp": self._look_up, "Heads": self._heads, "PositionAt": self._position_at,
-            "EntityState": self._entity_state,
-        }  # fmt: skip
-        return {
-            name: grpc.unary_unary_rpc_method_handler(self._guarded(name, answer))
-            for name, answer in answers.items()
-        }
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        answers = self._look_up, self._heads, self._position_at, self._entity_state
+        self.by_method: dict[str, Answer] = dict(zip(METHODS, answers, strict=True))
 
     async def _look_up(self, received: bytes, find: Find) -> bytes:
         request = read_look_up(received)
@@ -81,21 +73,27 @@ class Questions:
     async def _run(self, answer: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, answer, *arguments)
 
-    def _guarded(self, kind: str, answer: Answer) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        gate = self._gate
 
-        async def answered(received: bytes, context: Any) -> bytes:
-            try:
-                with gate.question(context) as caller:
+def handlers(questions: Questions, gate: Gate) -> dict[str, Any]:
+    """Of a server, by the names of the methods: what is wrong ends a call by its name."""
+    return {
+        name: grpc.unary_unary_rpc_method_handler(_guarded(gate, name, answer))
+        for name, answer in questions.by_method.items()
+    }
 
-                    async def find(asked: Question) -> OpenStream:
-                        return await gate.find(
-                            kind, asked.stream_id, asked.consumer, caller, context,
-                            asked.replica_id,
-                        )  # fmt: skip
 
-                    return await answer(received, find)
-            except ThespianDcError as error:
-                await gate.refuse(context, error)
+def _guarded(gate: Gate, kind: str, answer: Answer) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def answered(received: bytes, context: Any) -> bytes:
+        try:
+            with gate.question(context) as caller:
 
-        return answered
+                async def find(asked: Question) -> OpenStream:
+                    return await gate.find(
+                        kind, asked.stream_id, asked.consumer, caller, context, asked.replica_id
+                    )
+
+                return await answer(received, find)
+        except ThespianDcError as error:
+            await gate.refuse(context, error)
+
+    return answered

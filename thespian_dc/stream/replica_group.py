@@ -137,6 +137,8 @@ class ReplicaGroup:
         self.roles: Roles
         """As last seen."""
         self._readers: dict[Reader, ReplicaReading] = {}  # bounded by the server's calls
+        self.watchers: set[Callable[[], None]] = set()
+        """Called when `roles` may have changed. Bounded by the server's calls."""
 
     def begin(self) -> None:
         """Make the group known in the journal, or find it. Blocks. ReplicaIdChangedError."""
@@ -239,6 +241,8 @@ class ReplicaGroup:
                 on_recovering(ReplicaRecoveringError(self.entity_type, self.setting.replica_id))
 
     def _spread(self) -> None:
+        for watch in list(self.watchers):
+            watch()
         for reader, reading in list(self._readers.items()):
             peer = reading.start.replica_id
             if peer in self.roles.fenced:

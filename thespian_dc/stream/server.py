@@ -19,21 +19,26 @@ from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.access import Rules
 from thespian_dc.model.endpoint import check_plaintext, check_target
 from thespian_dc.model.errors import SettingsError, ThespianDcError
+from thespian_dc.model.push_errors import OriginRefusedError
 from thespian_dc.model.record import Commit
+from thespian_dc.model.replication_settings import REPLICA_PREFIX
 from thespian_dc.model.stream_errors import ListenError, PeerUnavailableError
 from thespian_dc.shell.doorbell import Bell, Hint
 from thespian_dc.stream.channels import DESTINATION, MESSAGE_BYTES_MAX, SERVICE
-from thespian_dc.stream.destination import DestinationCall, Destinations
+from thespian_dc.stream.destination import DestinationCall, Destinations, offered
+from thespian_dc.stream.edges import Edges
 from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.health import Health
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
+from thespian_dc.stream.offering import ReplicaPusher
 from thespian_dc.stream.open_stream import OpenStreams
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.publishing import Publishing
 from thespian_dc.stream.pull import PullCall
 from thespian_dc.stream.push import Pusher, brought_by
-from thespian_dc.stream.questions import Questions
+from thespian_dc.stream.questions import Questions, handlers
 from thespian_dc.stream.reflection import reflection_handlers
+from thespian_dc.stream.relay import Relay
 from thespian_dc.stream.tail import Tail
 from thespian_dc.stream.tls import server_credentials
 
@@ -78,6 +83,7 @@ class StreamServer:
         self._loop: LoopThread | None = None
         self._journal: Journal | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="journal reader")
+        self._questions = Questions(self._pool)
         self._streams: OpenStreams | None = None
         self._calls: set[PullCall] = set()  # bounded by CALLS_MAX
         self._server: grpc.aio.Server | None = None
@@ -87,6 +93,8 @@ class StreamServer:
         self._services = [SERVICE, *([DESTINATION] if settings.destinations else [])]
         self._health = Health(self._services)
         self._destinations: Destinations | None = None
+        self._edges: Edges | None = None
+        self._relay: Relay | None = None
         self._pushers: list[Pusher] = []
         self._pushing: list[asyncio.Task[None]] = []
         self._receiving: set[DestinationCall] = set()  # bounded by CALLS_MAX
@@ -176,7 +184,12 @@ class StreamServer:
             return 0
         access = self._settings.access
         request_bytes_max = access.limits.request_bytes_max
-        if self._destinations is not None:  # batches come too
+        assert self._journal is not None
+        edges = self._edges = Edges(streams.groups, self._journal, self._pool)
+        if edges.expected:
+            self._relay = Relay(edges)
+            await self._relay.start()
+        if self._destinations is not None or edges.expected:  # batches come too
             request_bytes_max = max(request_bytes_max, MESSAGE_BYTES_MAX)
         limits = [
             ("grpc.max_receive_message_length", request_bytes_max),
@@ -188,11 +201,11 @@ class StreamServer:
         self._gate = Gate(access, self._rules, streams)
         methods: dict[str, Any] = {
             "Pull": grpc.stream_stream_rpc_method_handler(self._pull),
-            **Questions(self._gate, self._pool).handlers(),
+            **handlers(self._questions, self._gate),
         }
         events = grpc.method_handlers_generic_handler(SERVICE, methods)
         server.add_generic_rpc_handlers((events, self._health.handlers()))
-        if self._destinations is not None:
+        if self._destinations is not None or edges.expected:
             push: dict[str, Any] = {"Push": grpc.stream_stream_rpc_method_handler(self._receive)}
             received = grpc.method_handlers_generic_handler(DESTINATION, push)
             server.add_generic_rpc_handlers((received,))
@@ -210,6 +223,14 @@ class StreamServer:
             pusher = Pusher(push, self._settings.service, streams, self._pool, self._loop.channels)
             self._pushers.append(pusher)
             self._pushing.append(asyncio.create_task(pusher.run()))
+        for group in streams.groups.values():
+            for peer in group.setting.peers:
+                if peer.edge and peer.target:
+                    bringing = ReplicaPusher(
+                        group, peer, streams, self._pool, self._loop.channels, self._questions
+                    )
+                    self._pushers.append(bringing)
+                    self._pushing.append(asyncio.create_task(bringing.run()))
 
     def _listen(self, server: grpc.aio.Server) -> int:
         listen, tls = self._settings.listen, self._settings.tls
@@ -235,6 +256,10 @@ class StreamServer:
                 pulled.end(stops)
             for received in list(self._receiving):
                 received.end(stops)
+            if self._edges is not None:
+                self._edges.stop(stops)
+            if self._relay is not None:
+                await self._relay.stop(grace_s)
             await self._server.stop(grace_s)
         for task in self._pushing:
             task.cancel()
@@ -273,10 +298,19 @@ class StreamServer:
 
     async def _receive(self, _requests: Any, context: Any) -> None:
         assert self._gate is not None
-        assert self._destinations is not None
+        assert self._edges is not None
         try:
             with self._gate.stream(context) as caller:
-                call = DestinationCall(self._destinations, self._gate, caller, context)
+                offer = await offered(context)
+                if offer.stream_id.startswith(REPLICA_PREFIX):
+                    named = offer.stream_id, offer.origin
+                    await self._gate.intercept("Push", *named, caller, context)
+                    self._edges.check(offer, caller)
+                    await self._edges.serve(offer, context)
+                    return
+                if self._destinations is None:
+                    raise OriginRefusedError(offer.stream_id, offer.origin)
+                call = DestinationCall(self._destinations, self._gate, caller, context, offer)
                 self._receiving.add(call)
                 try:
                     await call.run()

@@ -68,13 +68,18 @@ def status_of(error: ThespianDcError) -> tuple[grpc.StatusCode, str, tuple[tuple
     """(status, text, trailing metadata) to end a call with."""
     named = error.status if isinstance(error, CallRefusedError) else error.grpc_status
     status = getattr(grpc.StatusCode, named)
+    return status, str(error)[:_TEXT_MAX], ((PROBLEM, problem_of(error).SerializeToString()),)
+
+
+def problem_of(error: ThespianDcError) -> pb.Problem:
+    """The error's name and arguments, as they travel."""
     problem = pb.Problem(error=type(error).__name__)
     for argument in error.args:
         if isinstance(argument, int):
             problem.arguments.add(number=argument)
         else:
             problem.arguments.add(text=str(argument)[:_TEXT_MAX])
-    return status, str(error)[:_TEXT_MAX], ((PROBLEM, problem.SerializeToString()),)
+    return problem
 
 
 def error_of(
@@ -100,10 +105,18 @@ def _named(metadata: Iterable[tuple[str, Any]]) -> ThespianDcError | None:
     problem = pb.Problem()
     try:
         problem.ParseFromString(raw)
+    except DecodeError:
+        return None
+    return named_by(problem)
+
+
+def named_by(problem: pb.Problem) -> ThespianDcError | None:
+    """The error that a problem says; None where it names none that may be built."""
+    try:
         kind = _TRAVELS[problem.error]
         values = [getattr(one, one.WhichOneof("value") or "text") for one in problem.arguments]
         error = kind(*values)
         str(error)  # arguments of wrong kinds show here, not where somebody prints it
-    except (DecodeError, KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return error

@@ -17,18 +17,20 @@ FROM_SNAPSHOTS: History
 LATEST: History
 
 class FromConsumer(_message.Message):
-    __slots__ = ("start", "credit", "beat", "filter", "known")
+    __slots__ = ("start", "credit", "beat", "filter", "known", "question")
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
     start: Start
     credit: Credit
     beat: Beat
     filter: Filter
     known: Known
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., known: _Optional[_Union[Known, _Mapping]] = ...) -> None: ...
+    question: Question
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., known: _Optional[_Union[Known, _Mapping]] = ..., question: _Optional[_Union[Question, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history", "replica")
@@ -225,20 +227,22 @@ class Beat(_message.Message):
     def __init__(self, time_us: _Optional[int] = ...) -> None: ...
 
 class FromProducer(_message.Message):
-    __slots__ = ("started", "batch", "beat", "filter_in_force", "offer", "replica")
+    __slots__ = ("started", "batch", "beat", "filter_in_force", "offer", "replica", "reply")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     FILTER_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     started: Started
     batch: Batch
     beat: Beat
     filter_in_force: FilterInForce
     offer: Offer
     replica: ReplicaStarted
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter_in_force: _Optional[_Union[FilterInForce, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., replica: _Optional[_Union[ReplicaStarted, _Mapping]] = ...) -> None: ...
+    reply: Reply
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter_in_force: _Optional[_Union[FilterInForce, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., replica: _Optional[_Union[ReplicaStarted, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ...) -> None: ...
 
 class Offer(_message.Message):
     __slots__ = ("protocol", "stream_id", "origin", "journal_id", "entity_type", "slices")
@@ -255,6 +259,26 @@ class Offer(_message.Message):
     entity_type: str
     slices: int
     def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., origin: _Optional[str] = ..., journal_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., slices: _Optional[int] = ...) -> None: ...
+
+class Question(_message.Message):
+    __slots__ = ("nr", "method", "request")
+    NR_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    nr: int
+    method: str
+    request: bytes
+    def __init__(self, nr: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("nr", "answer", "problem")
+    NR_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    nr: int
+    answer: bytes
+    problem: Problem
+    def __init__(self, nr: _Optional[int] = ..., answer: _Optional[bytes] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("protocol", "journal_id", "entity_type", "slices", "heads", "heartbeat_ms", "replica")
