@@ -1,4 +1,4 @@
-"""A state in place of trimmed events: joined with what this replica has, never stored as it came."""
+"""A state in place of trimmed events: joined with what a replica has, never stored as it came."""
 
 from __future__ import annotations
 
