@@ -90,6 +90,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(MARK, uuid.uuid4().hex)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests with full counts and kills under load measured is shown though they passed."""
+    for report in terminalreporter.stats.get("passed", []):
+        measures = "soak" in report.keywords or "test_chaos_" in report.nodeid
+        if measures and report.when == "call" and report.capstdout:
+            terminalreporter.section(report.nodeid, "-")
+            terminalreporter.write_line(report.capstdout.strip())
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what tests left running. A pid counts only with the start time it was recorded with."""
     left = {pid for pid, at in _recorded.items() if at and left_behind.started_at(pid) == at}

@@ -1,5 +1,4 @@
-"""What chaos runs measured is shown though they passed: kills, rates, pauses. And a Cassandra that
-may be killed."""
+"""A Cassandra that may be killed."""
 
 from __future__ import annotations
 
@@ -10,13 +9,6 @@ import pytest
 
 from thespian_dc.model.errors import MissingToolError
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for report in terminalreporter.stats.get("passed", []):
-        if "test_chaos_" in report.nodeid and report.when == "call" and report.capstdout:
-            terminalreporter.section(report.nodeid, "-")
-            terminalreporter.write_line(report.capstdout.strip())
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_a_state_row_holds_the_id_of_a_command_that_went_on_after_it() -> None:
 
 
 def asking() -> Host:
-    """A command has asked, a copy of it was persisted meanwhile, and more ids than are remembered."""
+    """A command has asked; a copy of it was persisted meanwhile, and more than are remembered."""
     host = owner()
     host.send(*deposits(host, [f"{n}" for n in range(KNOWN)], 1))
     question = Do("ask", (ORACLE, Question("abc"), 1000.0))
