@@ -61,20 +61,11 @@ class Demo:
         self.progress = Progress(flights)
 
     def run(self) -> bool:
-        listen, receive = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        self.flights = Service(
-            "flight_service.py", self.folder / "flights.log",
-            "--admin-port", str(free_port()), "--journal", self.journal_url, "--listen", listen,
-            "--push-to", receive,
-        )  # fmt: skip
-        self.punctuality = Service(
-            "punctuality_service.py", self.folder / "punctuality.log",
-            "--admin-port", str(free_port()), "--producer", listen,
-            "--database", self.figures.url, "--fleets", self.fleets.url,
-            "--cancellations", self.cancellations.url, "--listen", receive,
-            "--journal", f"sqlite:///{self.folder / 'received.db'}",
-        )  # fmt: skip
-        try:
+        """Whether everything holds. However it ends, its services end before it."""
+        with contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(self.close_journal)
+            self.start(at_the_end)
+            at_the_end.callback(ignore_signals)
             flights = list(islice(read_flights(), self.total))
             self.expected = expectations(flights, self.figures, self.fleets, self.cancellations)
             self.by_id = only_by_id(flights, changed_before=self.total // 2)
@@ -84,13 +75,30 @@ class Demo:
             self.plan()
             self.send_all()
             self.catch_up()
-            return self.compare()
-        finally:
-            self.progress.close()
-            self.punctuality.stop()
-            self.flights.stop()
-            if self.journal is not None:
-                self.journal.close()
+            good = self.compare()
+        return good
+
+    def start(self, at_the_end: contextlib.ExitStack) -> None:
+        listen, receive = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self.flights = Service(
+            "flight_service.py", self.folder / "flights.log",
+            "--admin-port", str(free_port()), "--journal", self.journal_url, "--listen", listen,
+            "--push-to", receive,
+        )  # fmt: skip
+        at_the_end.callback(self.flights.stop)
+        self.punctuality = Service(
+            "punctuality_service.py", self.folder / "punctuality.log",
+            "--admin-port", str(free_port()), "--producer", listen,
+            "--database", self.figures.url, "--fleets", self.fleets.url,
+            "--cancellations", self.cancellations.url, "--listen", receive,
+            "--journal", f"sqlite:///{self.folder / 'received.db'}",
+        )  # fmt: skip
+        at_the_end.callback(self.punctuality.stop)
+        at_the_end.callback(self.progress.close)
+
+    def close_journal(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
 
     def plan(self) -> None:
         """What is done when which share of the flights is acknowledged."""
@@ -227,6 +235,18 @@ def free_port() -> int:
         return port
 
 
+def ignore_signals() -> None:
+    """It ends already: whoever asks for it again must not keep it from ending its services."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end(*_: object) -> None:
+    """A signal's: its services end with it."""
+    ignore_signals()
+    sys.exit(143)
+
+
 @contextlib.contextmanager
 def journal_for(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The URL of an empty journal: a file, or a keyspace of a Cassandra that runs as long as the
@@ -257,7 +277,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.flights < FLIGHTS_MIN:
         parser.error(f"with less than {FLIGHTS_MIN} flights it is over before four kills are done")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its services end with it
+    signal.signal(signal.SIGTERM, end)
     folder = Path(tempfile.mkdtemp(prefix="thespian_dc_demo_"))
     started = time.monotonic()
     with journal_for(options, folder) as journal:
