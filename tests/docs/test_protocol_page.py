@@ -8,6 +8,7 @@ from pathlib import Path
 from thespian_dc.model import criteria, replication_handshake
 from thespian_dc.model.access import StreamLimits
 from thespian_dc.stream import lookups, producer_core, server
+from thespian_dc.wire import lookups as wire_lookups
 from thespian_dc.wire import parts, status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def test_limits_are_the_ones_in_force() -> None:
         f"{replication_handshake.REPLICAS_MAX}; "
         f"{replication_handshake.ORIGIN_POSITIONS_MAX} positions of origins"
     )
+    assert limits["ids in one answer"] == f"{wire_lookups.ENTITY_IDS_MAX:,}"
     assert limits["open calls"] == f"{server.CALLS_MAX:,} per producer"
 
 

@@ -29,10 +29,12 @@ from thespian_dc.wire import health_pb2, reflection_pb2
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import Beat, Credit, Start, write_from_consumer
 from thespian_dc.wire.lookups import (
+    EntityIdsRequest,
     EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
+    write_entity_ids,
     write_entity_state,
     write_heads,
     write_look_up,
@@ -96,6 +98,10 @@ def questions() -> dict[str, list[bytes]]:
             write_look_up(lookup),
             write_look_up(lookup._replace(history=History.LATEST, limit=Credit(0, 0))),
             write_look_up(lookup._replace(stream_id=REPLICA_STREAM, replica_id="us")),
+        ],
+        f"/{SERVICE}/EntityIds": [
+            write_entity_ids(EntityIdsRequest(REPLICA_STREAM, 1, "c-1", 10, "us")),
+            write_entity_ids(EntityIdsRequest("carts", 1, "", 0, "us")),
         ],
         f"/{SERVICE}/EntityState": [
             write_entity_state(state),

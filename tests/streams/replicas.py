@@ -30,7 +30,7 @@ from thespian_dc.projection.api import LookedUp, Lookup, LookUpFailed, SourceBat
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.testkit.eventually import eventually
-from thespian_dc.wire.lookups import EntityState
+from thespian_dc.wire.lookups import EntityIds, EntityState
 
 OWN, READER, THIRD = "eu", "us", "ap"
 GROUP = (THIRD, OWN, READER)
@@ -148,6 +148,10 @@ class Link:
 
     def state_of(self, entity_id: str) -> EntityState | Exception:
         answer = self._answered(lambda heard: self.source.entity_state(entity_id, heard))
+        return answer.error if isinstance(answer, LookUpFailed) else answer
+
+    def ids_of(self, slice_: int, after: str = "") -> EntityIds | Exception:
+        answer = self._answered(lambda heard: self.source.entity_ids(slice_, after, heard))
         return answer.error if isinstance(answer, LookUpFailed) else answer
 
     def _answered(self, ask: Any) -> Any:

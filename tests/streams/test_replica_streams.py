@@ -42,9 +42,13 @@ from thespian_dc.model.role_errors import (
 )
 from thespian_dc.model.roles import restored
 from thespian_dc.model.settings import Stream
-from thespian_dc.model.stream_errors import PeerUnavailableError, UnknownStreamError
+from thespian_dc.model.stream_errors import (
+    PeerUnavailableError,
+    SliceOutOfRangeError,
+    UnknownStreamError,
+)
 from thespian_dc.testkit.eventually import eventually, never
-from thespian_dc.wire.lookups import EntityState
+from thespian_dc.wire.lookups import EntityIds, EntityState
 
 A, B = "c-1", "c-2"
 SLICE_A = slice_of(A, SLICES)
@@ -172,6 +176,37 @@ def test_states_are_for_replicas_only(log: Log, link: Any) -> None:
     assert type(ordinary.state_of(A)) is NotAReplicaStreamError
     nobody = link(replica=False).open()
     assert type(nobody.state_of(A)) is UnknownStreamError
+    assert type(ordinary.ids_of(0)) is NotAReplicaStreamError
+    assert type(nobody.ids_of(0)) is UnknownStreamError
+
+
+def test_entities_with_a_stored_state_are_listed(log: Log, link: Any) -> None:
+    """Page by page, with where the log begins; what is withheld leaves no trace, not even in the
+    next question."""
+    hidden = [f"h-{n}" for n in range(3000) if slice_of(f"h-{n}", SLICES) == SLICE_A][:600]
+    ids = [f"c-{n}" for n in range(9000) if slice_of(f"c-{n}", SLICES) == SLICE_A][:1500]
+    key = SliceKey(ENTITY_TYPE, SLICE_A)
+    log.journal.write_states(key, [StateRow(one, 1, 0, b"state") for one in (*hidden, *ids)])
+    log.wrote(A, A)
+    log.journal.advance_index(key, 2)
+    assert log.journal.trim(key, 2) == 2
+    log.wrote(A)
+    setting = replication(shown=Exclude.regexes("h-.*"))
+    reader = link({"replication": (setting,)}).open({SLICE_A: Position(2, b"")})
+    listed: list[str] = []
+    more = True
+    while more:
+        page = reader.ids_of(SLICE_A, listed[-1] if listed else "")
+        assert isinstance(page, EntityIds), page
+        assert (page.journal_id, page.generation, page.trimmed_to) == (log.journal.journal_id, 0, 2)
+        assert len(page.ids) <= 1000
+        assert page.ids or not page.more
+        listed += page.ids
+        more = page.more
+    assert sorted(listed) == sorted(ids)
+    other = reader.ids_of((SLICE_A + 1) % SLICES)
+    assert (other.ids, other.trimmed_to, other.more) == ((), 0, False)
+    assert type(reader.ids_of(SLICES)) is SliceOutOfRangeError
 
 
 # --- what both sides learn ---

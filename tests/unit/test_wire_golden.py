@@ -188,6 +188,14 @@ CASES: dict[str, Case] = {
             lookups.EntityState("journal", 3, 0),
             lookups.write_entity_state_answer, lookups.read_entity_state_answer,
         ),
+        "entity ids": (
+            lookups.EntityIdsRequest("replica:cart", 3, "c-1", 100, "eu", "j", "shop/us", "k-1"),
+            lookups.write_entity_ids, lookups.read_entity_ids,
+        ),
+        "entity ids answer": (
+            lookups.EntityIds("journal", 1, ("c-2", "c-3"), 41, True),
+            lookups.write_entity_ids_answer, lookups.read_entity_ids_answer,
+        ),
         "heads": (
             lookups.HeadsRequest("carts", "ranking/popularity", "k-1"),
             lookups.write_heads, lookups.read_heads,
@@ -287,6 +295,7 @@ MESSAGES = {
     "position at replica": pb.PositionAtRequest,
     "entity state": pb.EntityStateRequest, "entity state answer": pb.EntityStateAnswer,
     "entity state answer none": pb.EntityStateAnswer,
+    "entity ids": pb.EntityIdsRequest, "entity ids answer": pb.EntityIdsAnswer,
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit, Started
-from thespian_dc.wire.lookups import EntityState, Positions
+from thespian_dc.wire.lookups import EntityIds, EntityState, Positions
 from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,21 @@ class RemoteSource:
             def ask(client: LookupsClient) -> Coroutine[Any, Any, EntityState]:
                 return client.entity_state(entity_id, self._journal_id)
 
+            loop.loop.call_soon_threadsafe(self._ask, lookup, ask, on_answer)
+
+    def entity_ids(
+        self, slice_: int, after: str, on_answer: Callable[[EntityIds | LookUpFailed], None]
+    ) -> None:
+        """The next entities of a slice that have a stored state at the other replica, from the one
+        behind `after` on ("" for the first). on_answer: as of entity_state, with the slice and no
+        entity."""
+        loop = self._loop
+        if loop is not None:
+
+            def ask(client: LookupsClient) -> Coroutine[Any, Any, EntityIds]:
+                return client.entity_ids(slice_, after, self._journal_id)
+
+            lookup = Lookup("", slice_, 1)
             loop.loop.call_soon_threadsafe(self._ask, lookup, ask, on_answer)
 
     def heads(self) -> JournalPositions:

@@ -12,17 +12,30 @@ from concurrent.futures import Executor
 from inspect import iscoroutinefunction
 from typing import cast
 
-from thespian_dc.model.errors import JournalDivergedError
+from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.replica_errors import NotAReplicaStreamError
-from thespian_dc.model.stream_errors import MalformedMessageError, ProtocolVersionError
+from thespian_dc.model.stream_errors import (
+    MalformedMessageError,
+    ProtocolVersionError,
+    SliceOutOfRangeError,
+)
 from thespian_dc.projection.api import EntityReading, Facts, LookedUp, Lookup
 from thespian_dc.stream.batches import read_part, write_part
 from thespian_dc.stream.history import state_first
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.transform import View
 from thespian_dc.wire.conversion import OFFSET_MAX, PROTOCOL, Credit
-from thespian_dc.wire.lookups import EntityState, LookUpAnswer, LookUpRequest, Positions
+from thespian_dc.wire.lookups import (
+    ENTITY_IDS_MAX,
+    EntityIds,
+    EntityIdsRequest,
+    EntityState,
+    LookUpAnswer,
+    LookUpRequest,
+    Positions,
+)
 
 ANSWER_MAX = Credit(4 << 20, 10_000)
 """Of one answer, whatever limit was asked for; one event may be larger."""
@@ -94,6 +107,36 @@ def entity_state(stream: OpenStream, entity_id: str) -> EntityState:
     if row is None:
         return none
     return none._replace(seq_nr=row.seq_nr, offset=row.offset, body=row.body)
+
+
+def entity_ids(stream: OpenStream, request: EntityIdsRequest) -> EntityIds:
+    """The next entities of a slice that have a stored state, of a replica stream; those that the
+    stream withholds are left out. NotAReplicaStreamError, SliceOutOfRangeError. Blocks."""
+    group, journal = stream.group, stream.journal
+    if group is None:
+        raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
+    if request.slice >= stream.slices:
+        raise SliceOutOfRangeError(stream.stream_id, request.slice, stream.slices)
+    key = SliceKey(stream.entity_type, request.slice)
+    limit = min(request.limit or ENTITY_IDS_MAX, ENTITY_IDS_MAX)
+    ids: list[str] = []
+    after, more = request.after, True
+    while more and not ids:  # an id that is withheld must not stand in the next question
+        rows = journal.states(key, after, limit)
+        more, after = len(rows) == limit, rows[-1].entity_id if rows else after
+        ids = [row.entity_id for row in rows if stream.shown.passes_entity(row.entity_id)]
+    return EntityIds(
+        journal.journal_id, group.generation, tuple(ids), first_offset(journal, key), more
+    )
+
+
+def first_offset(journal: Journal, key: SliceKey) -> int:
+    """Of the slice, the first that is there. Blocks."""
+    try:
+        journal.read(key, 0, bytes_max=1)
+    except TrimmedError as trimmed:
+        return trimmed.trimmed_to
+    return 0
 
 
 def position_at(stream: OpenStream, time_us: int) -> Positions:

@@ -19,16 +19,20 @@ from thespian_dc.stream.lookups import read_answer
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit
 from thespian_dc.wire.lookups import (
+    EntityIds,
+    EntityIdsRequest,
     EntityState,
     EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
     Positions,
+    read_entity_ids_answer,
     read_entity_state_answer,
     read_heads_answer,
     read_look_up_answer,
     read_position_at_answer,
+    write_entity_ids,
     write_entity_state,
     write_heads,
     write_look_up,
@@ -82,6 +86,14 @@ class LookupsClient:
         )
         answer = await self._ask("EntityState", write_entity_state(request))
         return read_entity_state_answer(answer)
+
+    async def entity_ids(self, slice_: int, after: str, journal_id: str) -> EntityIds:
+        """The next entities that have a stored state, of a replica stream; see EntityIdsRequest."""
+        request = EntityIdsRequest(
+            self._remote.stream_id, slice_, after, 0, self._replica_id, journal_id, self._consumer
+        )
+        answer = await self._ask("EntityIds", write_entity_ids(request))
+        return read_entity_ids_answer(answer)
 
     async def _ask(self, method: str, request: bytes) -> bytes:
         carried = metadata_of(self._remote)

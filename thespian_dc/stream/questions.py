@@ -1,4 +1,5 @@
-"""The unary calls of a server: LookUp, Heads, PositionAt, EntityState. Runs on the stream loop."""
+"""The unary calls of a server: LookUp, Heads, PositionAt, and of replica streams
+EntityState, EntityIds. Runs on the stream loop."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from thespian_dc.stream.gate import Gate
 from thespian_dc.stream.lookups import (
     check_journal,
     check_protocol,
+    entity_ids,
     entity_state,
     heads,
     look_up,
@@ -21,21 +23,24 @@ from thespian_dc.stream.lookups import (
 )
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.wire.lookups import (
+    EntityIdsRequest,
     EntityStateRequest,
     HeadsRequest,
     LookUpRequest,
     PositionAtRequest,
+    read_entity_ids,
     read_entity_state,
     read_heads,
     read_look_up,
     read_position_at,
+    write_entity_ids_answer,
     write_entity_state_answer,
     write_heads_answer,
     write_position_at_answer,
 )
 
-METHODS = ("LookUp", "Heads", "PositionAt", "EntityState")
-Question = LookUpRequest | HeadsRequest | PositionAtRequest | EntityStateRequest
+METHODS = ("LookUp", "Heads", "PositionAt", "EntityState", "EntityIds")
+Question = LookUpRequest | HeadsRequest | PositionAtRequest | EntityStateRequest | EntityIdsRequest
 Find = Callable[[Question], Awaitable[OpenStream]]
 Answer = Callable[[bytes, Find], Awaitable[bytes]]
 
@@ -45,7 +50,9 @@ class Questions:
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
-        answers = self._look_up, self._heads, self._position_at, self._entity_state
+        answers = (
+            self._look_up, self._heads, self._position_at, self._entity_state, self._entity_ids,
+        )  # fmt: skip
         self.by_method: dict[str, Answer] = dict(zip(METHODS, answers, strict=True))
 
     async def _look_up(self, received: bytes, find: Find) -> bytes:
@@ -69,6 +76,13 @@ class Questions:
         stream = await find(request)
         check_journal(stream, request.journal_id)
         return write_entity_state_answer(await self._run(entity_state, stream, request.entity_id))
+
+    async def _entity_ids(self, received: bytes, find: Find) -> bytes:
+        request = read_entity_ids(received)
+        check_protocol(request.protocol)
+        stream = await find(request)
+        check_journal(stream, request.journal_id)
+        return write_entity_ids_answer(await self._run(entity_ids, stream, request))
 
     async def _run(self, answer: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, answer, *arguments)

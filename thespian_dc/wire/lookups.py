@@ -26,6 +26,8 @@ from thespian_dc.wire.parts import (
 )
 
 M = TypeVar("M")
+ENTITY_IDS_MAX = 1_000
+"""In one answer."""
 
 
 class LookUpRequest(NamedTuple):
@@ -91,6 +93,32 @@ class EntityState(NamedTuple):
     seq_nr: int = 0
     offset: int = 0
     body: bytes = b""
+
+
+class EntityIdsRequest(NamedTuple):
+    """Which entities of a slice have a stored state, of replica streams. after: the last id of the
+    answer before, "" for the first. limit: of ids, 0 for as many as there may be."""
+
+    stream_id: str
+    slice: int
+    after: str
+    limit: int
+    replica_id: str
+    journal_id: str = ""
+    consumer: str = ""
+    correlation_id: str = ""
+    protocol: int = PROTOCOL
+
+
+class EntityIds(NamedTuple):
+    """The answer, in an order of the producer's. trimmed_to: the first offset of the slice that is
+    there. more: ask again after the last id."""
+
+    journal_id: str
+    generation: int
+    ids: tuple[str, ...]
+    trimmed_to: int
+    more: bool
 
 
 class Positions(NamedTuple):
@@ -225,6 +253,44 @@ def read_entity_state_answer(received: bytes) -> EntityState:
     return EntityState(
         message.journal_id, message.slice, message.generation, message.seq_nr, message.offset,
         message.body,
+    )  # fmt: skip
+
+
+def write_entity_ids(request: EntityIdsRequest) -> bytes:
+    return pb.EntityIdsRequest(**request._asdict()).SerializeToString()
+
+
+def read_entity_ids(received: bytes) -> EntityIdsRequest:
+    """MalformedMessageError."""
+    what = "an EntityIdsRequest"
+    message = _parsed(what, pb.EntityIdsRequest, received)
+    check_texts(what, message, *_IDENTITY, "journal_id", "after")
+    return EntityIdsRequest(
+        message.stream_id, message.slice, message.after, message.limit, message.replica_id,
+        message.journal_id, message.consumer, message.correlation_id, message.protocol,
+    )  # fmt: skip
+
+
+def write_entity_ids_answer(answer: EntityIds) -> bytes:
+    return pb.EntityIdsAnswer(**answer._asdict()).SerializeToString()
+
+
+def read_entity_ids_answer(received: bytes) -> EntityIds:
+    """MalformedMessageError."""
+    what = "an EntityIdsAnswer"
+    message = _parsed(what, pb.EntityIdsAnswer, received)
+    check_texts(what, message, "journal_id")
+    if len(message.ids) > ENTITY_IDS_MAX:
+        raise MalformedMessageError(what, f"it has more than {ENTITY_IDS_MAX} ids")
+    for entity_id in message.ids:
+        _check_entity_id(what, entity_id)
+    if max(message.generation, message.trimmed_to) > OFFSET_MAX:
+        raise MalformedMessageError(what, "a number is greater than 63 bits hold")
+    if message.more and not message.ids:
+        raise MalformedMessageError(what, "it says there is more and brings nothing")
+    return EntityIds(
+        message.journal_id, message.generation, tuple(message.ids), message.trimmed_to,
+        message.more,
     )  # fmt: skip
 
 

@@ -60,6 +60,11 @@ class EventStreamsStub(object):
                 request_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.SerializeToString,
                 response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.FromString,
                 _registered_method=True)
+        self.EntityIds = channel.unary_unary(
+                '/thespian_dc.v1.EventStreams/EntityIds',
+                request_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityIdsRequest.SerializeToString,
+                response_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityIdsAnswer.FromString,
+                _registered_method=True)
 
 
 class EventStreamsServicer(object):
@@ -96,6 +101,13 @@ class EventStreamsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EntityIds(self, request, context):
+        """of replica streams only
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventStreamsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +135,11 @@ def add_EventStreamsServicer_to_server(servicer, server):
                     servicer.EntityState,
                     request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.FromString,
                     response_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.SerializeToString,
+            ),
+            'EntityIds': grpc.unary_unary_rpc_method_handler(
+                    servicer.EntityIds,
+                    request_deserializer=thespian__dc_dot_v1_dot_streams__pb2.EntityIdsRequest.FromString,
+                    response_serializer=thespian__dc_dot_v1_dot_streams__pb2.EntityIdsAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +277,33 @@ class EventStreams(object):
             '/thespian_dc.v1.EventStreams/EntityState',
             thespian__dc_dot_v1_dot_streams__pb2.EntityStateRequest.SerializeToString,
             thespian__dc_dot_v1_dot_streams__pb2.EntityStateAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EntityIds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thespian_dc.v1.EventStreams/EntityIds',
+            thespian__dc_dot_v1_dot_streams__pb2.EntityIdsRequest.SerializeToString,
+            thespian__dc_dot_v1_dot_streams__pb2.EntityIdsAnswer.FromString,
             options,
             channel_credentials,
             insecure,
