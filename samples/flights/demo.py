@@ -75,8 +75,7 @@ class Demo:
             self.plan()
             self.send_all()
             self.catch_up()
-            good = self.compare()
-        return good
+            return self.compare()
 
     def start(self, at_the_end: contextlib.ExitStack) -> None:
         listen, receive = (f"127.0.0.1:{free_port()}" for _ in range(2))
