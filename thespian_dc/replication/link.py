@@ -88,6 +88,8 @@ class Link:
         self._retry_us = 0
         self.error = ""
         self.is_closed = False
+        self.refusal: Exception | None = None
+        """Why the last run failed; for who wants to know what kind it is."""
         self.said: ReplicaStarted | None = None
         """What the peer said of itself last."""
         self.submits: list[tuple[LinkCore, Submit]] = []
@@ -199,7 +201,7 @@ class Link:
 
     def _fail(self, error: Exception, now_us: int) -> None:
         """This run is over; another one begins after a pause."""
-        self.error = f"{type(error).__name__}: {error}"
+        self.error, self.refusal = f"{type(error).__name__}: {error}", error
         facts = {"peer": self.peer.replica_id, "error": self.error}
         log.warning("replication_link_failed", extra=facts)
         self.end()

@@ -88,6 +88,9 @@ class RunningReplica:
         if now_us - self._store_us >= STORE_US:
             self._store_us = now_us
             self._facts, self._snapshot = self.group.facts(), self.group.snapshot()
+            for link in self.group.links.values():
+                if link.refusal is not None:
+                    self._keeper.refused(link.refusal)
             self._storing.offer(self.group.progress(), self._facts)
 
     def wakeup_us(self) -> int:
