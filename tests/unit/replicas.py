@@ -34,6 +34,9 @@ from thespian_dc.model.settings import Limits
 from thespian_dc.testkit.local_entities import LocalEntities
 
 
+ROUNDS_MAX = 50
+
+
 class Replica:
     """One of them. Slices differ between replicas on purpose: nobody may rely on them."""
 
@@ -171,5 +174,7 @@ def group(entity: Any, *ids: str, **settings: Any) -> list[Replica]:
 def settle(*replicas: Replica) -> None:
     """Everybody reads everybody until nothing comes any more."""
     pairs = [(one, other) for one in replicas for other in replicas if one is not other]
-    while sum(one.pull(other) for one, other in pairs):
-        pass
+    for _ in range(ROUNDS_MAX):
+        if not sum(one.pull(other) for one, other in pairs):
+            return
+    raise AssertionError("something comes again and again")

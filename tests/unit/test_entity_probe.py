@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.unit.replicated_entities import Chronicle, Noted, Write
 from thespian_dc.entity.actor import EventSourcedActor
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandFailedError, RevisionConflictError
+from thespian_dc.model.replication_errors import (
+    ReplicatedEntityFailedError,
+    ReplicatedEventRefused,
+)
 from thespian_dc.testkit.entities import (
     Account,
     Balance,
@@ -150,3 +155,59 @@ def test_probe_needs_no_actor_system() -> None:
         "assert 'thespian.system.multiprocTCPBase' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --- a replicated entity ---
+class Pair(Chronicle):
+    """With a class of its own for what it refuses."""
+
+    entity_type = "pair"
+
+    def replicated_event_received(self, event: Noted, origin: str) -> None:
+        if event.text == "secret":
+            raise ReplicatedEventRefused("not here")
+
+
+def test_a_replicated_entity_is_one_replica_of_several() -> None:
+    """What others wrote comes by `absorb`, after or beside what is here."""
+    probe = EntityProbe(Pair, replica_id="eu", replicas=("eu", "us", "ap"))
+    probe.when("where").then(reply=("eu", ("ap", "eu", "us"), 0))
+    probe.when(Write(("mine",))).then(state=(("mine", "eu", False),))
+    probe.absorb(Noted("theirs"), Noted("more"), origin="us", concurrent=True).then(
+        events=[Noted("theirs"), Noted("more")], reply=None,
+        state=(("mine", "eu", False), ("theirs", "us", True), ("more", "us", True)),
+    )  # fmt: skip
+    probe.absorb(Noted("after all"), origin="ap")
+    assert probe.state[-1] == ("after all", "ap", False)
+    probe.absorb(Noted("after all"), origin="us")
+    probe.when(Write(("mine too",))).absorb(Noted("beside"), origin="us", concurrent=True)
+    assert probe.state[-1] == ("beside", "us", True)
+
+
+def test_a_probe_shows_what_a_class_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by the class, or failed by its code."""
+    probe = EntityProbe(Pair).absorb(Noted("secret"))
+    assert [one.what for one in probe.reply.listed] == ["refused"]
+    probe.then(events=[], state=())
+    monkeypatch.setattr(Pair, "spoilt", "bad")
+    probe.absorb(Noted("bad")).then(error=ReplicatedEntityFailedError)
+
+
+def test_a_state_that_depends_on_the_replay_is_found() -> None:
+    """The check that the probe makes after each step, for a replicated entity too."""
+
+    class Forgetful(Pair):
+        entity_type = "forgetful"
+
+        def apply_event(self, state: Any, event: Noted) -> Any:
+            return (*state, (event.text, self.origin, self.recovering))
+
+    with pytest.raises(AssertionError, match="replaying every event"):
+        EntityProbe(Forgetful).absorb(Noted("one"))
+
+
+def test_given_events_are_this_replicas() -> None:
+    """As if they had been written before it was replicated."""
+    EntityProbe(Pair).given(Noted("one")).absorb(Noted("two"), concurrent=True).then(
+        state=(("one", "here", False), ("two", "there", True))
+    )

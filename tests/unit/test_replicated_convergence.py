@@ -146,9 +146,9 @@ class Fallible:
 
     def begin(self, before: Host | None) -> None:
         self.hosts += 1
+        journal, ended_us = (before.journal, before.now_us) if before else (None, 0)
         self.host: Host = Host(
-            Chronicle, member_id=f"m{self.hosts}",
-            journal=before.journal if before else None, start_us=SECOND + (before.now_us if before else 0),
+            Chronicle, journal=journal, member_id=f"m{self.hosts}", start_us=ended_us + SECOND,
             replication=[Replication(Chronicle, "b", [Peer("a")])],
         ).own()  # fmt: skip
         for message, id_ in [*self.open.values()]:

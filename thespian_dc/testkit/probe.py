@@ -6,21 +6,28 @@
 The entity runs on a real host core over a journal in memory. After each command the probe checks
 what a test by hand forgets: every event comes back from its stored form equal; replaying all events
 from the start gives the state in memory; the state comes back equal from a snapshot.
+
+A replicated entity is one replica here; what others wrote comes by `absorb`:
+
+    EntityProbe(Cart, replica_id="eu").when(AddItem("pear", 1)).absorb(
+        ItemRemoved("pear"), origin="us", concurrent=True).then(state={"pear": 1})
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from thespian.actors import ActorAddress
 
 from thespian_dc.entity.actions import Forward
 from thespian_dc.entity.entity_type import Encoded, EntityType
-from thespian_dc.entity.protocol import EntityRef
+from thespian_dc.entity.protocol import Absorbed, EntityRef, Replicated
 from thespian_dc.journal.api import Found, append_wait
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import (
+    CONTROL,
     DELETED_MANIFEST,
     EVENT,
     STATE,
@@ -28,18 +35,35 @@ from thespian_dc.model.record import (
     make_commit,
     pack_record,
 )
+from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.shell.frames import unpack
 from thespian_dc.testkit.local_entities import LocalEntities
+from thespian_dc.testkit.others import Others, outcome_of, replayed
 
 UNSAID: Any = type("Unsaid", (), {"__repr__": lambda self: "UNSAID"})()
 """Not compared."""
 
 
 class EntityProbe:
-    """One entity of a class. The class may be defined anywhere, a test function included."""
+    """One entity of a class. The class may be defined anywhere, a test function included.
 
-    def __init__(self, entity: Any, entity_id: str = "probe") -> None:
-        self._entities = _Watched(entity, slices=1)
+    replica_id, replicas: of a replicated one, where it is and who else there is.
+    """
+
+    def __init__(
+        self,
+        entity: Any,
+        entity_id: str = "probe",
+        *,
+        replica_id: str = "here",
+        replicas: Sequence[str] = ("here", "there"),
+    ) -> None:
+        replication = []
+        if getattr(entity, "_replicated", False):
+            peers = [Peer(one) for one in replicas if one != replica_id]
+            replication = [Replication(entity, replica_id, peers)]
+        self._entities = _Watched(entity, slices=1, replication=replication)
+        self._others = Others(replica_id)
         self._description: EntityType = self._entities.types[0]
         self._entity, self._id = entity, entity_id
         self._ref = EntityRef(self._description.name, entity_id)
@@ -83,6 +107,29 @@ class EntityProbe:
         self._check_stored_forms()
         return self
 
+    def absorb(
+        self, *events: Any, origin: str = "there", concurrent: bool = False
+    ) -> EntityProbe:
+        """Another replica wrote these events one after the other. concurrent: it had not seen what
+        this one has since it wrote last; else it had seen everything.
+
+        The outcome is None where all were taken; the Absorbed where the class delayed or refused
+        one; ReplicatedEntityFailedError where its code could not apply one.
+        """
+        self._seen = len(self._records())
+        self._applied.clear()
+        encoded = [self._description.registry.encode(event) for event in events]
+        # With nothing to take, it brings the entity in.
+        self._entities.ask(self._entity, self._id, Replicated((), origin))
+        content = self._entities.host.core.content(self._ref)
+        assert content is not None, "absorb is for a replicated entity"
+        message = self._others.message(encoded, origin, content.vector, concurrent)
+        absorbed: Absorbed = self._entities.ask(self._entity, self._id, message)
+        self._outcome = outcome_of(absorbed, len(events), str(self._ref))
+        if not isinstance(self._outcome, Exception):
+            self._check_stored_forms()
+        return self
+
     def then(
         self,
         *,
@@ -111,7 +158,8 @@ class EntityProbe:
     @property
     def events(self) -> list[Any]:
         """What the last command persisted, as it comes back from the journal."""
-        return [self._decode(one.record) for one in self._records()[self._seen :]]
+        found = [one.record for one in self._records()[self._seen :]]
+        return [self._decode(one) for one in found if one.kind != CONTROL]
 
     @property
     def state(self) -> Any:
@@ -187,6 +235,9 @@ class EntityProbe:
 
     def _replayed(self) -> Any:
         description, actor = self._description, self._description.cls()
+        if description.replicated:
+            slice_ = self._entities.host.core._hosted.slice_of_key(self._key)
+            return replayed(description, actor, slice_, self._id, self._records())
         state = description.empty_state(actor)
         for found in self._records():
             event = self._decode(found.record)
@@ -201,9 +252,11 @@ class EntityProbe:
 class _Watched(LocalEntities):
     """Messages to the outside are kept, not delivered."""
 
-    def __init__(self, entity: Any, slices: int) -> None:
+    def __init__(
+        self, entity: Any, slices: int, replication: Sequence[Replication] = ()
+    ) -> None:
         self.sent: list[tuple[Any, Any]] = []
-        super().__init__(entity, slices=slices)
+        super().__init__(entity, slices=slices, replication=replication)
 
     def send(self, target: Any, message: Any, sender: Any) -> None:
         if isinstance(target, ActorAddress) and str(target) in self.actors:
