@@ -140,6 +140,7 @@ def test_another_link_takes_over_where_the_first_one_ended(log: Log, star: Any) 
     log.wrote(A)
     eventually(lambda: [one.offset for one in second.came] == [1])
     assert edge.facts()["pushes"][0]["connected"]
+    assert world.hub.facts()["edges"] == [f"{STREAM} of {OWN}"]
 
 
 def test_why_an_edge_refuses_is_told_by_its_name(log: Log, star: Any) -> None:

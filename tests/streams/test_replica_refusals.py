@@ -24,6 +24,7 @@ from thespian_dc.entity.api import change_roles, known_roles
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.history import History
 from thespian_dc.model.replica_errors import (
+    NoReplicaHereError,
     NotAReplicaStreamError,
     OtherEntityTypeError,
     ReplicaIdentityError,
@@ -60,6 +61,13 @@ def test_nobody_asks_about_a_replica_stream_without_an_id(log: Log, serve: Any) 
     for method, arguments in {"heads": (), "positions_at": (1,)}.items():
         with pytest.raises(UnknownStreamError):
             asked(port, method, *arguments, stream_id=STREAM)
+
+
+def test_a_peer_that_is_no_replica_is_named(log: Log, link: Any) -> None:
+    """As one of an older version is: it knows of no replica streams."""
+    reader = link({"replication": ()}).open()
+    assert STREAM in str(ends_with(reader, NoReplicaHereError))
+    eventually(lambda: reader.source.reconnects >= 2)
 
 
 def test_a_replica_does_not_read_a_stream_for_consumers(log: Log, link: Any) -> None:

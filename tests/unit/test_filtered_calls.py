@@ -131,6 +131,16 @@ def test_what_a_filter_looks_at_is_read_once_and_bounded(monkeypatch: pytest.Mon
     assert sum(len(facts.ids) for facts in cache._facts.values()) == 20
 
 
+def test_what_a_filter_remembers_keeps_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts hold their commit's body, which would stay however large it is."""
+    views = [commit(n, ("a", "x")) for n in range(9)]
+    monkeypatch.setattr(selecting, "BYTES_REMEMBERED_MAX", 3 * len(views[0].body))
+    cache = FactsCache(Facts)
+    for view in views:
+        cache.of(0, view)
+    assert [facts.view for facts in cache._facts.values()] == views[-3:]
+
+
 # --- batches ---
 
 

@@ -69,7 +69,8 @@ class Rules:
 class StreamCall:
     """A call about a stream, as an interceptor sees it.
 
-    kind: the method, "Pull", "LookUp", "Heads", "PositionAt" or "Push". stream_id: as asked for;
+    kind: the method, "Pull", "LookUp", "Heads", "PositionAt", "Push", or between replicas
+    "EntityState" or "EntityIds". stream_id: as asked for;
     there may be no such stream. consumer: what the caller says of itself. metadata: of the request,
     keys in lower case, values text (bytes where the key ends in -bin), of one key the last. peer:
     the address. identities: the names in its certificate; empty without one.

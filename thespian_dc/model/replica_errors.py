@@ -46,6 +46,23 @@ class WrongReplicaError(ReplicationError):
 
 
 @with_fields
+class NoReplicaHereError(ReplicationError):
+    """A peer shows no log of this entity type to replicas."""
+
+    retryable = True
+    grpc_status = "NOT_FOUND"
+
+    target: str
+    stream_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} has no stream {self.stream_id!r}: list a Replication of that entity "
+            "type in its settings, and start it with a version that knows replicas"
+        )
+
+
+@with_fields
 class OtherEntityTypeError(ReplicationError):
     """The two ends speak of different entity types."""
 

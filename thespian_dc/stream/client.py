@@ -19,9 +19,14 @@ import grpc.aio
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.position import Position
+from thespian_dc.model.replica_errors import NoReplicaHereError
 from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.settings import Remote
-from thespian_dc.model.stream_errors import PeerNotTrustedError, PeerUnavailableError
+from thespian_dc.model.stream_errors import (
+    PeerNotTrustedError,
+    PeerUnavailableError,
+    UnknownStreamError,
+)
 from thespian_dc.projection.api import (
     HEADS_S,
     LOOK_UP_BYTES_MAX,
@@ -337,6 +342,8 @@ class RemoteSource:
         code, details = await call.code(), await call.details()
         metadata = await call.trailing_metadata()
         error = error_of(self._remote.target, code, details or "", metadata or ())
+        if self._replica is not None and isinstance(error, UnknownStreamError):
+            return NoReplicaHereError(self._remote.target, self._remote.stream_id)
         return await explained(self._remote.target, self._remote.tls, error)
 
     def _describe(self, started: Started) -> None:

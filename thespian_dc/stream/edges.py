@@ -232,6 +232,10 @@ class Edges:
         """The link is done with it; its replica calls again at once."""
         line.end(PushBeginsAgainError(line.offer.stream_id, line.offer.origin))
 
+    def facts(self) -> list[str]:
+        """The open calls, as "stream of replica"."""
+        return sorted(f"{stream_id} of {replica_id}" for stream_id, replica_id in self._lines)
+
     def stop(self, error: ThespianDcError) -> None:
         """End all calls."""
         for line in list(self._lines.values()):

@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from thespian_dc.model.criteria import VersionedFilter
@@ -65,7 +66,8 @@ class ReplicaFacts(Facts):
             if record[_KIND] == CONTROL and record[_MANIFEST] == FORKED_MANIFEST:
                 self.notes.append(index)
                 continue
-            self._place(index, record[_META])
+            with suppress(IndexError, TypeError):  # damaged: sent, its reader names it
+                self._place(index, record[_META])
         for group in (self.written_here, *self.others.values()):
             if group.indexes:
                 group.close()

@@ -102,7 +102,6 @@ class ReplicaReading:
         if said != self._heard:
             await self._group.hear(known)
             self._heard = said
-        await self.note_seen()
 
     async def note_seen(self) -> None:
         """Keep how far it has this replica's own log: what lies below may be trimmed one day."""
@@ -231,6 +230,8 @@ class ReplicaGroup:
             before = self.roles
             try:
                 self.roles = await self._run(known_roles, self._journal, self.entity_type)
+                for reading in list(self._readers.values()):
+                    await reading.note_seen()
             except Exception as error:  # noqa: BLE001 - what is known stays; asked again
                 log.warning("roles_unread", extra={"error": f"{type(error).__name__}: {error}"})
                 continue

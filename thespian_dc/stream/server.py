@@ -164,8 +164,11 @@ class StreamServer:
         return len(self._calls)
 
     def facts(self) -> dict[str, Any]:
-        """pushes: a dict each; and what Destinations.facts says where there are any."""
+        """pushes: a dict each; and where there are any, what Destinations.facts says, and edges:
+        the replicas that have called."""
         received = self._destinations.facts() if self._destinations is not None else {}
+        if self._edges is not None and self._edges.expected:
+            received["edges"] = self._edges.facts()
         return {"pushes": [one.facts() for one in self._pushers], **received}
 
     def on_local(self, addresses: Sequence[str]) -> None:
