@@ -47,6 +47,11 @@ class Peer:
     plaintext_beyond_loopback: bool = False
     edge: bool = False
 
+    @property
+    def is_linked(self) -> bool:
+        """Its log is read directly; else by way of others."""
+        return bool(self.target) or self.edge
+
     def __post_init__(self) -> None:
         check_replica_id(self.replica_id)
         where = f"peer {self.replica_id}"

@@ -21,7 +21,7 @@ from thespian_dc.model.replication_handshake import (
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.role_handshake import told, told_while_open
 from thespian_dc.model.roles import Roles
-from thespian_dc.replication.link import Came, Link
+from thespian_dc.replication.link import Came, Link, MakeSource
 from thespian_dc.replication.link_core import LinkCore, Pending
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.shell.clock import now_us
@@ -56,7 +56,7 @@ class LinkGroup:
     def __init__(
         self,
         setting: Replication,
-        consumer: str,
+        make_source: MakeSource,
         roles: Roles,
         put: Callable[[Any], None],
         check: Callable[[ReplicaStarted], None],
@@ -70,9 +70,9 @@ class LinkGroup:
         self._answers: dict[bytes, Absorbed] = {}
         self.router: Router
         self.links = {
-            one.replica_id: Link(one, setting, consumer, put, self._say, check)
+            one.replica_id: Link(one, setting, make_source, put, self._say, check)
             for one in setting.peers
-            if one.target
+            if one.is_linked
         }
         self._start = self._what_to_say()
 
@@ -165,10 +165,7 @@ class LinkGroup:
         """For other threads."""
         links = self.links.items()
         reading = frozenset(name for name, one in links if not one.is_closed or one.in_flight)
-        cursors = {
-            name: (one.begun_in, {n: at.offset for n, at in one.progress().positions.items()})
-            for name, one in links
-        }
+        cursors = {name: (one.begun_in, one.progress().offsets) for name, one in links}
         return Snapshot(reading, cursors)
 
     def facts(self) -> list[LinkFacts]:

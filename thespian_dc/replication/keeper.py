@@ -101,7 +101,7 @@ class Keeper:
         self._links, self._put = links, put
         self._type = setting.entity_type
         self.roles = known_roles(journal, self._type)
-        self._linked = frozenset(one.replica_id for one in setting.peers if one.target)
+        self._linked = frozenset(one.replica_id for one in setting.peers if one.is_linked)
         asked = sorted(self._linked - self.roles.fenced)
         self._restoring = Restoring(asked, self.roles.recovering, now_us())
         self._promotion: tuple[int, Promotion] | None = None

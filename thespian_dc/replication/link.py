@@ -23,7 +23,6 @@ from thespian_dc.model.replication_handshake import (
     ReplicaStarted,
 )
 from thespian_dc.model.replication_settings import Peer, Replication
-from thespian_dc.model.settings import Remote
 from thespian_dc.model.state_body import unpack_state
 from thespian_dc.projection.api import (
     LookedUp,
@@ -44,6 +43,10 @@ log = logging.getLogger(__name__)
 RETRY_US = (500_000, 30_000_000)
 WAITS_SHOWN = 20
 LISTED_SHOWN = 20
+
+
+MakeSource = Callable[[Peer, ReplicaCall], RemoteSource]
+"""A source over the peer's replica stream, not started."""
 
 
 class Came(NamedTuple):
@@ -68,12 +71,12 @@ class Link:
         self,
         peer: Peer,
         setting: Replication,
-        consumer: str,
+        make_source: MakeSource,
         put: Callable[[Came], None],
         say: Callable[[], ReplicaStart],
         check: Callable[[ReplicaStarted], None],
     ) -> None:
-        self.peer, self._setting, self._consumer = peer, setting, consumer
+        self.peer, self._setting, self._make_source = peer, setting, make_source
         self._put, self._say, self._check = put, say, check
         self._progress = LinkProgress()
         self._wanted: VersionedFilter
@@ -177,10 +180,8 @@ class Link:
         source.start(progress.journal_id, progress.positions, self._wanted, None, heard)
 
     def _new_source(self, on_started: Callable[[ReplicaStarted], None]) -> RemoteSource:
-        peer, stream_id = self.peer, self._setting.stream_id
-        remote = Remote(stream_id, peer.target, peer.tls, peer.plaintext_beyond_loopback)
-        call = ReplicaCall(self._say, peer.replica_id, on_started)
-        return RemoteSource(remote, self._consumer, replica=call)
+        call = ReplicaCall(self._say, self.peer.replica_id, on_started)
+        return self._make_source(self.peer, call)
 
     def heads(self) -> dict[int, int]:
         """Where the peer's slices end now. Blocks; from any thread. ThespianDcError."""

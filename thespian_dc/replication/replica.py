@@ -8,7 +8,9 @@ from typing import Any
 
 from thespian_dc.entity.api import begin_roles
 from thespian_dc.journal.api import open_journal
+from thespian_dc.model.replication_settings import Peer
 from thespian_dc.model.roles import Roles
+from thespian_dc.model.settings import Remote
 from thespian_dc.replication.group import LinkGroup
 from thespian_dc.replication.keeper import Keeper, RolesChanged
 from thespian_dc.replication.link import Came
@@ -16,7 +18,10 @@ from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.protocol import StartReplication, WantedChanged
 from thespian_dc.replication.storing import Storing
+from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.destination_filters import begin_destination_filter
+from thespian_dc.stream.relay import EdgeSource
+from thespian_dc.stream.replica_call import ReplicaCall
 
 STORE_US = 200_000
 
@@ -38,10 +43,16 @@ class RunningReplica:
         self._wanted = begin_destination_filter(
             journal, setting.stream_id, setting.wanted.spelled_out()
         )
-        consumer = f"{settings.service}/{setting.replica_id}"
+        self._consumer = f"{settings.service}/{setting.replica_id}"
         self._keeper = Keeper(journal, setting, node_id, self, put)
         self.group = LinkGroup(
-            setting, consumer, roles, put, self._keeper.check, self._keeper.met, self._on_listed
+            setting,
+            self._make_source,
+            roles,
+            put,
+            self._keeper.check,
+            self._keeper.met,
+            self._on_listed,
         )
         self._snapshot = self.group.snapshot()
         kept = {peer: KeptProgress(journal, name, peer) for peer in self.group.links}
@@ -109,6 +120,14 @@ class RunningReplica:
     def error(self) -> str:
         """Why the journal took nothing last time."""
         return self._storing.error
+
+    def _make_source(self, peer: Peer, call: ReplicaCall) -> RemoteSource:
+        setting = self._setting
+        if not peer.target:  # an edge: it calls this node's producer
+            return EdgeSource(self._journal, setting, peer.replica_id, self._consumer, call)
+        tls, plaintext = peer.tls, peer.plaintext_beyond_loopback
+        remote = Remote(setting.stream_id, peer.target, tls, plaintext)
+        return RemoteSource(remote, self._consumer, replica=call)
 
     # --- Links, for the keeper's threads ---
 
