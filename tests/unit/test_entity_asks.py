@@ -10,9 +10,11 @@ import pytest
 from thespian.actors import ActorAddress
 
 from tests.unit.host_core import SECOND, Host
+from thespian_dc.entity.actions import Confirm
 from thespian_dc.entity.asks import OWED_TIMES
 from thespian_dc.model.entity_errors import OutcomeUnknownError
 from thespian_dc.model.errors import AskTimeoutError
+from thespian_dc.model.settings import Limits
 from thespian_dc.testkit.entities import Account, Deposit, Do, Question
 
 ORACLE = ActorAddress("oracle")
@@ -133,6 +135,40 @@ def test_entity_that_asks_stays_in_memory_and_handles_other_commands() -> None:
     host.take(host.core.on_message(ORACLE, "answer", host.now_us))
     host.run()
     assert [a for n, a in host.answers.items() if n != other] == [("answer", 7)]
+
+
+def unconfirmed(limits: Limits) -> tuple[Host, int]:
+    """Long after the last proof of ownership "a" asks; the number of that command."""
+    host = Host(Account, limits=limits).own()
+    host.pass_time(5 * SECOND)
+    [number] = host.send(host.command(Account, "a", Do("ask", (ORACLE, Question("abc"), 1000.0))))
+    host.run(but=Confirm)
+    assert not host.sent
+    return host, number
+
+
+def test_entity_whose_ask_waits_for_a_proof_of_ownership_stays_in_memory() -> None:
+    """Others need its room, and the answer would find nobody."""
+    host, number = unconfirmed(Limits(resident_max=1))
+    host.send(host.command(Account, "b", Deposit(1)))
+    host.run()
+    host.take(host.core.on_message(ORACLE, "cba", host.now_us))
+    host.run()
+    assert host.answers[number] == ("cba", 3)
+    assert host.core.status()["open_commands"] == 0
+    host.pass_time(200 * SECOND).run()
+    assert host.core.status()["resident"] == 0
+
+
+def test_ask_of_an_entity_that_had_to_leave_memory_is_not_put() -> None:
+    """A later command's event could not be applied; whoever waits for the ask is told."""
+    host, number = unconfirmed(Limits())
+    host.send(host.command(Account, "a", Do("raise_in_reply")))
+    host.run()
+    assert isinstance(host.answers[number], OutcomeUnknownError)
+    assert not host.sent
+    status = host.core.status()
+    assert (status["open_commands"], status["open_asks"]) == (0, 0)
 
 
 def test_command_whose_ask_is_lost_with_its_slice_runs_again() -> None:

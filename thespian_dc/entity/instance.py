@@ -40,7 +40,8 @@ class Instance:
     """An entity in memory.
 
     last: the newest run whose commit is not durable yet. effects: of the run under way, else None.
-    keepers: timers and asks that keep it in memory. tainted: its state is not what the log says.
+    keepers: timers, asks, and runs that wait for a proof of ownership, which keep it in memory.
+    tainted: its state is not what the log says.
     asking: how many questions of a command with this id are not answered; such an id is not
     forgotten: a copy of the command may be persisted before it goes on.
     """

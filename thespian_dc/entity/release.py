@@ -23,7 +23,11 @@ from thespian_dc.entity.protocol import Command, ReplyAddress, Status
 from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.timers import Timers
 from thespian_dc.entity.turn import Turn
-from thespian_dc.model.entity_errors import StashOverflowError, UnansweredError
+from thespian_dc.model.entity_errors import (
+    OutcomeUnknownError,
+    StashOverflowError,
+    UnansweredError,
+)
 from thespian_dc.shell.frames import unpack
 from thespian_dc.slices.actions import Durable
 
@@ -56,6 +60,7 @@ class Release:
             self.release(effects)
         else:
             slice_.unconfirmed.append(effects)
+            instance.keepers += 1
             if not slice_.confirming:
                 self.confirm(slice_)
 
@@ -79,6 +84,7 @@ class Release:
         held, slice_.unconfirmed = slice_.unconfirmed[:settled], slice_.unconfirmed[settled:]
         slice_.asked = max(0, slice_.asked - settled)
         for effects in held:
+            effects.instance.keepers -= 1
             self.release(effects)
 
     def on_durable(self, slice_: HostedSlice, durable: Durable) -> None:
@@ -155,6 +161,10 @@ class Release:
                 self.running.resume(instance, turn, Stage.THEN, lambda: function(state))
             case Wakeup():
                 self._timers.set(instance, item, self._hosted.now_us)
+            case OpenAsk() if instance.phase is Phase.GONE:
+                reason = "its entity left memory before it could ask"
+                self.tell(turn, OutcomeUnknownError(str(instance.ref), reason))
+                self.close(turn)
             case OpenAsk():
                 self.asks.open(instance, turn, item)
             case Keep.STASH:
