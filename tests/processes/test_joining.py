@@ -3,20 +3,21 @@ joins two that run, one retires."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.processes.replicas import WITHIN_S, Change, Read, agree, replicas
-from tests.processes.running import running
+from tests.processes.running import free_port, running
 from thespian_dc.client.api import Client
 from thespian_dc.crdt.api import Counted, PnCounter
-from thespian_dc.entity.api import EventSourcedActor
+from thespian_dc.entity.api import EventSourcedActor, ReplicatedEventSourcedActor
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.replication_errors import ReplicaRetiredError
-from thespian_dc.model.replication_settings import Peer
+from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Settings
 from thespian_dc.replication.management import Replicas
 from thespian_dc.testkit.eventually import eventually
@@ -130,6 +131,90 @@ def test_a_third_replica_joins_two_that_run_and_one_leaves(tmp_path: Path) -> No
         agree([b, c], "e-2", (22, {"a": 10, "b": 11, "c": 1}))
         with pytest.raises(ReplicaRetiredError):
             a.change("e-2", 1)
+
+
+@dataclass(frozen=True)
+class Noted:
+    text: str
+
+
+class Notes(ReplicatedEventSourcedActor):
+    """Keeps what was noted, in the order of its replica; a state of it can be stored."""
+
+    entity_type = "notes"
+    events = [Noted]  # noqa: RUF012  as users write it
+    snapshot_every = 1
+
+    def empty_state(self) -> Any:
+        return []
+
+    def receiveMsg_Noted(self, message: Noted, sender: Any) -> None:
+        self.persist(message).then_reply(len)
+
+    def receiveMsg_Read(self, message: Read, sender: Any) -> None:
+        self.reply(sorted(self.state))
+
+    def apply_event(self, state: Any, event: Noted) -> Any:
+        return [*state, event.text]
+
+
+def test_a_replica_joins_where_the_log_is_trimmed(tmp_path: Path) -> None:
+    """It begins at what is left, and fetches the states of what is gone."""
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in "ab"}
+
+        def begin(name: str, other: str, dials: bool) -> tuple[Any, Any, Client]:
+            peers = [Peer(other, f"127.0.0.1:{ports[other]}" if dials else "")]
+            settings = Settings(
+                service=f"notes-{name}", journal=f"sqlite:///{tmp_path}/{name}.db",
+                entities=[Notes], listen=f"127.0.0.1:{ports[name]}", slices=4,
+                replication=[Replication(Notes, name, peers)],
+            )  # fmt: skip
+            system = stack.enter_context(running())
+            node = system.start(settings)
+            return (
+                node,
+                Replicas(settings.journal, "notes"),
+                Client.connect(system.system, settings.service),
+            )
+
+        def note(client: Client, entity_id: str, text: str) -> None:
+            client.entity("notes", entity_id).ask(Noted(text), timeout_s=WITHIN_S)
+
+        def read(client: Client, entity_id: str) -> Any:
+            return client.entity("notes", entity_id).ask(Read(), timeout_s=WITHIN_S)
+
+        _, api_a, a = begin("a", "b", dials=False)
+        ids = [f"n-{n}" for n in range(40)]
+        for entity_id in ids:
+            for text in "xyz":
+                note(a, entity_id, text)
+
+        def trimmed() -> bool:
+            rows = api_a.trim(without=["b", "replica b, which never said how far it is"])
+            return all(row.after == row.head for row in rows)
+
+        eventually(trimmed, WITHIN_S)
+        note(a, "n-0", "later")
+        note(a, "new", "later")
+        _, api_b, b = begin("b", "a", dials=True)
+        for entity_id in ids[1:]:
+            eventually(lambda one=entity_id: read(b, one) == ["x", "y", "z"], WITHIN_S)  # type: ignore[misc]
+        eventually(lambda: read(b, "n-0") == ["later", "x", "y", "z"], WITHIN_S)
+        eventually(lambda: read(b, "new") == ["later"], WITHIN_S)
+        note(b, "n-1", "here")
+        assert read(b, "n-1") == ["here", "x", "y", "z"]
+
+        def joining() -> list[int]:
+            links = api_b.status().links
+            return [] if links is None else [one["joining"] for one in links.links]
+
+        eventually(lambda: joining() == [0], WITHIN_S)
+        journal = open_journal(f"sqlite:///{tmp_path}/b.db")
+        assert journal.verify("notes") == []
+        journal.close()
+        for client in (a, b):
+            client.close()
 
 
 def _lag(replica: Any, peer: Any) -> int | None:

@@ -13,7 +13,7 @@ from thespian_dc.model.link_progress import (
     plain_of_progress,
     progress_of,
 )
-from thespian_dc.model.position import Position
+from thespian_dc.model.position import START, Position
 
 ALL, NOTHING = Filter(), Exclude.all()
 TESTS = Exclude.regexes("test-.*")
@@ -81,3 +81,18 @@ def test_the_stored_form_reads_back() -> None:
 def test_another_value_is_refused(value: object) -> None:
     with pytest.raises(SettingsError, match="progress of a link cannot be read"):
         progress_of(value)
+
+
+def test_a_slice_that_joins_has_nothing_until_it_is_complete() -> None:
+    """It begins where the peer's log does; what is said to others says nothing of it."""
+    begun = LinkProgress("j", positions={0: Position(5, b"w"), 1: START, 2: START})
+    joining = begun.joined({0: 3, 1: 7, 2: 0})
+    assert joining.positions == {0: Position(5, b"w"), 1: Position(7), 2: START}
+    assert joining.joining == {1: ""}
+    assert joining.offsets == {0: 5, 1: 0, 2: 0}
+    assert begun.joined({0: 3, 1: 0, 2: 0}) == begun
+    page = joining.fetched(1, ["a", "b"])
+    assert progress_of(msgpack.unpackb(msgpack.packb(plain_of_progress(page)))) == page
+    assert page.joining == {1: "b"}
+    assert page.fetched(1, []).offsets == {0: 5, 1: 7, 2: 0}
+    assert page.again("k", 1).joining == {}

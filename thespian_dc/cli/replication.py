@@ -23,7 +23,7 @@ from thespian_dc.shell.clock import now_us
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LINKS = ("peer", "state", "lag", "waiting", "coming_in", "taken", "error")
+LINKS = ("peer", "state", "lag", "waiting", "coming_in", "joining", "taken", "error")
 SLICES = ("peer", "slice", "offset", "head", "lag")
 WAITS = ("peer", "slice", "entity", "for_s", "waits_for", "error")
 LISTED = ("time_us", "what", "entity", "origin", "n", "epoch", "text")

@@ -11,12 +11,12 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, filter_from, plain_of
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.position import Position
+from thespian_dc.model.position import START, Position
 
 _FORMAT = 1
 
@@ -25,7 +25,8 @@ class LinkProgress(NamedTuple):
     """journal_id: of the peer's journal; "" where the link never ran. generation: of the peer's
     log. positions: by slice of the peer. filter: the one they were reached under. coming_in: ids
     that it let in and that are not read as a whole yet. shown: the filter under which the peer
-    showed its log then."""
+    showed its log then. joining: slices that begin where the peer's log is trimmed, while what lies
+    below is fetched entity by entity; of each the last id that was asked for, "" for none."""
 
     journal_id: str = ""
     generation: int = 0
@@ -33,6 +34,27 @@ class LinkProgress(NamedTuple):
     filter: Filter = Filter()
     coming_in: frozenset[str] = frozenset()
     shown: Filter = Filter()
+    joining: Mapping[int, str] = {}
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """By slice, below which all is here: nothing is while the trimmed part is fetched."""
+        return {n: 0 if n in self.joining else at.offset for n, at in self.positions.items()}
+
+    def joined(self, marks: Mapping[int, int]) -> LinkProgress:
+        """From the first records that are there; marks: which those are, of all slices."""
+        positions, joining = dict(self.positions), dict(self.joining)
+        for slice_, mark in marks.items():
+            if positions.get(slice_, START).offset < mark:
+                positions[slice_], joining[slice_] = Position(mark), ""
+        return self._replace(positions=positions, joining=joining)
+
+    def fetched(self, slice_: int, ids: Sequence[str]) -> LinkProgress:
+        """The next page of ids of a slice that joins; none: it is complete."""
+        joining = {n: after for n, after in self.joining.items() if n != slice_}
+        if ids:
+            joining[slice_] = ids[-1]
+        return self._replace(joining=joining)
 
     def under(self, wanted: Filter) -> LinkProgress:
         """The progress to go on from under this filter."""
@@ -46,12 +68,13 @@ class LinkProgress(NamedTuple):
     def again(self, journal_id: str, generation: int) -> LinkProgress:
         """From the first record of another log."""
         return self._replace(
-            journal_id=journal_id, generation=generation, positions={}, coming_in=frozenset()
-        )
+            journal_id=journal_id, generation=generation, positions={}, coming_in=frozenset(),
+            joining={},
+        )  # fmt: skip
 
     def _opened(self, ids: Set[str] | None, left: Set[str]) -> LinkProgress:
         if ids is None or not self.positions:
-            return self._replace(coming_in=frozenset(), positions={})
+            return self._replace(coming_in=frozenset(), positions={}, joining={})
         return self._replace(coming_in=frozenset(left | ids))
 
 
@@ -87,6 +110,7 @@ def plain_of_progress(progress: LinkProgress) -> dict[str, Any]:
         "filter": plain_of(progress.filter),
         "coming_in": sorted(progress.coming_in),
         "shown": plain_of(progress.shown),
+        "joining": [[slice_, after] for slice_, after in sorted(progress.joining.items())],
     }
 
 
@@ -104,6 +128,7 @@ def progress_of(value: Any) -> LinkProgress:
             filter_from(value["filter"]),
             frozenset(value["coming_in"]),
             filter_from(value["shown"]),
+            dict(value["joining"]),
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SettingsError(f"the stored progress of a link cannot be read: {error}") from error

@@ -16,8 +16,9 @@ class LinkFacts(NamedTuple):
     says why; it is tried again, more slowly), "closed" (nothing is taken from this peer any more).
     cursors: by slice of the peer, all below is here. heads: where the peer's slices ended when last
     heard. generation: of the peer's log. waits: entities that hold a cursor, the longest first;
-    waiting: how many there are. coming_in: ids that came into scope and are not read yet. taken:
-    events since this process began. listed: the newest; counts: all, by what.
+    waiting: how many there are. coming_in: ids that came into scope and are not read yet. joining:
+    slices whose trimmed part is being fetched. taken: events since this process began. listed: the
+    newest; counts: all, by what.
     """
 
     peer: str
@@ -29,6 +30,7 @@ class LinkFacts(NamedTuple):
     waits: tuple[Blocked, ...] = ()
     waiting: int = 0
     coming_in: int = 0
+    joining: int = 0
     taken: int = 0
     listed: tuple[Listed, ...] = ()
     counts: Mapping[str, int] = {}
@@ -63,6 +65,7 @@ class LinkFacts(NamedTuple):
                 for one in self.waits
             ],
             "coming_in": self.coming_in,
+            "joining": self.joining,
             "taken": self.taken,
             "listed": [list(one) for one in self.listed],
             "counts": dict(self.counts),
