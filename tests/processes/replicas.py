@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,23 +87,34 @@ class Replica:
 
 @contextmanager
 def replicas(
-    folder: Path, names: str, links: Sequence[str] = (), **more: Any
+    folder: Path,
+    names: str,
+    links: Sequence[str] = (),
+    edges: Sequence[str] = (),
+    own: Mapping[str, Mapping[str, Any]] = {},
+    **more: Any,
 ) -> Iterator[dict[str, Replica]]:
-    """links: "ab" for a that dials b; none: all dial all. more: of each Replication."""
+    """links: "ab" for a that dials b; none: all dial all. edges: "ab" for a that alone can dial, b
+    and nobody else. more: of each Replication; own: of the one of this name."""
     ports = {name: free_port() for name in names}
-    dials = links or [one + other for one in names for other in names if one != other]
+    mesh = [one + other for one in names for other in names if one != other]
+    dials = links or ([] if edges else mesh)
     with ExitStack() as stack:
         found: dict[str, Replica] = {}
         for name in names:
             peers = [
-                Peer(other, f"127.0.0.1:{ports[other]}" if name + other in dials else "")
+                Peer(
+                    other,
+                    f"127.0.0.1:{ports[other]}" if name + other in (*dials, *edges) else "",
+                    edge=name + other in edges or other + name in edges,
+                )
                 for other in names
                 if other != name
             ]
             settings = Settings(
                 service=f"tallies-{name}", journal=f"sqlite:///{folder}/{name}.db",
                 entities=[Tally], listen=f"127.0.0.1:{ports[name]}", slices=4,
-                replication=[Replication(Tally, name, peers, **more)],
+                replication=[Replication(Tally, name, peers, **{**more, **own.get(name, {})})],
             )  # fmt: skip
             system = stack.enter_context(running())
             node = system.start(settings)

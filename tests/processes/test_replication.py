@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from tests.processes.replicas import WITHIN_S, Replica, agree, replicas
+from thespian_dc.journal.api import open_journal
+from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.replication_settings import replica_stream_id
+from thespian_dc.stream.destination_filters import set_destination_filter
 from thespian_dc.testkit.eventually import eventually
 
 Two = dict[str, Replica]
@@ -131,3 +136,36 @@ def test_what_one_replica_wrote_survives_it(tmp_path: Path) -> None:
         agree([found["b"]], "x", (7, {"c": 1}))
         found["c"].system.kill_all()
         agree([found["a"]], "x", (7, {"c": 1}))
+
+
+def test_a_replica_takes_what_it_wants(tmp_path: Path) -> None:
+    """An entity that comes into scope comes whole, though nothing more is written of it; what is
+    wanted is kept, and the order of changes does not matter."""
+    some = Exclude.all() + Include.entity_ids("in")
+    with replicas(tmp_path, "ab", own={"b": {"wanted": some}}) as found:
+        a, b = found.values()
+        for entity_id in ("in", "later", "last"):
+            a.change(entity_id, 1)
+            a.change(entity_id, 1)
+        agree([b], "in", (2, {"a": 2}))
+        assert b.read("later") == (0, {})
+        with closing(open_journal(b.settings.journal)) as journal:
+            more = some + Include.entity_ids("later")
+            set_destination_filter(journal, replica_stream_id("tally"), more)
+            agree([b], "later", (2, {"a": 2}))
+            assert b.read("last") == (0, {})
+            b.kill("replication")
+            set_destination_filter(journal, replica_stream_id("tally"), Filter())
+        agree([b], "last", (2, {"a": 2}))
+        a.change("in", 1)
+        agree([b], "in", (3, {"a": 3}))
+
+
+def test_an_edge_that_only_dials_is_read_all_the_same(tmp_path: Path) -> None:
+    """Nobody can call a or c; b brings the one what the other wrote."""
+    with replicas(tmp_path, "abc", edges=["ab", "cb"]) as found:
+        writers = Writers(list(found.values()), IDS)
+        eventually(lambda: writers.written() > 30, WITHIN_S)
+        writers.stop()
+        for entity_id in IDS:
+            agree(list(found.values()), entity_id, writers.expected(entity_id))
