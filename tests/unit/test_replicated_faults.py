@@ -11,11 +11,17 @@ from tests.unit.host_core import SECOND, Host
 from tests.unit.replicas import Replica, group, settle
 from tests.unit.replicated_entities import Chronicle, Noted, Retold, Tell, Write, flags, texts
 from thespian_dc.entity.entity_type import EntityType
-from thespian_dc.entity.protocol import Absorbed, RemoteEvent, Replicated
+from thespian_dc.entity.protocol import SENT_BEFORE, Absorbed, RemoteEvent, Replicated
 from thespian_dc.journal.api import Appended, Outcome, append_wait
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.record import CONTROL, EVENT
-from thespian_dc.model.replication import FORKED_MANIFEST, ReplicaMeta, read_remote, remote_meta
+from thespian_dc.model.replication import (
+    FORKED_MANIFEST,
+    ORIGIN_META,
+    ReplicaMeta,
+    read_remote,
+    remote_meta,
+)
 from thespian_dc.model.replication_errors import (
     OriginForkedError,
     ReplicaRecoveringError,
@@ -24,6 +30,7 @@ from thespian_dc.model.replication_errors import (
     StandbyError,
 )
 from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.settings import Limits
 from thespian_dc.slices.actions import Append, CommitAt, FoundCommit
 
 
@@ -349,7 +356,7 @@ def host(journal: Any = None, member_id: str = "m1", start_us: int = SECOND) -> 
     replication = Replication(Chronicle, "b", [Peer("a")])
     return Host(
         Chronicle, journal=journal, member_id=member_id, start_us=start_us,
-        replication=[replication],
+        replication=[replication], limits=Limits(known_commands=32),
     ).own()  # fmt: skip
 
 
@@ -398,14 +405,25 @@ def test_a_commit_of_which_nothing_is_known_needs_no_command_id(is_stored: bool)
     one.until(lambda: number in one.answers)
     assert one.answers[number] == Absorbed(2)
     stored = one.journal.read_entity(one.keys[0], "x")
-    assert [read_remote(found.record.meta["r"]).n for found in stored] == [1, 2, 3]  # type: ignore[index]
+    metas = [found.record.meta or {} for found in stored]
+    assert [read_remote(meta[ORIGIN_META]).n for meta in metas] == [1, 2, 3]
 
 
 def test_what_comes_from_replicas_is_never_looked_up_by_its_id() -> None:
-    """Though a router gives it one, and the entity has forgotten as many as it remembers."""
+    """Though a router gives it one, and the entity has forgotten as many as it remembers: only the
+    command that waits beside it is."""
     one = host()
-    for n in range(1, 8):
-        one.send(replicated(one, *(event(m) for m in range(40 * n - 39, 40 * n + 1))))
-        one.run()
-    assert one.core.counts["looked_up"] == 0
-    assert len(one.answers) == 7
+    one.send(replicated(one, *(event(n) for n in range(1, 301))))
+    one.run()
+    one.send(replicated(one, event(301)))
+    write_, again = (
+        command._replace(epoch=SENT_BEFORE)
+        for command in (
+            one.command(Chronicle, "x", Write(("mine",)), "id"), replicated(one, event(302)),
+        )
+    )  # fmt: skip
+    one.send(write_, again)
+    one.run()
+    assert one.core.counts["looked_up"] == 1
+    assert len(one.answers) == 4
+    assert len(one.journal.read_entity(one.keys[0], "x")) == 303
