@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thespian_dc.entity.role_registry import begin_roles, is_checked, known_roles, note_diverged
+from thespian_dc.entity.role_registry import (
+    begin_roles,
+    change_roles,
+    is_checked,
+    known_roles,
+    note_diverged,
+)
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
@@ -167,6 +174,20 @@ def test_a_stranger_is_refused_before_it_is_heard(three: World) -> None:
         three.replicas["a"].keeper.check(said)
 
 
+def test_of_two_keepers_that_find_an_older_copy_one_begins_a_generation(three: World) -> None:
+    """Two nodes share the journal of one replica."""
+    one = three.replicas["a"]
+    second = Keeper(one.journal, one.setting, "node 2", one, lambda _: None)
+    note_diverged(one.journal, "cart", "b", 0)
+    second._restoring.on_said("b", is_older=True)
+    one.keeper.round(1)
+    assert one.roles.generation == 1
+    second._restore({}, 2)  # it has not looked since
+    assert one.roles.generation == 1
+    assert second.roles.recovering
+    second.stop(0)
+
+
 # --- promote and demote ---
 
 
@@ -227,6 +248,20 @@ def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
     for _ in range(10):
         standby.round()
     assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
+def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    change_roles(
+        next_.journal, "cart", lambda roles: replace(roles, epoch=9, active="c", promoting=False)
+    )
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, next_.roles.active) == (wishes.REFUSED, "c")
+    assert "c became active meanwhile, under epoch 9" in wish.answer["reason"]
 
 
 def test_a_demotion_leaves_nobody_active(standby: World) -> None:

@@ -203,6 +203,16 @@ class Keeper:
         _, after = change_roles(self._journal, self._type, change)
         self._learn(after)
 
+    def _change_once(self, change: Callable[[Roles], Roles]) -> None:
+        """Unless the keeper of another node of this replica was quicker: of two that raise the
+        epoch, or the generation, one is enough."""
+        seen = self.roles.epoch, self.roles.generation
+
+        def unless_changed(stored: Roles) -> Roles:
+            return change(stored) if (stored.epoch, stored.generation) == seen else stored
+
+        self._change(unless_changed)
+
     def _learn(self, roles: Roles) -> None:
         before, self.roles = self.roles, roles
         if roles != before:
@@ -222,7 +232,7 @@ class Keeper:
                 case AskHeads():
                     self._ask(core, step)
                 case restoring.Step.RESTORED:
-                    self._change(partial(restored, known=self._known))
+                    self._change_once(partial(restored, known=self._known))
                     core.on_restored()
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
                     log.warning("journal_is_an_older_copy", extra=facts)
@@ -269,11 +279,17 @@ class Keeper:
                     self._promotion = None
                     return
                 case promotion.Step.RAISE:
-                    self._change(partial(promoted, entity_type=self._type))
+                    self._change_once(partial(promoted, entity_type=self._type))
                     core.on_raised(self.roles.epoch, now)
                 case promotion.Step.OPEN:
                     self._change(opened)
                     core.on_opened()
+        if core.phase is not Phase.CATCHING_UP and self.roles.active != self.roles.replica_id:
+            self._promotion = None
+            active = self.roles.active or "nobody"
+            reason = f"{active} became active meanwhile, under epoch {self.roles.epoch}"
+            self._end(nr, wishes.REFUSED, {"reason": reason})
+            return
         if core.is_over:
             self._promotion = None
             self._report(nr, core)
