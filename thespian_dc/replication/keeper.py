@@ -284,7 +284,8 @@ class Keeper:
                 case promotion.Step.OPEN:
                     self._change(opened)
                     core.on_opened()
-        if core.phase is not Phase.CATCHING_UP and self.roles.active != self.roles.replica_id:
+        is_raised = core.phase in (Phase.SETTLING, Phase.OPENED)
+        if is_raised and self.roles.active != self.roles.replica_id:
             self._promotion = None
             active = self.roles.active or "nobody"
             reason = f"{active} became active meanwhile, under epoch {self.roles.epoch}"
