@@ -3,6 +3,11 @@ it brings. Runs on the leaf's main thread; the source's threads only hand over.
 
 A run is one source with one core. It ends when it fails, or when it has to begin further back (the
 peer's log is another one, a filter lets in what was left out); the next one begins at the cursors.
+
+Where the peer's log is trimmed above a cursor, the next one begins at the first record that is
+there, and what lies below is fetched entity by entity, from stored states.
+
+Long because a run's beginning, course and end change the same few fields.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Any, NamedTuple
 from thespian_dc.model.criteria import FilterInForce, VersionedFilter
 from thespian_dc.model.errors import ThespianDcError, TrimmedError
 from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.passing import Evaluator
 from thespian_dc.model.replication import StateMeta, state_meta
 from thespian_dc.model.replication_handshake import (
     Known,
@@ -36,7 +42,7 @@ from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.reading import PeerLog
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.replica_call import ReplicaCall
-from thespian_dc.wire.lookups import EntityState
+from thespian_dc.wire.lookups import EntityIds, EntityState
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +66,14 @@ class Came(NamedTuple):
 class _StateOf(NamedTuple):
     entity_id: str
     found: EntityState | LookUpFailed
+
+
+class _IdsOf(NamedTuple):
+    """The answer to a question for ids; to_mark: where the slice begins is all that is wanted."""
+
+    slice: int
+    found: EntityIds | LookUpFailed
+    to_mark: bool
 
 
 class Link:
@@ -95,6 +109,8 @@ class Link:
         """Why the last run failed; for who wants to know what kind it is."""
         self.said: ReplicaStarted | None = None
         """What the peer said of itself last."""
+        self._marks: dict[int, int | None] = {}  # where the peer's slices begin; None: asked for
+        self._is_asking = False  # for the next ids of a slice that joins
         self.submits: list[tuple[LinkCore, Submit]] = []
         self.in_flight = 0
         """Commands whose outcome is not known, those of former runs too."""
@@ -135,7 +151,7 @@ class Link:
         progress = self.progress()
         if not progress.positions:
             return None
-        offsets = tuple(at.offset for _, at in sorted(progress.positions.items()))
+        offsets = tuple(offset for _, offset in sorted(progress.offsets.items()))
         return OriginPositions(self.peer.replica_id, progress.generation, offsets)
 
     def change_filter(self, wanted: VersionedFilter) -> bool:
@@ -170,6 +186,7 @@ class Link:
     def _start(self) -> None:
         self._run += 1
         self._retry_us, self._is_under = 0, False
+        self._marks, self._is_asking = {}, False
         hand = self._hand(self._run)
         said = self._say()
         self.begun_in = said.generation
@@ -256,6 +273,10 @@ class Link:
             self.perform(core.on_looked_up(entity_id, items, through, below, more))
         elif isinstance(what, _StateOf) and core is not None:
             self._on_state(core, what.entity_id, what.found, now_us)
+        elif isinstance(what, _IdsOf):
+            self._on_ids(what, now_us)
+        elif isinstance(what, TrimmedError) and not self._marks:
+            self._find_beginning(what, now_us)
         elif isinstance(what, Exception):
             self._fail(what, now_us)
 
@@ -310,6 +331,56 @@ class Link:
             state = self._log.state(body.manifest, body.payload, said)
             self.perform(core.on_state(entity_id, state, found.seq_nr))
 
+    # --- where the peer's log is trimmed ---
+
+    def _find_beginning(self, trimmed: TrimmedError, now_us: int) -> None:
+        """Ask where each slice begins, to go on from there."""
+        slices = self.core.slices if self.core is not None else len(self._progress.positions)
+        if not slices:
+            self._fail(trimmed, now_us)
+        for slice_ in range(slices):
+            self._marks[slice_] = None
+            self._ask_ids(slice_, "", to_mark=True)
+
+    def _ask_ids(self, slice_: int, after: str, to_mark: bool = False) -> None:
+        run, source = self._run, self._source
+        assert source is not None
+
+        def hand(found: EntityIds | LookUpFailed) -> None:
+            self._put(Came(self, run, _IdsOf(slice_, found, to_mark)))
+
+        source.entity_ids(slice_, after, hand)
+
+    def _on_ids(self, ids: _IdsOf, now_us: int) -> None:
+        if isinstance(ids.found, LookUpFailed):
+            self._fail(ids.found.error, now_us)
+        elif ids.to_mark:
+            self._marks[ids.slice] = ids.found.trimmed_to
+            marks = {n: mark for n, mark in self._marks.items() if mark is not None}
+            if len(marks) == len(self._marks):
+                before = self.progress()
+                self._stop_at(before.joined(marks))
+                if self._progress == before:  # trimmed again meanwhile: after a pause
+                    self._retry_us = now_us + self._pause_us
+                else:
+                    self._start()
+        elif self.core is not None:
+            self._is_asking = False
+            self._progress = self._progress.fetched(ids.slice, ids.found.ids)
+            passes = Evaluator(self._wanted.filter).passes_by_entity
+            self.core.moved = True
+            self.perform(self.core.come_in(one for one in ids.found.ids if passes(one)))
+
+    def _join(self) -> None:
+        """Fetch the next entities of which all events may be trimmed, once the last ones are here.
+        Those that have later events are found by these, too."""
+        core, joining = self.core, self._progress.joining
+        if joining and core is not None and self._is_under and not core.coming_in:
+            slice_, after = next(iter(sorted(joining.items())))
+            if not self._is_asking:
+                self._is_asking = True
+                self._ask_ids(slice_, after)
+
     # --- what goes ---
 
     def perform(self, actions: list[Action]) -> None:
@@ -340,6 +411,7 @@ class Link:
             self._start()
         elif self.core is not None:
             self.perform(self.core.on_tick(now_us))
+            self._join()
 
     def wakeup_us(self) -> int | None:
         """When on_tick is due."""
@@ -370,6 +442,6 @@ class Link:
             return facts
         return facts._replace(
             waits=tuple(core.blocked(WAITS_SHOWN)), waiting=core.blocked_count,
-            coming_in=len(core.coming_in), taken=core.taken,
+            coming_in=len(core.coming_in), joining=len(progress.joining), taken=core.taken,
             listed=tuple(core.listed.values())[-LISTED_SHOWN:], counts=dict(core.counts),
         )  # fmt: skip
