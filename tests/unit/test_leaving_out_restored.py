@@ -1,6 +1,7 @@
 """Nothing is lost by what is left out: random worlds of replicas that exchange logs, one of which
 is put back to an older copy of its journal, learns again what it wrote, and may then be lost for
 good.
+
 The decisions are LeavingOut's; the rest is as small as the rule allows. Positions are reported as
 they are, links are opened again at random.
 """
