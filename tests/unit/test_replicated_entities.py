@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.replicas import Replica, group, settle
 from tests.unit.replicated_entities import Chronicle, Line, Noted, Tell, Write, flags, texts
-from thespian_dc import EventSourcedActor
+from thespian_dc import DurableStateActor, EventSourcedActor, ReplicatedEventSourcedActor
 from thespian_dc.crdt.api import LwwTime
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.protocol import Absorbed
@@ -441,10 +441,19 @@ def test_settings_and_classes_belong_together() -> None:
         EntityType.of(Plain, importable=False, replication=Replication("chronicle", "a"))
 
 
+def test_a_durable_state_is_not_replicated() -> None:
+    """Its changes are whole states: there is nothing that could be joined."""
+
+    class Both(ReplicatedEventSourcedActor, DurableStateActor):  # type: ignore[misc]
+        entity_type = "both"
+        _durable_state = True
+
+    with pytest.raises(EntityClassError, match="durable state cannot be replicated"):
+        EntityType.of(Both, importable=False)
+
+
 def test_it_can_be_mixed_in() -> None:
     """On either side of the class it makes replicated."""
-    from thespian_dc import ReplicatedEventSourcedActor
-
     for bases in ((Plain, ReplicatedEventSourcedActor), (ReplicatedEventSourcedActor, Plain)):
         mixed = type("Mixed", bases, {})
         a, b = group(mixed, "a", "b")

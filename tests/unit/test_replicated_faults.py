@@ -13,12 +13,13 @@ from tests.unit.replicated_entities import Chronicle, Noted, Retold, Tell, Write
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.protocol import SENT_BEFORE, Absorbed, RemoteEvent, Replicated
 from thespian_dc.journal.api import Appended, Outcome, append_wait
-from thespian_dc.model.errors import JournalUnavailableError
+from thespian_dc.model.errors import JournalUnavailableError, TooLargeError
 from thespian_dc.model.record import CONTROL, EVENT
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     ReplicaMeta,
+    Role,
     read_remote,
     remote_meta,
 )
@@ -293,6 +294,39 @@ def test_nobody_is_active_after_a_demotion() -> None:
     a.role(epoch=2, active="")
     with pytest.raises(StandbyError, match="no replica is active"):
         write(a, "one")
+
+
+def test_of_two_leaders_of_one_epoch_the_greater_id_counts() -> None:
+    """Two people promoted at the same time: everywhere the same one stays."""
+    a, b, c = group(Chronicle, "a", "b", "c", active="c")
+    for one in (a, b):
+        one.role(epoch=2, active=one.id)
+        write(one, f"of {one.id}")
+    settle(a, b, c)
+    for one in (a, c):
+        one.role(epoch=2, active="a")  # what somebody still believes
+        with pytest.raises(StandbyError, match="send commands to 'b'"):
+            write(one, "more")
+    write(b, "more")
+    settle(a, b, c)
+    assert {tuple(sorted(texts(one.state()))) for one in (a, b, c)} == {("more", "of a", "of b")}
+    assert flags(b.state())["of a"]
+
+
+def test_a_role_of_another_type_is_none_of_this_hosts() -> None:
+    """A node serves several types, and hosts may lag behind each other."""
+    (a,) = group(Chronicle, "a")
+    a.local.host.perform(a.local.host.core.on_role(Role("other", closed="retired"), 1))
+    assert write(a, "one") == 1
+
+
+def test_what_replicas_send_may_be_larger_than_a_command() -> None:
+    """An event as large as a command may persist, and what is said of its origin beside it."""
+    (a, b) = group(Chronicle, "a", "b", limits=Limits(command_bytes_max=20_000))
+    write(a, "x" * 19_800)
+    assert b.absorb(a.events()) == Absorbed(1)
+    with pytest.raises(TooLargeError):
+        write(b, "x" * 20_000)
 
 
 @pytest.mark.parametrize("closed", ["retiring", "retired"])

@@ -19,6 +19,7 @@ from thespian_dc.model.replication_errors import (
     OwnEventsTrimmedError,
     ReplicatedEntityFailedError,
 )
+from thespian_dc.stream.transform import Originals, stored_registry
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,18 @@ def test_what_the_state_lacks_is_applied_on_top() -> None:
     assert {tuple(sorted(texts(one.state()))) for one in (a, b, c)} == {
         ("after", "mine", "one", "too", "two")
     }
+
+
+def test_readers_of_the_log_see_the_state() -> None:
+    """Streams and projections decode it as they decode a state that a history begins with."""
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    write(b, "mine")
+    b.ask(state_of(a))
+    (commit,) = b.local.journal.read(b.key(), b.records()[-1].offset)
+    ((_, _, event),) = Originals("s", stored_registry(Chronicle)).events(commit, None)
+    assert event.payload == b.state()
+    assert (event.seq_nr, event.meta[SNAPSHOT_META]) == (2, True)
 
 
 def test_a_state_that_is_covered_changes_nothing() -> None:

@@ -150,12 +150,13 @@ class HostCore:
 
     # --- inputs: replicas ---
     def on_role(self, role: Role, now_us: int) -> list[Action]:
-        """What this replica may do for a type from now on. An older role than the known one is
-        passed over: its epoch is lower."""
+        """What this replica may do for a type from now on. Who is active is passed over where a
+        later epoch is known already, by an event; that of another type as a whole."""
         self._hosted.now_us = now_us
-        served = self._hosted.types[role.entity_type]
-        if role.epoch >= served.role.epoch:
-            served.role = role
+        served = self._hosted.types.get(role.entity_type)
+        if served is not None:
+            known, served.role = served.role, role
+            served.learn(known.epoch, known.active)
         return self._finish()
 
     # --- inputs: results and time ---

@@ -162,7 +162,10 @@ def check_class(entity: Any) -> None:
 
 
 def _check_declarations(entity: Any, base: Any, name: str) -> None:
-    if not entity._durable_state:
+    if entity._durable_state:
+        if entity._replicated:
+            raise EntityClassError(name, "a durable state cannot be replicated: its events can")
+    else:
         if entity.apply_event is base.apply_event:
             raise EntityClassError(name, "it has no apply_event(self, state, event)")
         if not entity.events:

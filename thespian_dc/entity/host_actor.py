@@ -33,6 +33,7 @@ from thespian_dc.entity.protocol import (
     TypeRoutes,
 )
 from thespian_dc.entity.publishing import Publishing
+from thespian_dc.entity.replicating import FROM_REPLICAS
 from thespian_dc.entity.role_registry import begin_roles
 from thespian_dc.entity.role_watch import RoleSeen, RoleWatch
 from thespian_dc.entity.router import Router, command_id_of
@@ -222,8 +223,9 @@ class HostActor(LeafActor):
                 waited_for = True
                 reply_to = ReplyAddress(sender, frame.client_id, correlation)
             try:
-                check_size(entity_type, entity_id, len(body), self._limits)
                 message = unpack(body)
+                if type(message) not in FROM_REPLICAS:  # what is stored there fits here
+                    check_size(entity_type, entity_id, len(body), self._limits)
             except ThespianDcError as refused:
                 if reply_to is not None:
                     self._answers.answer(reply_to, Status.ERROR, refused)

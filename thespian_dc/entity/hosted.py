@@ -62,8 +62,9 @@ class HostedType:
         self.role = _first_role(description)
 
     def learn(self, epoch: int, leader: str) -> bool:
-        """An event was met that `leader` wrote under this epoch; True where that is news."""
-        is_news = epoch > self.role.epoch
+        """An event was met that `leader` wrote under this epoch; True where that is news. Of two
+        leaders of one epoch the greater id counts, everywhere."""
+        is_news = epoch > 0 and (epoch, leader) > (self.role.epoch, self.role.active)
         if is_news:
             self.role = self.role._replace(epoch=epoch, active=leader)
         return is_news

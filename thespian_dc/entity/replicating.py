@@ -217,7 +217,7 @@ class Replicating:
         delay_us = intake.take(event, concurrent or late, late)
         if delay_us:
             return delay_us
-        if epoch > instance.epoch:
+        if epoch and (epoch, origin) > (instance.epoch, instance.leader):
             self._on_leader(instance, origin, fields, epoch, intake)
         count(instance, origin, n, time_us, epoch)
         if origin != own_id(instance):
@@ -233,7 +233,8 @@ class Replicating:
         epoch: int,
         intake: Intake,
     ) -> None:
-        """The first event under a higher epoch: whoever wrote it is active since."""
+        """The first event of a later leader: it is active since. Whatever the one before wrote that
+        this one had not seen is late at others."""
         before = instance.leader
         if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
