@@ -53,16 +53,14 @@ class LookUp(NamedTuple):
 class Retrace(NamedTuple):
     """The entity's records below until_offset that hold these events -> Retraced.
 
-    replica: this one. wanted: (origin, first n, last n). marks: say also which commits wrote those
-    of `replica`. seq_nr: of the entity's last record below until_offset. epoch: of the ownership
-    that asked.
+    replica: this one. wanted: (origin, first n, last n). seq_nr: of the entity's last record below
+    until_offset. epoch: of the ownership that asked.
     """
 
     key: SliceKey
     entity_id: str
     replica: str
     wanted: tuple[tuple[str, int, int], ...]
-    marks: bool
     until_offset: int
     seq_nr: int
     epoch: int

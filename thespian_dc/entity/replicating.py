@@ -133,13 +133,11 @@ class Replicating:
         wanted = self._wanted(instance, instance.waiting[0].command.message)
         if not wanted:
             return None
-        writer = instance.slice.writer
-        marks = type(instance.waiting[0].command.message) is Replicated
+        writer, own = instance.slice.writer, own_id(instance)
         self._hosted.counts["retraced"] += 1
         return Retrace(
-            writer.key, instance.entity_id, own_id(instance), wanted, marks, writer.head,
-            instance.seq_nr, writer.epoch,
-        )  # fmt: skip
+            writer.key, instance.entity_id, own, wanted, writer.head, instance.seq_nr, writer.epoch
+        )
 
     def _wanted(
         self, instance: ReplicatedInstance, message: Any

@@ -30,7 +30,7 @@ def retrace(journal: Journal, action: Retrace) -> list[tuple[ReplicaMeta, Record
             size = (until_seq_nr - first_seq_nr) // 2
             continue
         for one in reversed(records):
-            meta = _meta(journal, action, one)
+            meta = _meta(action.replica, one)
             if meta is not None and meta.origin in wanted:
                 first, last = wanted[meta.origin]
                 if first <= meta.n <= last:
@@ -40,7 +40,7 @@ def retrace(journal: Journal, action: Retrace) -> list[tuple[ReplicaMeta, Record
     return found[::-1]
 
 
-def _meta(journal: Journal, action: Retrace, found: Found) -> ReplicaMeta | None:
+def _meta(replica: str, found: Found) -> ReplicaMeta | None:
     """Where it comes from; None for what is no event."""
     record = found.record
     if record.kind == CONTROL:
@@ -48,13 +48,4 @@ def _meta(journal: Journal, action: Retrace, found: Found) -> ReplicaMeta | None
             return None
     elif record.kind != EVENT:
         return None
-    meta = meta_of(record.meta, action.replica, record.seq_nr, found.offset, b"")
-    if not action.marks or meta.origin != action.replica or not _is_local(record):
-        return meta
-    write_id = journal.read(action.key, found.offset, 1)[0].write_id
-    return meta_of(record.meta, action.replica, record.seq_nr, found.offset, write_id)
-
-
-def _is_local(record: Record) -> bool:
-    fields = (record.meta or {}).get(ORIGIN_META)
-    return fields is None or type(fields[0]) is int
+    return meta_of(record.meta, replica, record.seq_nr, found.offset, found.write_id)
