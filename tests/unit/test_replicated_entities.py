@@ -255,9 +255,14 @@ def test_context_says_where_and_what() -> None:
 @pytest.mark.parametrize("fact", ["origin", "concurrent", "recovering"])
 def test_facts_of_an_event_are_refused_elsewhere(fact: str) -> None:
     """In a command handler, in what follows it, in __init__ and empty_state (78)."""
-    (a,) = group(Chronicle, "a")
-    with pytest.raises(CommandFailedError, match=r"ReplicationContextError.*only while an event"):
-        a.ask(Write(("one",), misuse=fact))
+    a, b = group(Chronicle, "a", "b")
+    write(a, "one")
+    write(b, "two")
+    b.pull(a)
+    for _ in range(2):  # after events were applied, and after they were replayed
+        with pytest.raises(CommandFailedError, match=r"ReplicationContextError.*only while an"):
+            b.ask(Write(("three",), misuse=fact))
+        b.restart()
 
     class Hasty(Chronicle):
         entity_type = "hasty"
