@@ -3,6 +3,7 @@ joins two that run, one retires."""
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from thespian_dc.client.api import Client
 from thespian_dc.crdt.api import Counted, PnCounter
 from thespian_dc.entity.api import EventSourcedActor, ReplicatedEventSourcedActor
 from thespian_dc.journal.api import open_journal
-from thespian_dc.model.replication_errors import ReplicaRetiredError
+from thespian_dc.model.replication_errors import ReplicaRecoveringError, ReplicaRetiredError
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Settings
 from thespian_dc.replication.management import Replicas
@@ -158,63 +159,110 @@ class Notes(ReplicatedEventSourcedActor):
         return [*state, event.text]
 
 
+class NotesReplica:
+    """A replica of Notes in an actor system of its own."""
+
+    def __init__(self, stack: ExitStack, folder: Path, name: str, ports: dict[str, int]) -> None:
+        peers = [Peer(one, f"127.0.0.1:{port}") for one, port in ports.items() if one != name]
+        self.path = folder / f"{name}.db"
+        self.settings = Settings(
+            service=f"notes-{name}", journal=f"sqlite:///{self.path}", entities=[Notes],
+            listen=f"127.0.0.1:{ports[name]}", slices=4,
+            replication=[Replication(Notes, name, peers)],
+        )  # fmt: skip
+        self.system = stack.enter_context(running())
+        self.api = Replicas(self.settings.journal, "notes")
+        self.begin()
+
+    def begin(self) -> None:
+        self.node = self.system.start(self.settings)
+        self.client = Client.connect(self.system.system, self.settings.service)
+
+    def stop(self) -> None:
+        self.client.close()
+        self.node.stop()
+        for leftover in self.path.parent.glob(f"{self.path.name}-*"):
+            leftover.unlink()
+
+    def note(self, entity_id: str, text: str) -> None:
+        self.client.entity("notes", entity_id).ask(Noted(text), timeout_s=WITHIN_S)
+
+    def holds(self, entity_id: str, *texts: str) -> bool:
+        found: list[str] = self.client.entity("notes", entity_id).ask(Read(), timeout_s=WITHIN_S)
+        return found == sorted(texts)
+
+    def is_trimmed(self, *without: str) -> bool:
+        rows = self.api.trim(without=without)
+        return all(row.after == row.head for row in rows)
+
+    def check(self) -> None:
+        """Its journal is sound."""
+        journal = open_journal(self.settings.journal)
+        assert journal.verify("notes") == []
+        journal.close()
+
+
 def test_a_replica_joins_where_the_log_is_trimmed(tmp_path: Path) -> None:
     """It begins at what is left, and fetches the states of what is gone."""
     with ExitStack() as stack:
         ports = {name: free_port() for name in "ab"}
-
-        def begin(name: str, other: str, dials: bool) -> tuple[Any, Any, Client]:
-            peers = [Peer(other, f"127.0.0.1:{ports[other]}" if dials else "")]
-            settings = Settings(
-                service=f"notes-{name}", journal=f"sqlite:///{tmp_path}/{name}.db",
-                entities=[Notes], listen=f"127.0.0.1:{ports[name]}", slices=4,
-                replication=[Replication(Notes, name, peers)],
-            )  # fmt: skip
-            system = stack.enter_context(running())
-            node = system.start(settings)
-            return (
-                node,
-                Replicas(settings.journal, "notes"),
-                Client.connect(system.system, settings.service),
-            )
-
-        def note(client: Client, entity_id: str, text: str) -> None:
-            client.entity("notes", entity_id).ask(Noted(text), timeout_s=WITHIN_S)
-
-        def read(client: Client, entity_id: str) -> Any:
-            return client.entity("notes", entity_id).ask(Read(), timeout_s=WITHIN_S)
-
-        _, api_a, a = begin("a", "b", dials=False)
+        a = NotesReplica(stack, tmp_path, "a", ports)
         ids = [f"n-{n}" for n in range(40)]
         for entity_id in ids:
             for text in "xyz":
-                note(a, entity_id, text)
-
-        def trimmed() -> bool:
-            rows = api_a.trim(without=["b", "replica b, which never said how far it is"])
-            return all(row.after == row.head for row in rows)
-
-        eventually(trimmed, WITHIN_S)
-        note(a, "n-0", "later")
-        note(a, "new", "later")
-        _, api_b, b = begin("b", "a", dials=True)
+                a.note(entity_id, text)
+        eventually(lambda: a.is_trimmed("b"), WITHIN_S)
+        a.note("n-0", "later")
+        a.note("new", "later")
+        b = NotesReplica(stack, tmp_path, "b", ports)
         for entity_id in ids[1:]:
-            eventually(lambda one=entity_id: read(b, one) == ["x", "y", "z"], WITHIN_S)  # type: ignore[misc]
-        eventually(lambda: read(b, "n-0") == ["later", "x", "y", "z"], WITHIN_S)
-        eventually(lambda: read(b, "new") == ["later"], WITHIN_S)
-        note(b, "n-1", "here")
-        assert read(b, "n-1") == ["here", "x", "y", "z"]
+            eventually(lambda one=entity_id: b.holds(one, "x", "y", "z"), WITHIN_S)  # type: ignore[misc]
+        eventually(lambda: b.holds("n-0", "later", "x", "y", "z"), WITHIN_S)
+        eventually(lambda: b.holds("new", "later"), WITHIN_S)
+        b.note("n-1", "here")
+        eventually(lambda: a.holds("n-1", "here", "x", "y", "z"), WITHIN_S)
 
         def joining() -> list[int]:
-            links = api_b.status().links
+            links = b.api.status().links
             return [] if links is None else [one["joining"] for one in links.links]
 
         eventually(lambda: joining() == [0], WITHIN_S)
-        journal = open_journal(f"sqlite:///{tmp_path}/b.db")
-        assert journal.verify("notes") == []
-        journal.close()
-        for client in (a, b):
-            client.close()
+        b.check()
+
+
+def test_what_a_restored_replica_lost_may_be_in_states_only(tmp_path: Path) -> None:
+    """Its peer has trimmed the events that it fetches."""
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in "ab"}
+        a = NotesReplica(stack, tmp_path, "a", ports)
+        b = NotesReplica(stack, tmp_path, "b", ports)
+        a.note("x", "first")
+        eventually(lambda: b.holds("x", "first"), WITHIN_S)
+        a.stop()
+        saved = tmp_path / "saved.db"
+        shutil.copyfile(a.path, saved)
+        a.begin()
+        a.note("x", "second")
+        a.note("y", "second")
+        eventually(lambda: b.holds("x", "first", "second") and b.holds("y", "second"), WITHIN_S)
+        eventually(lambda: b.is_trimmed("a"), WITHIN_S)
+        a.stop()
+        shutil.copyfile(saved, a.path)
+        a.begin()
+
+        def takes() -> bool:
+            try:
+                a.note("x", "third")
+            except ReplicaRecoveringError:
+                return False
+            return True
+
+        eventually(takes, WITHIN_S)
+        eventually(lambda: a.holds("x", "first", "second", "third"), WITHIN_S)
+        eventually(lambda: a.holds("y", "second"), WITHIN_S)
+        eventually(lambda: b.holds("x", "first", "second", "third"), WITHIN_S)
+        assert a.api.status().listed.total == 0
+        a.check()
 
 
 def _lag(replica: Any, peer: Any) -> int | None:
