@@ -288,6 +288,16 @@ def test_promotion_moves_commands() -> None:
         write(a, "four")
 
 
+def test_a_known_command_is_answered_by_a_standby_too() -> None:
+    """It was handled here: its sender has only lost the answer."""
+    a, _ = standby_group()
+    assert a.ask(Write(("one",)), command_id="id") == 1
+    a.role(epoch=2, active="b")
+    assert a.ask(Write(("one",)), command_id="id") == 1
+    with pytest.raises(StandbyError):
+        a.ask(Write(("one",)), command_id="another")
+
+
 def test_nobody_is_active_after_a_demotion() -> None:
     """Epoch raised, nobody named."""
     a, _ = standby_group()

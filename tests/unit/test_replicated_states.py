@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from thespian.actors import ActorAddress
 
+from tests.unit.host_core import Host
 from tests.unit.replicas import Replica, group, settle
-from tests.unit.replicated_entities import Chronicle, Tell, Write, texts
-from thespian_dc.entity.protocol import Absorbed, ReplicatedState
+from tests.unit.replicated_entities import Chronicle, Noted, Tell, Write, texts
+from thespian_dc.entity.actions import Retrace
+from thespian_dc.entity.protocol import Absorbed, EntityRef, ReplicatedState
 from thespian_dc.entity.rows import unpack_row
 from thespian_dc.model.record import SNAPSHOT_META, STATE
 from thespian_dc.model.replication import ORIGIN_META, read_state
@@ -19,6 +22,8 @@ from thespian_dc.model.replication_errors import (
     OwnEventsTrimmedError,
     ReplicatedEntityFailedError,
 )
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.slices.actions import Append
 from thespian_dc.stream.transform import Originals, stored_registry
 
 
@@ -164,6 +169,39 @@ def test_own_events_that_are_trimmed_are_named() -> None:
     assert answer.error.args == ("chronicle|x", "b", 1)
     assert b.vector() == {"b": 2}
     assert texts(b.ask(Tell())) == ["mine", "too"]
+
+
+ORACLE = ActorAddress("oracle")
+
+
+class Asking(Chronicle):
+    """Writes what an actor answers."""
+
+    entity_type = "asking"
+
+    def receiveMsg_int(self, command: int, sender: Any) -> None:
+        self.ask(ORACLE, "?", on_reply=lambda answer: self.persist(Noted(answer)).then_reply(len))
+
+
+def test_what_is_written_while_the_log_is_asked_is_on_top_too() -> None:
+    """An answer comes between the question to the log and its answer: the log is asked again."""
+    a = Replica(Asking, "a", "ab")
+    write(a, "theirs")
+    b = Host(Asking, replication=[Replication(Asking, "b", [Peer("a")])]).own()
+    b.send(b.command(Asking, "x", Write(("mine",))))
+    b.run()
+    b.send(b.command(Asking, "x", 1))
+    b.run()
+    [number] = b.send(b.command(Asking, "x", state_of(a)))
+    assert [type(one) for one in b.pending] == [Retrace]
+    b.take(b.core.on_message(ORACLE, "answered", b.now_us))
+    b.run(but=Append)
+    assert number not in b.answers, "it must not be joined without what is on its way"
+    b.run()
+    assert b.answers[number] == Absorbed(1)
+    peeked = b.core.peek(EntityRef("asking", "x"))
+    assert peeked is not None
+    assert texts(peeked[0]) == ["theirs", "mine", "answered"]
 
 
 def test_a_state_of_another_history_sets_the_entity_aside() -> None:
