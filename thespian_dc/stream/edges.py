@@ -36,8 +36,9 @@ CALLED_S = 5.0
 """How long a link waits for a replica to call."""
 ANSWER_S = 20.0
 """How long an answer may take."""
-AHEAD_MAX = 4
-"""Messages of the stream that are read ahead of the link."""
+AHEAD_MAX = 4_000
+"""Messages of the stream that are read ahead of the link, so that answers are not held up behind
+them. What they hold is within the link's credit."""
 Key = tuple[str, str]
 """A replica stream's id, and the replica that brings it."""
 
@@ -100,9 +101,13 @@ class EdgeLine:
                     asked.set_result(reply)
 
     async def write(self, message: bytes) -> None:
-        """To the replica."""
-        async with self._writing:
-            await self._context.write(message)
+        """To the replica; PeerUnavailableError."""
+        try:
+            async with self._writing:
+                await self._context.write(message)
+        except Exception as error:
+            reason = f"it does not take messages any more ({type(error).__name__})"
+            raise PeerUnavailableError(self.peer, reason) from error
 
     async def next(self) -> bytes:
         """The next message of the stream; raises what ended the call."""

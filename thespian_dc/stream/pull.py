@@ -86,6 +86,8 @@ class PullCall:
         )  # fmt: skip
         check_history(stream.setting, start.history)
         stream.calls.add(self)  # from here on it is told when the stream shows something else
+        if stream.group is not None and reading is not None:
+            stream.group.attend(self, reading)
         try:
             await self._begin(stream, start)
             await self._serve(stream)
@@ -107,9 +109,7 @@ class PullCall:
         if start.history is not History.FULL:
             reason = f"it gives no history {start.history.name}"
             raise NotAReplicaStreamError(start.stream_id, reason)
-        reading = await stream.group.open(start.replica)
-        stream.group.attend(self, reading)
-        return reading
+        return await stream.group.open(start.replica)
 
     async def _begin(self, stream: OpenStream, start: Start) -> None:
         """Check the positions and say what the stream is."""

@@ -199,13 +199,14 @@ class ReplicaGroup:
     def attend(self, reader: Reader, reading: ReplicaReading) -> None:
         """It is served from now on; `forget` ends it."""
         self._readers[reader] = reading
+        self._spread_to(reader, reading)  # what changed since they met
 
     def forget(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
 
     async def hear(self, said: Known) -> None:
         """A reader says something new of the group."""
-        await self._change(lambda own: heard(own, said))
+        await self._run(self._store, lambda own: heard(own, said))
         self._spread()
 
     async def tell(self, peer: str) -> ReplicaStarted:
@@ -225,35 +226,38 @@ class ReplicaGroup:
     async def follow(self, on_recovering: Callable[[Exception], None]) -> None:
         """Look for changes that others make, for ever. on_recovering: the journal turned out to be
         an older copy; consumers that are no replicas must wait."""
+        spread = self.roles
         while True:
             await asyncio.sleep(ROLES_POLL_S)
-            before = self.roles
             try:
                 self.roles = await self._run(known_roles, self._journal, self.entity_type)
+                if self.roles != spread:
+                    spread = self.roles
+                    self._spread()
+                    if spread.recovering:
+                        id_ = self.setting.replica_id
+                        on_recovering(ReplicaRecoveringError(self.entity_type, id_))
                 for reading in list(self._readers.values()):
                     await reading.note_seen()
             except Exception as error:  # noqa: BLE001 - what is known stays; asked again
                 log.warning("roles_unread", extra={"error": f"{type(error).__name__}: {error}"})
-                continue
-            if self.roles == before:
-                continue
-            self._spread()
-            if self.roles.recovering:
-                on_recovering(ReplicaRecoveringError(self.entity_type, self.setting.replica_id))
 
     def _spread(self) -> None:
         for watch in list(self.watchers):
             watch()
         for reader, reading in list(self._readers.items()):
-            peer = reading.start.replica_id
-            if peer in self.roles.fenced:
-                reader.end(RetiredReplicaError(self.entity_type, peer))
-            elif reading.life[1] != self.roles.generation:
-                reason = "its journal was restored from an older copy"
-                reader.end(PeerUnavailableError(self.setting.replica_id, reason))
-            else:
-                reading.changed()
-                reader.wake()
+            self._spread_to(reader, reading)
+
+    def _spread_to(self, reader: Reader, reading: ReplicaReading) -> None:
+        peer = reading.start.replica_id
+        if peer in self.roles.fenced:
+            reader.end(RetiredReplicaError(self.entity_type, peer))
+        elif reading.life[1] != self.roles.generation:
+            reason = "its journal was restored from an older copy"
+            reader.end(PeerUnavailableError(self.setting.replica_id, reason))
+        else:
+            reading.changed()
+            reader.wake()
 
     # --- in the pool ---
 
@@ -273,9 +277,6 @@ class ReplicaGroup:
             note_diverged(self._journal, entity_type, said.replica_id, generation)
         self._store(lambda before: heard(before, said))
         return self._tell(said.replica_id)
-
-    async def _change(self, change: Callable[[Roles], Roles]) -> None:
-        await self._run(self._store, change)
 
     def _store(self, change: Callable[[Roles], Roles]) -> None:
         _, self.roles = change_roles(self._journal, self.entity_type, change)
