@@ -105,15 +105,20 @@ def test_an_id_is_forgotten_when_its_command_asks_no_more() -> None:
     assert [type(one) for one in host.pending] == [LookUp]
 
 
-def test_a_command_that_asked_and_runs_again_is_looked_up() -> None:
-    """Its entity was recovered under the same epoch, because one command was refused."""
-    host = asking()
-    [refused] = host.send(*deposits(host, ["refused"], 1))
+def refuse_appends(host: Host) -> None:
+    """Until what they hold is given up, each command alone."""
     for _ in range(100):
         for append in host.drop(Append):
             answer = Appended(append.commit, Outcome.REFUSED, "too large")
             host.take(host.core.on_result(answer, host.now_us))
         host.run(but=Append).pass_time(50_000)
+
+
+def test_a_command_that_asked_and_runs_again_is_looked_up() -> None:
+    """Its entity was recovered under the same epoch, because one command was refused."""
+    host = asking()
+    [refused] = host.send(*deposits(host, ["refused"], 1))
+    refuse_appends(host)
     assert isinstance(host.answers[refused], CommandNotWrittenError)
     assert host.answers[KNOWN + 1] == Balance(KNOWN + 1)
     assert records(host).count("x") == 1
@@ -136,4 +141,21 @@ def test_what_was_persisted_while_the_log_was_asked_is_not_taken_for_looked_up()
         host.take(host.core.on_message(target, "cba", host.now_us))
     host.perform(look_up)
     host.run()
+    assert records(host).count("x") == 1
+
+
+def test_a_command_that_was_found_in_the_log_and_runs_again_is_looked_up_again() -> None:
+    """Its answer waited for a commit that was refused."""
+    host = owner()
+    host.send(*deposits(host, ["x", *MORE], 1))
+    asks = Do("ask", (ORACLE, Question("abc"), 1000.0))
+    host.send(host.command(Account, "a", asks, "asks")._replace(epoch=1))
+    host.run()
+    [again] = host.send(*deposits(host, ["x"], SENT_BEFORE))
+    host.take(host.core.on_message(ORACLE, "cba", host.now_us))
+    host.run(but=Append)
+    assert again not in host.answers
+    refuse_appends(host)
+    host.run()
+    assert host.answers[again] == Balance(1)
     assert records(host).count("x") == 1

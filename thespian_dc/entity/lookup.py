@@ -108,8 +108,9 @@ class LookUps:
             ref, reason = str(instance.ref), f"{type(result.error).__name__}: {result.error}"
             self._release.refuse(turn, OutcomeUnknownError(ref, reason))
             return True
-        turn.epoch, turn.clear_at = instance.slice.writer.epoch, result.action.seq_nr
         found = result.found.get(turn.command.command_id)
-        if found is not None:
-            self._running.repeat(instance, turn, found)
-        return found is not None
+        if found is None:
+            turn.epoch, turn.clear_at = instance.slice.writer.epoch, result.action.seq_nr
+            return False
+        self._running.repeat(instance, turn, found)  # if that is lost, it is as unclear as before
+        return True
