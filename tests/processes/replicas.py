@@ -92,6 +92,7 @@ def replicas(
     links: Sequence[str] = (),
     edges: Sequence[str] = (),
     own: Mapping[str, Mapping[str, Any]] = {},
+    entity: type = Tally,
     **more: Any,
 ) -> Iterator[dict[str, Replica]]:
     """links: "ab" for a that dials b; none: all dial all. edges: "ab" for a that alone can dial, b
@@ -113,8 +114,8 @@ def replicas(
             ]
             settings = Settings(
                 service=f"tallies-{name}", journal=f"sqlite:///{folder}/{name}.db",
-                entities=[Tally], listen=f"127.0.0.1:{ports[name]}", slices=4,
-                replication=[Replication(Tally, name, peers, **{**more, **own.get(name, {})})],
+                entities=[entity], listen=f"127.0.0.1:{ports[name]}", slices=4,
+                replication=[Replication(entity, name, peers, **{**more, **own.get(name, {})})],
             )  # fmt: skip
             system = stack.enter_context(running())
             node = system.start(settings)
