@@ -27,6 +27,10 @@ BENCHES = (
     "latency_cassandra",
     "residents",
     "passivated",
+    "replication_catch_up",
+    "replication_together",
+    "replication_latency",
+    "replication_sizes",
 )
 
 
