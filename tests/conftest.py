@@ -2,6 +2,7 @@
 
 - `cassandra`: one server for the whole session, started by the first test that asks. Where
   THESPIAN_DC_CASSANDRA=host:port names a running one, that is used.
+- `cassandra_of_its_own`: another one, for this test alone, which may kill it.
 - `cassandra_url`: the journal URL of a keyspace nobody has used.
 - `eventually(fact, deadline_s=10)`: instead of sleeping.
 - `recorded(pid)`: ends that process at the end of the session if it still runs. Children that were
@@ -19,11 +20,10 @@ import hypothesis
 import pytest
 
 from tests import left_behind
-from thespian_dc.model.errors import MissingToolError
+from tests.servers import own_cassandra
 from thespian_dc.testkit import eventually as waiting
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 
-IN_CI = os.environ.get("THESPIAN_DC_CI") == "1"
 MARK = "THESPIAN_DC_TEST_SESSION"
 
 # How long one example takes says nothing on a machine that does other things too.
@@ -52,15 +52,15 @@ def cassandra() -> Iterator[EmbeddedCassandra | RunningCassandra]:
         host, _, port = named.partition(":")
         yield RunningCassandra(host, int(port))
         return
-    server = EmbeddedCassandra()
-    try:
-        server.start()
-    except MissingToolError as missing:
-        if IN_CI:
-            raise
-        pytest.skip(str(missing))
-    yield server
-    server.stop()
+    with own_cassandra() as server:
+        yield server
+
+
+@pytest.fixture
+def cassandra_of_its_own() -> Iterator[EmbeddedCassandra]:
+    """One that the test may kill."""
+    with own_cassandra(heap_mb=768) as server:
+        yield server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.journal.cassandra_storage import (
     CassandraKeyspace,
     CassandraUnderTest,
 )
-from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
+from tests.servers import own_cassandra
 from thespian_dc.testkit.journal_kit import JournalConformance
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cassandra, pytest.mark.soak, pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def keyspace() -> Iterator[CassandraKeyspace]:
-    with EmbeddedCassandra("4.1.10", heap_mb=768) as server:
+    with own_cassandra(version="4.1.10", heap_mb=768) as server:
         keyspace = CassandraKeyspace(server.url("kit"))
         row = keyspace.session.execute("select release_version from system.local").one()
         assert row["release_version"] == "4.1.10"

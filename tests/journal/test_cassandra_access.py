@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster
 from cryptography.hazmat.primitives import serialization as pem
 
+from tests.servers import own_cassandra
 from thespian_dc.journal.api import open_journal
 from thespian_dc.journal.cassandra.credentials import tls_of
 from thespian_dc.journal.cassandra.open import apply_schema, check_schema
 from thespian_dc.journal.cassandra.url import parse_url
-from thespian_dc.model.errors import JournalAccessError, JournalError, MissingToolError
+from thespian_dc.model.errors import JournalAccessError, JournalError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 from thespian_dc.testkit.journal_cases.storage import Writer
@@ -89,15 +89,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def server(files: Files) -> Iterator[EmbeddedCassandra]:
-    server = EmbeddedCassandra(heap_mb=512, settings=files.server_settings())
-    try:
-        server.start()
-    except MissingToolError as missing:
-        if os.environ.get("THESPIAN_DC_CI") == "1":
-            raise
-        pytest.skip(str(missing))
-    yield server
-    server.stop()
+    with own_cassandra(heap_mb=512, settings=files.server_settings()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("cassandra")
 
 from tests.journal.appender import Appender, check_log
+from tests.servers import own_cassandra
 from thespian_dc.journal.api import Journal, Outcome, append_wait, open_journal
 from thespian_dc.journal.cassandra.open import apply_schema
 from thespian_dc.model.errors import (
     HomeDataCentreError,
     JournalUnavailableError,
-    MissingToolError,
     SchemaError,
 )
 from thespian_dc.model.ids import SliceKey
@@ -34,15 +34,8 @@ SLICES = 8
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedCassandra]:
     """Its own: these tests kill it. Its commit log is synced before an append is acknowledged."""
-    server = EmbeddedCassandra(heap_mb=768, commitlog_sync="batch")
-    try:
-        server.start()
-    except MissingToolError as missing:
-        if os.environ.get("THESPIAN_DC_CI") == "1":
-            raise
-        pytest.skip(str(missing))
-    yield server
-    server.stop()
+    with own_cassandra(heap_mb=768, commitlog_sync="batch") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

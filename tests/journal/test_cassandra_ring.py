@@ -16,6 +16,7 @@ from tests.journal.cassandra_storage import (
     CassandraKeyspace,
     CassandraUnderTest,
 )
+from tests.servers import own_cassandra
 from thespian_dc.journal.api import Outcome
 from thespian_dc.journal.cassandra.open import apply_schema
 from thespian_dc.model.errors import JournalUnavailableError
@@ -32,9 +33,9 @@ Ring = Sequence[EmbeddedCassandra]
 def ring() -> Iterator[Ring]:
     """Started one after another; 127.0.0.1 is the seed."""
     with ExitStack() as stack:
-        nodes = [stack.enter_context(EmbeddedCassandra(heap_mb=512))]
+        nodes = [stack.enter_context(own_cassandra(heap_mb=512))]
         for number in (2, 3):
-            node = EmbeddedCassandra(heap_mb=512, host=f"127.0.0.{number}", seed=nodes[0])
+            node = own_cassandra(heap_mb=512, host=f"127.0.0.{number}", seed=nodes[0])
             nodes.append(stack.enter_context(node))
         yield nodes
 

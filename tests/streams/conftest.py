@@ -13,15 +13,15 @@ from tests.streams.certificates import Authority
 from tests.streams.material import (
     ENTITY_TYPE,
     SLICES,
-    Fuse,
     RebuiltCount,
     Writer,
     projection,
 )
-from tests.streams.processes import Child, start_consumer
+from tests.streams.processes import Child
 from tests.streams.replicas import Link, Log, replication
+from tests.streams.running import consumers, projections
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
-from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.projection.api import RunningProjection, local_source
 from thespian_dc.projection.databases import Stores, open_stores
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
@@ -74,25 +74,21 @@ def serve(journal_url: str) -> Iterator[Callable[..., tuple[StreamServer, int]]]
 @pytest.fixture
 def consume() -> Iterator[Callable[..., tuple[RunningProjection, list[RemoteSource]]]]:
     """Run a projection over its Remote source; returns it and the sources of its runs."""
-    running: list[RunningProjection] = []
+    with projections() as run:
 
-    def start(
-        settings: Projection, heartbeat_ms: int = 500
-    ) -> tuple[RunningProjection, list[RemoteSource]]:
-        sources: list[RemoteSource] = []
+        def start(
+            settings: Projection, heartbeat_ms: int = 500
+        ) -> tuple[RunningProjection, list[RemoteSource]]:
+            sources: list[RemoteSource] = []
 
-        def make() -> RemoteSource:
-            assert isinstance(settings.source, Remote)
-            sources.append(RemoteSource(settings.source, "ranking/test", heartbeat_ms))
-            return sources[-1]
+            def make() -> RemoteSource:
+                assert isinstance(settings.source, Remote)
+                sources.append(RemoteSource(settings.source, "ranking/test", heartbeat_ms))
+                return sources[-1]
 
-        running.append(start_projection(settings, make))
-        return running[-1], sources
+            return run(settings, make), sources
 
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+        yield start
 
 
 @pytest.fixture
@@ -102,41 +98,33 @@ def read_model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(
-    read_model: Path, journal_url: str, recorded: Callable[[int], int]
-) -> Iterator[Callable[..., Child]]:
+def run(read_model: Path, journal_url: str) -> Iterator[Callable[..., Child]]:
     """Start a process that runs the projection over `read_model`; killed with the test."""
-    children: list[Child] = []
+    with consumers() as run:
 
-    def start(
-        handler: type = RebuiltCount, source: Local | Remote | None = None, **changes: Any
-    ) -> Child:
-        source = source or Local(ENTITY_TYPE, journal_url)
-        child = start_consumer(projection(read_model, source, handler=handler, **changes))
-        recorded(child.process.pid)
-        children.append(child)
-        return child
+        def start(
+            handler: type = RebuiltCount, source: Local | Remote | None = None, **changes: Any
+        ) -> Child:
+            source = source or Local(ENTITY_TYPE, journal_url)
+            return run(projection(read_model, source, handler=handler, **changes))
 
-    yield start
-    for child in children:
-        if child.process.poll() is None:
-            child.kill()
+        yield start
+
+
+@pytest.fixture
+def children() -> Iterator[list[Child]]:
+    """Put in what is to be killed with the test."""
+    started: list[Child] = []
+    yield started
+    for child in started:
+        child.kill()
 
 
 @pytest.fixture
 def run_local(journal_url: str) -> Iterator[Callable[[Projection], RunningProjection]]:
     """Run a projection over the journal of this process."""
-    running: list[RunningProjection] = []
-
-    def start(settings: Projection) -> RunningProjection:
-        source = Local(ENTITY_TYPE)
-        running.append(start_projection(settings, lambda: local_source(source, journal_url)))
-        return running[-1]
-
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+    with projections() as run:
+        yield lambda settings: run(settings, lambda: local_source(Local(ENTITY_TYPE), journal_url))
 
 
 @pytest.fixture

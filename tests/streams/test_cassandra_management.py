@@ -16,7 +16,8 @@ pytest.importorskip("cassandra")
 
 
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer
-from tests.streams.processes import Child, start_consumer
+from tests.streams.processes import Child
+from tests.streams.running import consumers
 from tests.streams.test_cassandra_sink import Counts
 from thespian_dc.cli.main import main
 from thespian_dc.model.criteria import Exclude
@@ -74,28 +75,16 @@ def manage(keyspace: str) -> Projections:
 
 
 @pytest.fixture
-def run(
-    keyspace: str, name: str, journal_url: str, recorded: Any
-) -> Iterator[Callable[..., Child]]:
+def run(keyspace: str, name: str, journal_url: str) -> Iterator[Callable[..., Child]]:
     """Start a process with a worker of the projection; killed with the test."""
-    children: list[Child] = []
+    with consumers() as run:
 
-    def start(handler: type = Counts, **changes: Any) -> Child:
-        settings: dict[str, Any] = {"restart_backoff_ms": (5, 50)}
-        child = start_consumer(
-            Projection(
-                name, Local(ENTITY_TYPE, journal_url), handler, keyspace, [Added],
-                **(settings | changes),
-            )
-        )  # fmt: skip
-        recorded(child.process.pid)
-        children.append(child)
-        return child
+        def start(handler: type = Counts, **changes: Any) -> Child:
+            settings: dict[str, Any] = {"restart_backoff_ms": (5, 50)}
+            source = Local(ENTITY_TYPE, journal_url)
+            return run(Projection(name, source, handler, keyspace, [Added], **(settings | changes)))
 
-    yield start
-    for child in children:
-        if child.process.poll() is None:
-            child.kill()
+        yield start
 
 
 def add(writer: Writer, count: int) -> None:

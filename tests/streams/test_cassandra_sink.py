@@ -14,6 +14,7 @@ from cassandra import OperationTimedOut
 
 from tests.streams import material
 from tests.streams.material import Added, Fuse, Writer
+from tests.streams.running import projections
 from thespian_dc.journal.cassandra.link import Link
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.errors import JournalUnavailableError, PositionConflictError
@@ -61,18 +62,13 @@ def settings_of(url: str, name: str, handler: Any, **changes: Any) -> Projection
 
 @pytest.fixture
 def run(journal_url: str, keyspace: str, name: str) -> Iterator[Callable[..., RunningProjection]]:
-    running: list[RunningProjection] = []
+    with projections(stop_s=30.0) as run:
 
-    def start(handler: Any, **changes: Any) -> RunningProjection:
-        settings = settings_of(keyspace, name, handler, **changes)
-        source = Local(material.ENTITY_TYPE)
-        running.append(start_projection(settings, lambda: local_source(source, journal_url)))
-        return running[-1]
+        def start(handler: Any, **changes: Any) -> RunningProjection:
+            settings = settings_of(keyspace, name, handler, **changes)
+            return run(settings, lambda: local_source(Local(material.ENTITY_TYPE), journal_url))
 
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(30.0), "a projection did not stop"
+        yield start
 
 
 class Counts(CassandraProjectionHandler):

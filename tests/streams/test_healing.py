@@ -23,6 +23,7 @@ from tests.streams.material import (
     projection,
     rows,
 )
+from tests.streams.running import projections
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.model.ids import SliceKey, slice_of
@@ -32,7 +33,6 @@ from thespian_dc.projection.api import (
     RunningProjection,
     Source,
     local_source,
-    start_projection,
 )
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.sqlite.filters import SqliteFilters
@@ -57,21 +57,8 @@ def make_source(
 
 @pytest.fixture
 def run(make_source: Callable[[], Source]) -> Iterator[Callable[..., RunningProjection]]:
-    running: list[RunningProjection] = []
-
-    def start(read_model: Path, **changes: Any) -> RunningProjection:
-        running.append(start_projection(projection(read_model, **changes), make_source))
-        return running[-1]
-
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
-
-
-@pytest.fixture
-def read_model(tmp_path: Path) -> Path:
-    return tmp_path / "read.db"
+    with projections() as run:
+        yield lambda read_model, **changes: run(projection(read_model, **changes), make_source)
 
 
 def change(read_model: Path, wanted: Filter) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from thespian_dc.testkit.eventually import eventually
 pytestmark = pytest.mark.processes
 ENTITIES = [f"c-{nr}" for nr in range(40)]
 KILLS = 10
-
-
-@pytest.fixture
-def children() -> Iterator[list[Child]]:
-    started: list[Child] = []
-    yield started
-    for child in started:
-        child.kill()
 
 
 def random_filter(rng: random.Random) -> Filter:

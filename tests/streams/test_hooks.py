@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from tests.streams.material import (
-    ENTITY_TYPE,
     Added,
     CountItems,
     Fuse,
@@ -18,8 +17,7 @@ from tests.streams.material import (
     counted,
     projection,
 )
-from thespian_dc.model.settings import Local, Remote
-from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.model.settings import Remote
 from thespian_dc.projection.observe import ProjectionHooks
 from thespian_dc.testkit.eventually import eventually
 
@@ -55,20 +53,9 @@ class Diary(ProjectionHooks):
 
 
 @pytest.fixture
-def run(journal_url: str) -> Iterator[Any]:
+def run(run_local: Any) -> Any:
     Diary.pages, Diary.poison = [], ""
-    running: list[RunningProjection] = []
-
-    def start(settings: Any) -> RunningProjection:
-        running.append(
-            start_projection(settings, lambda: local_source(Local(ENTITY_TYPE), journal_url))
-        )
-        return running[-1]
-
-    yield start
-    Fuse.blown = set()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+    return run_local
 
 
 def test_a_run_from_its_start_to_its_end(writer: Writer, run: Any, tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ from tests.streams.material import (
     rows,
 )
 from thespian_dc.model.ids import slice_of
-from thespian_dc.model.settings import Local
-from thespian_dc.projection.api import SqlProjectionHandler, local_source, start_projection
+from thespian_dc.projection.api import SqlProjectionHandler
 from thespian_dc.testkit.eventually import eventually
 
 
@@ -57,20 +56,11 @@ class Writes(Gathers):
 
 
 @pytest.fixture
-def run(journal_url: str, writer: Writer) -> Iterator[Any]:
+def run(run_local: Any, writer: Writer) -> Iterator[Any]:
     Gathers.inside.clear()
     Gathers.goes_on.clear()
-    running = []
-
-    def start(read_model: Path, handler: type) -> Any:
-        wanted = projection(read_model, handler=handler)
-        running.append(start_projection(wanted, lambda: local_source(Local("cart"), journal_url)))
-        return running[-1]
-
-    yield start
+    yield lambda read_model, handler: run_local(projection(read_model, handler=handler))
     Gathers.goes_on.set()
-    for one in running:
-        assert one.stop()
 
 
 def try_to_write(read_model: Path, sql: str) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.streams import material
 from tests.streams.material import (
     Added,
     CountItems,
@@ -26,26 +24,12 @@ from tests.streams.material import (
     projection,
     rows,
 )
-from thespian_dc.model.settings import Local
-from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.testkit.eventually import eventually, never
 
 
 @pytest.fixture
-def run(journal_url: str) -> Iterator[Any]:
-    running: list[RunningProjection] = []
-
-    def start(settings: Any) -> RunningProjection:
-        started = start_projection(
-            settings, lambda: local_source(Local(material.ENTITY_TYPE), journal_url)
-        )
-        running.append(started)
-        return started
-
-    yield start
-    Fuse.blown.clear()
-    for one in running:
-        assert one.stop(), "a projection did not stop"
+def run(run_local: Any) -> Any:
+    return run_local
 
 
 def test_catches_up_and_follows(writer: Writer, run: Any, tmp_path: Path) -> None:
