@@ -19,7 +19,11 @@ from thespian_dc.entity.role_registry import (
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
-from thespian_dc.model.role_errors import RetiredReplicaError, UnknownReplicaError
+from thespian_dc.model.role_errors import (
+    OriginChangedError,
+    RetiredReplicaError,
+    UnknownReplicaError,
+)
 from thespian_dc.model.role_handshake import told
 from thespian_dc.model.roles import Roles
 from thespian_dc.model.stream_errors import PeerUnavailableError
@@ -186,6 +190,18 @@ def test_of_two_keepers_that_find_an_older_copy_one_begins_a_generation(three: W
     assert one.roles.generation == 1
     assert second.roles.recovering
     second.stop(0)
+
+
+def test_a_journal_made_anew_is_noticed_by_a_refusal(three: World) -> None:
+    one = three.replicas["a"]
+    refusal = OriginChangedError("cart", "a", "the old one", 1, one.journal.journal_id, 1)
+    one.keeper.refused(OriginChangedError("cart", "b", "x", 1, "y", 1))
+    one.keeper.round(1)
+    assert one.roles.generation == 0
+    for now in (2, 3):
+        one.keeper.refused(refusal)
+        one.keeper.round(now)
+        assert (one.roles.generation, one.roles.recovering) == (1, True)
 
 
 # --- promote and demote ---

@@ -26,7 +26,11 @@ from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.replication_settings import Replication
-from thespian_dc.model.role_errors import CatchUpRefusedError, RetiredReplicaError
+from thespian_dc.model.role_errors import (
+    CatchUpRefusedError,
+    OriginChangedError,
+    RetiredReplicaError,
+)
 from thespian_dc.model.role_handshake import heard, roles_of
 from thespian_dc.model.roles import (
     Roles,
@@ -110,7 +114,8 @@ class Keeper:
         self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="heads")
         self._beat_us = 0
         self._known = 0  # the latest generation of this replica that a peer knows
-        self._is_retired = False  # by what a peer said
+        self._is_retired = self._is_denied = False  # by what a peer said
+        self._denied: Exception | None = None
         self._news, self._stopped = Event(), False
         self._thread = Thread(target=self._run, name=f"keeper of {self._type}", daemon=True)
 
@@ -136,10 +141,16 @@ class Keeper:
         self._news.set()
 
     def refused(self, error: Exception) -> None:
-        """A peer refused this replica's call. That it retires it may learn in no other way."""
-        if isinstance(error, RetiredReplicaError) and error.replica == self.roles.replica_id:
+        """A peer refused this replica's call; from any thread, as often as wanted. That it retires,
+        or that it was known by another journal, it may learn in no other way."""
+        me = self.roles.replica_id
+        if not isinstance(error, RetiredReplicaError | OriginChangedError) or error.replica != me:
+            return
+        if isinstance(error, RetiredReplicaError):
             self._is_retired = True
-            self._news.set()
+        elif error is not self._denied:
+            self._denied, self._is_denied = error, True
+        self._news.set()
 
     def facts(self) -> dict[str, Any]:
         """For `node.status()`."""
@@ -185,6 +196,10 @@ class Keeper:
     def _hear(self, now: int) -> None:
         if self._is_retired and not self.roles.closed:
             self._change(fenced)
+        if self._is_denied:
+            self._is_denied = False
+            if not self.roles.recovering:
+                self._restoring.on_said("", is_older=True)
         while self._said:
             said = self._said.popleft()
             peer = roles_of(said)

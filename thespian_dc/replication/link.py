@@ -304,7 +304,7 @@ class Link:
         before = self.progress()
         after = before.through(said.shown.filter)
         if after.generation != said.generation:
-            after = after.again(after.journal_id, said.generation)
+            after = after.again("", said.generation)  # of another journal, maybe
         if before.positions and not after.positions:
             self._stop_at(after)
             self._start()

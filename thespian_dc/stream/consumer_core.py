@@ -118,7 +118,8 @@ class ConsumerCore:
             raise MalformedMessageError("a call's answer", "Started came twice")
         if started.protocol != PROTOCOL:
             raise ProtocolVersionError(started.protocol, PROTOCOL)
-        if self._journal_id and started.journal_id != self._journal_id:
+        is_replica = self._replica is not None  # which says whether its journal is a later life
+        if self._journal_id and started.journal_id != self._journal_id and not is_replica:
             reason = f"its id is {started.journal_id}"
             raise JournalDivergedError(self._where(), 0, reason)
         self._check_replica(started.replica)

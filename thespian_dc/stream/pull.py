@@ -247,7 +247,7 @@ def check_positions(stream: OpenStream, start: Start, trusted: bool = True) -> d
     """Compare every position with the journal and return the heads; JournalDivergedError. trusted:
     False where they are known to say nothing. Blocks."""
     journal, tail = stream.journal, stream.tail
-    if start.journal_id and start.journal_id != journal.journal_id:
+    if trusted and start.journal_id and start.journal_id != journal.journal_id:
         reason = f"its id is {journal.journal_id}, the positions are of {start.journal_id}"
         raise JournalDivergedError(f"stream {stream.stream_id}", 0, reason)
     heads = {}
