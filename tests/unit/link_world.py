@@ -20,7 +20,7 @@ from thespian_dc.projection.api import CommitView, Lookup, SourceBatch
 from thespian_dc.replication.link_core import Action, Handled, LinkCore, LookUp, Submit
 
 NAMES, SLICES = "ABCD", 2
-ENTITIES = ("x", "y", "z")
+ENTITIES = ("x", "y", "u")
 BATCH_EVENTS_MAX = 4
 WINDOW_EVENTS = 40
 LOOK_UP_AFTER_US = 300_000
@@ -194,13 +194,19 @@ class Replica:
         """Tell the peer how far this replica is in each origin's own log."""
         known = peer.known.setdefault(self.name, {})
         for origin, link in self.links.items():
+            is_coming = self.coming_in.get(origin) or link.core.coming_in
+            if is_coming and self.world.bug != "known_while_it_comes_in":
+                continue  # of what comes into scope it has not all below
             at = {number: cursor.offset for number, cursor in link.core.cursors().items()}
             known[origin] = link.at if self.world.bug == "report_before_apply" else at
 
     def come_in(self, entity_id: str) -> None:
-        """An entity comes into scope: each link reads it as a whole."""
+        """An entity comes into scope: each link reads it as a whole, over a new call that says
+        nothing more of what may lack it."""
         self.scope.add(entity_id)
         for link in self.links.values():
+            if self.world.bug != "known_while_it_comes_in":
+                link.peer.known[self.name] = {}
             self.coming_in.setdefault(link.peer.name, set()).add(entity_id)
             self.perform(link, link.core.come_in([entity_id]))
 

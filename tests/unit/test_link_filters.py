@@ -39,7 +39,8 @@ def test_a_call_that_was_begun_under_a_narrower_filter_is_not_gone_on_with() -> 
         return sources[-1]
 
     link._new_source = new_source  # type: ignore[assignment,method-assign]
-    link.begin(LinkProgress(), VersionedFilter(1, Exclude.all()))
+    link.place(LinkProgress(), VersionedFilter(1, Exclude.all()))
+    link.restart()
 
     if link.change_filter(VersionedFilter(2, Filter())):
         link.restart()

@@ -111,19 +111,18 @@ class LinkGroup:
     def begin(self, progress: Mapping[str, LinkProgress], wanted: VersionedFilter) -> None:
         """Open all links where they were."""
         for name, link in self.links.items():
-            if name not in self._roles.fenced:
-                link.begin(progress[name], wanted)
-            else:
+            link.place(progress[name], wanted)
+            if name in self._roles.fenced:
                 link.close()
-        self._start = self._what_to_say()
+        self._restart()
 
     def end(self) -> None:
         for link in self.links.values():
             link.end()
 
     def change_filter(self, wanted: VersionedFilter) -> None:
-        """Another filter is wanted, by all links. Where it may let in anything all of them begin
-        again: what one says to have no other one would send."""
+        """Another filter is wanted, by all links. Where it lets something in all of them begin a
+        new call: what one says to have, no other peer would send."""
         changed = [link.change_filter(wanted) for link in self.links.values()]
         if any(changed):
             self._restart()
@@ -179,6 +178,8 @@ class LinkGroup:
         for came in items:
             for said in came.link.on_came(came, now):
                 self._on_said(said)
+        if any(link.is_due for link in self.links.values()):
+            self._restart()
         self._submit()
 
     def on_tick(self) -> None:

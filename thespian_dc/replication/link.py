@@ -105,6 +105,8 @@ class Link:
         self._retry_us = 0
         self.error = ""
         self.is_closed = False
+        self.is_due = False
+        """`restart` is to be called, for what the peer said."""
         self.refusal: Exception | None = None
         """Why the last run failed; for who wants to know what kind it is."""
         self.said: ReplicaStarted | None = None
@@ -119,10 +121,9 @@ class Link:
 
     # --- runs ---
 
-    def begin(self, progress: LinkProgress, wanted: VersionedFilter) -> None:
-        """Read on from here, under this filter."""
+    def place(self, progress: LinkProgress, wanted: VersionedFilter) -> None:
+        """Where to go on from, under which filter; `restart` begins."""
         self._progress, self._wanted = progress.under(wanted.filter), wanted
-        self._start()
 
     def end(self) -> None:
         """Stop the source; what is under way counts no more."""
@@ -136,7 +137,7 @@ class Link:
     def close(self) -> None:
         """Take nothing from this peer any more."""
         self.end()
-        self.is_closed, self._retry_us = True, 0
+        self.is_closed, self.is_due, self._retry_us = True, False, 0
 
     def progress(self) -> LinkProgress:
         """To be stored: all below its positions is durable here, known, or out of scope."""
@@ -147,21 +148,21 @@ class Link:
         return self._progress._replace(positions=core.cursors(), coming_in=frozenset(coming_in))
 
     def known(self) -> OriginPositions | None:
-        """What of the peer's own events is here; None where nothing is known of its log."""
+        """What of the peer's own events is here; None where that cannot be said."""
         progress = self.progress()
-        if not progress.positions:
-            return None
+        if not progress.positions or progress.coming_in:
+            return None  # of what comes into scope it has not all below
         offsets = tuple(offset for _, offset in sorted(progress.offsets.items()))
         return OriginPositions(self.peer.replica_id, progress.generation, offsets)
 
     def change_filter(self, wanted: VersionedFilter) -> bool:
-        """Another filter is wanted. True: the link begins at the first record again; the group
-        calls `restart` once nobody says any more that it has what it may lack."""
+        """Another filter is wanted. True: it lets something in, so the run is over; the group calls
+        `restart` once nobody says any more that it has what it may lack."""
         before = self.progress()
         self._wanted, self._progress = wanted, before.under(wanted.filter)
         # Also of a call that is not open yet: its peer may pass records under the former filter.
         is_begun = bool(before.positions) or self._source is not None
-        if is_begun and not self._progress.positions:
+        if is_begun and _lets_in(before, self._progress):
             self._stop_at(self._progress)
             return True
         self._is_under = False
@@ -176,8 +177,8 @@ class Link:
         self._stop_at(progress.again(progress.journal_id, progress.generation))
 
     def restart(self) -> None:
-        """After `change_filter` or `begin_again`, or when what is said at the beginning of a call
-        has changed."""
+        """After `place`, `change_filter` or `begin_again`, or when what is said at the beginning of
+        a call has changed."""
         if self._source is not None:
             self.end()
         if not self.is_closed:
@@ -185,7 +186,7 @@ class Link:
 
     def _start(self) -> None:
         self._run += 1
-        self._retry_us, self._is_under = 0, False
+        self._retry_us, self._is_under, self.is_due = 0, False, False
         self._marks, self._is_asking = {}, False
         hand = self._hand(self._run)
         said = self._say()
@@ -300,17 +301,14 @@ class Link:
             self.perform(self.core.come_in(sorted(self._progress.coming_in)))
 
     def _on_said(self, said: ReplicaStarted) -> None:
-        """Of a log that was restored, or that shows more than before, the link begins again."""
+        """Of a log that was restored, or that shows more than before, the run is over."""
         before = self.progress()
         after = before.through(said.shown.filter)
         if after.generation != said.generation:
             after = after.again("", said.generation)  # of another journal, maybe
-        if before.positions and not after.positions:
+        if before.positions and _lets_in(before, after):
             self._stop_at(after)
-            self._start()
-        elif self.core is not None and self._is_under:
-            self.perform(self.core.come_in(after.coming_in - self.core.coming_in))
-            self._progress = after
+            self.is_due = True
         else:
             self._progress = after
 
@@ -445,3 +443,8 @@ class Link:
             coming_in=len(core.coming_in), joining=len(progress.joining), taken=core.taken,
             listed=tuple(core.listed.values())[-LISTED_SHOWN:], counts=dict(core.counts),
         )  # fmt: skip
+
+
+def _lets_in(before: LinkProgress, after: LinkProgress) -> bool:
+    """Something below the positions may be lacking that was not wanted before."""
+    return not after.positions or bool(after.coming_in - before.coming_in)

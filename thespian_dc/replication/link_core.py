@@ -230,7 +230,7 @@ class LinkCore:
             self._give_back(tracked, actions)
         if not tracked.left:
             self._advance(lane)
-        elif len(lane.batches) > lane.tidy_at:
+        if len(lane.batches) > lane.tidy_at:
             _tidy(lane)
         return actions
 

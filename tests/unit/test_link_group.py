@@ -1,0 +1,221 @@
+"""All links of a group: what they say to have, what they bring each other, what they have in common
+when a filter changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thespian_dc.entity.api import Absorbed, Deliver, Outgoing
+from thespian_dc.model.criteria import (
+    UNFILTERED,
+    Exclude,
+    FilterInForce,
+    Include,
+    VersionedFilter,
+)
+from thespian_dc.model.ids import slice_of
+from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.position import Position
+from thespian_dc.model.record import Record, pack_record
+from thespian_dc.model.replication_handshake import Known, OriginPositions, ReplicaStarted
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.roles import Roles
+from thespian_dc.projection.api import (
+    CommitView,
+    LookedUp,
+    Lookup,
+    SourceBatch,
+    SourceDescription,
+    SourceEvents,
+)
+from thespian_dc.replication.group import LinkGroup
+from thespian_dc.replication.link import Came
+from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.stream.replica_call import ReplicaCall
+
+HERE = Replication("cart", "eu", [Peer("us", "localhost:1"), Peer("ap", "localhost:2")])
+AT = {0: Position(5, b"w"), 1: Position(7, b"w")}
+SOME = VersionedFilter(1, Exclude.all() + Include.entity_ids("a"))
+MORE = VersionedFilter(2, SOME.filter + Include.entity_ids("b"))
+
+
+class Source:
+    """A peer's stream in the test's hand."""
+
+    trouble = ""
+
+    def __init__(self, peer: Peer, call: ReplicaCall) -> None:
+        self.peer, self.call, self.is_open = peer.replica_id, call, False
+        self.known: list[Known] = []
+        self.lookups: list[tuple[Lookup, Any]] = []
+        self.given_back: list[SourceBatch] = []
+
+    def start(self, journal_id: str, at: Any, wanted: VersionedFilter, _: Any, on: SourceEvents):  # type: ignore[no-untyped-def]
+        self.positions, self.wanted, self.on, self.is_open = dict(at), wanted, on, True
+        self.said = self.call.start()
+
+    def stop(self) -> None:
+        self.is_open = False
+
+    def send_known(self, known: Known) -> None:
+        self.known.append(known)
+
+    def look_up(self, lookup: Lookup, on_answer: Any) -> None:
+        self.lookups.append((lookup, on_answer))
+
+    def handled(self, batch: SourceBatch) -> None:
+        self.given_back.append(batch)
+
+
+class Router:
+    """Keeps the commands; the test answers them."""
+
+    def __init__(self) -> None:
+        self.commands: list[Outgoing] = []
+
+    def submit(self, commands: list[Outgoing], timeout_s: float) -> None:
+        self.commands += commands
+
+    def on_tick(self) -> None:
+        """Nothing is timed here."""
+
+
+class Group:
+    """One group with two peers, driven step by step."""
+
+    def __init__(self, wanted: VersionedFilter = SOME) -> None:
+        self.sources: list[Source] = []
+        self.came: list[Came] = []
+        self.router = Router()
+
+        def make(peer: Peer, call: ReplicaCall) -> Any:
+            self.sources.append(Source(peer, call))
+            return self.sources[-1]
+
+        self.group = LinkGroup(HERE, make, Roles("eu"), self.came.append, _no, _no, _no)
+        self.group.router = self.router  # type: ignore[assignment]
+        progress = LinkProgress("journal", 0, AT, wanted.filter)
+        self.group.begin({"us": progress, "ap": progress}, wanted)
+
+    def open(self, source: Source, **said: Any) -> None:
+        """The peer answers; its filter is in force."""
+        source.call.on_started(ReplicaStarted(source.peer, "cart", ("ap", "eu", "us"), **said))
+        source.on.started(SourceDescription("journal", "cart", 2))
+        source.on.filter_in_force(FilterInForce(source.wanted.version, {0: 5, 1: 7}))
+        self.run()
+
+    def run(self) -> None:
+        while self.came:
+            came = list(self.came)
+            self.came.clear()
+            self.group.on_came(came)
+
+    def now_open(self) -> list[Source]:
+        return [one for one in self.sources if one.is_open]
+
+    def answer(self, outcome: Absorbed) -> None:
+        ticket = self.router.commands.pop(0).ticket
+        self.group.on_outcomes([Deliver(ticket, 0, pack(outcome))])
+
+
+def _no(_: Any) -> None:
+    """Nobody wants to know."""
+
+
+def batch(entity_id: str, n: int) -> SourceBatch:
+    number = slice_of(entity_id, 2)
+    base = AT[number].offset
+    record = Record(0, entity_id, n, "m@1", b"p", (), "", None, {"r": [n, {}]})
+    body = b"\xdd\x00\x00\x00\x01" + pack_record(record)
+    view = CommitView(base, base + 1, b"w" * 16, 0, body)
+    return SourceBatch(number, base, base + 1, base + 1, [view])
+
+
+def test_what_is_here_is_said_when_a_call_begins_and_when_it_moves() -> None:
+    group = Group()
+    us, ap = group.now_open()
+    assert us.said.known == (OriginPositions("us", 0, (5, 7)), OriginPositions("ap", 0, (5, 7)))
+    group.open(us)
+    us.on.batch(batch("a", 1))
+    group.run()
+    group.group.on_tick()
+    assert not any(one.offsets != (5, 7) for known in ap.known for one in known.origins)
+    group.answer(Absorbed(1))
+    group.group._known_us = 0
+    group.group.on_tick()
+    moved = [5, 7]
+    moved[slice_of("a", 2)] += 1
+    assert ap.known[-1].origins == (OriginPositions("us", 0, tuple(moved)),)
+    assert len(us.given_back) == 1
+
+
+def test_while_an_id_comes_in_nobody_leaves_out_what_it_may_lack() -> None:
+    """All begin a new call that says nothing of logs of which it is not read yet; each of them
+    reads it as a whole, and says where it is when that is done."""
+    group = Group()
+    for source in group.now_open():
+        group.open(source)
+    group.group.change_filter(MORE)
+    us, ap = group.now_open()
+    assert [one.is_open for one in group.sources] == [False, False, True, True]
+    assert (us.said.known, us.positions, us.wanted) == ((), AT, MORE)
+    for source in (us, ap):
+        assert not source.lookups, "before the new filter is in force records may be left out"
+        group.open(source)
+    ((lookup, answer),) = us.lookups
+    assert lookup.entity_id == "b"
+    answer(LookedUp(lookup, [], 0, 9, more=False))
+    group.run()
+    group.group._known_us = 0
+    group.group.on_tick()
+    assert ap.known[-1].origins == (OriginPositions("us", 0, (5, 7)),)
+
+
+def test_what_one_link_brings_is_what_another_one_waits_for() -> None:
+    group = Group(UNFILTERED)
+    us, ap = group.now_open()
+    group.open(us)
+    group.open(ap)
+    us.on.batch(batch("a", 2))
+    group.run()
+    group.answer(Absorbed(0, "waits", ("ap", 1)))
+    ap.on.batch(batch("a", 1))
+    group.run()
+    group.answer(Absorbed(1))
+    (tried_again,) = group.router.commands
+    assert unpack(tried_again.body).peer == "us"
+
+
+def test_a_peer_that_shows_more_is_read_anew_and_nobody_leaves_out_meanwhile() -> None:
+    group = Group(UNFILTERED)
+    us, _ = group.now_open()
+    group.group.links["us"]._progress = group.group.links["us"]._progress._replace(
+        shown=Exclude.entity_ids("hidden")
+    )
+    group.open(us)
+    again = next(one for one in group.now_open() if one.peer == "us")
+    assert (again is us, again.said.known, again.positions) == (
+        False, (OriginPositions("ap", 0, (5, 7)),), AT,
+    )  # fmt: skip
+    group.open(again)
+    assert [lookup.entity_id for lookup, _ in again.lookups] == ["hidden"]
+
+
+def test_a_log_that_was_restored_begins_at_its_first_record() -> None:
+    group = Group()
+    us, _ = group.now_open()
+    group.open(us, generation=1)
+    again = next(one for one in group.now_open() if one.peer == "us")
+    assert (again.positions, again.said.known) == ({}, (OriginPositions("ap", 0, (5, 7)),))
+
+
+def test_an_outcome_of_a_former_run_counts_no_more() -> None:
+    group = Group()
+    us, _ = group.now_open()
+    group.open(us)
+    us.on.batch(batch("a", 1))
+    group.run()
+    group.group.change_filter(MORE)
+    group.answer(Absorbed(1))
+    positions = group.group.links["us"].progress().positions
+    assert positions == AT
