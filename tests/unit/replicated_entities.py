@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tests.unit.replicas import Replica
 from thespian_dc import ReplicatedEventSourcedActor
 
 
@@ -86,3 +87,15 @@ def texts(state: tuple[Line, ...]) -> list[str]:
 
 def flags(state: tuple[Line, ...]) -> dict[str, bool]:
     return {text: concurrent for text, _, concurrent in state}
+
+
+def write(replica: Replica, *what: str, entity_id: str = "x", command_id: str = "") -> Any:
+    """The reply: how many events the entity has then."""
+    return replica.ask(Write(what), entity_id, command_id)
+
+
+def fresh() -> Iterator[list[Any]]:
+    """A fixture: nothing is spoilt; what the entities' code saw."""
+    Chronicle.looked, Chronicle.spoilt = [], ""
+    yield Chronicle.looked
+    Chronicle.looked, Chronicle.spoilt = [], ""

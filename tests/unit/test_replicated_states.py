@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,15 @@ from thespian.actors import ActorAddress
 
 from tests.unit.host_core import Host
 from tests.unit.replicas import Replica, group, settle
-from tests.unit.replicated_entities import Chronicle, Noted, Tell, Write, texts
+from tests.unit.replicated_entities import (
+    Chronicle,
+    Noted,
+    Tell,
+    Write,
+    fresh,
+    texts,
+    write,
+)
 from thespian_dc.entity.actions import Retrace
 from thespian_dc.entity.protocol import Absorbed, EntityRef, ReplicatedState
 from thespian_dc.entity.rows import unpack_row
@@ -26,17 +33,12 @@ from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.slices.actions import Append
 from thespian_dc.stream.transform import Originals, stored_registry
 
+sound = pytest.fixture(autouse=True)(fresh)
+
 
 @pytest.fixture(autouse=True)
-def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    Chronicle.looked, Chronicle.spoilt = [], ""
+def often_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Chronicle, "snapshot_every", 1)
-    yield
-    Chronicle.looked, Chronicle.spoilt = [], ""
-
-
-def write(replica: Replica, *what: str) -> Any:
-    return replica.ask(Write(what))
 
 
 def state_of(replica: Replica) -> ReplicatedState:
