@@ -114,6 +114,28 @@ def test_events_of_others_are_transformed() -> None:
         b.restart()
 
 
+def test_own_events_that_come_back_are_nobody_elses() -> None:
+    """This replica lost them with its journal: no hook judges or changes what it wrote itself."""
+
+    class Strict(Chronicle):
+        entity_type = "strict"
+
+        def replicated_event_received(self, event: Noted, origin: str) -> None:
+            if origin == self.replica_id:
+                raise ReplicatedEventRefused("mine")
+
+        def replicated_event_transformed(self, event: Noted, origin: str) -> Noted:
+            return Noted(f"{event.text} from {origin}")
+
+    a, b = group(Strict, "a", "b")
+    write(a, "one")
+    b.pull(a)
+    lost = Replica(Strict, "a", "ab")
+    assert lost.absorb(a.events()) == Absorbed(1)
+    assert texts(lost.state()) == ["one"]
+    assert texts(b.state()) == ["one from a"]
+
+
 # --- from a plain entity ---
 class Plain(EventSourcedActor):
     """What `Chronicle` was before."""

@@ -65,7 +65,8 @@ class Intake:
             except RAISED as error:  # a type that this code does not know, or damage
                 self._fail(fields, error)
             else:
-                if description.received is not None or description.transformed is not None:
+                has_hooks = description.received is not None or description.transformed is not None
+                if has_hooks and fields[0] != replication.replica_id:  # else it comes back
                     verdict = self._ask_class(decoded, fields)
                     if isinstance(verdict, int):
                         return verdict
