@@ -92,11 +92,13 @@ def replicas(
     links: Sequence[str] = (),
     edges: Sequence[str] = (),
     own: Mapping[str, Mapping[str, Any]] = {},
+    workers: int = 1,
     entity: type = Tally,
     **more: Any,
 ) -> Iterator[dict[str, Replica]]:
     """links: "ab" for a that dials b; none: all dial all. edges: "ab" for a that alone can dial, b
-    and nobody else. more: of each Replication; own: of the one of this name."""
+    and nobody else. workers: of each Peer. more: of each Replication; own: of the one of this
+    name."""
     ports = {name: free_port() for name in names}
     mesh = [one + other for one in names for other in names if one != other]
     dials = links or ([] if edges else mesh)
@@ -107,6 +109,7 @@ def replicas(
                 Peer(
                     other,
                     f"127.0.0.1:{ports[other]}" if name + other in (*dials, *edges) else "",
+                    workers=workers,
                     edge=name + other in edges or other + name in edges,
                 )
                 for other in names

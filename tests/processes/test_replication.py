@@ -169,3 +169,19 @@ def test_an_edge_that_only_dials_is_read_all_the_same(tmp_path: Path) -> None:
         writers.stop()
         for entity_id in IDS:
             agree(list(found.values()), entity_id, writers.expected(entity_id))
+
+
+def test_several_connections_share_a_peers_slices(tmp_path: Path) -> None:
+    """From the first event on, and again after the process that reads was killed."""
+    with replicas(tmp_path, "ab", workers=3) as found:
+        a, b = found.values()
+        a.change("before", 1)
+        agree([b], "before", (1, {"a": 1}))
+        ids = tuple(f"e{n}" for n in range(8))
+        writers = Writers([a, b], ids)
+        b.kill("replication")
+        eventually(lambda: writers.written() > 80, WITHIN_S)
+        writers.stop()
+        for entity_id in ids:
+            agree([a, b], entity_id, writers.expected(entity_id))
+        eventually(lambda: a.node.status()["producers"][0]["calls"] == 3, WITHIN_S)

@@ -69,6 +69,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "bad target": (lambda: Peer("us", "nowhere"), "target must be 'host:port'"),
     "plaintext": (lambda: Peer("us", "10.0.0.1:1"), "10.0.0.1 is not loopback and tls is not set"),
     "no workers": (lambda: Peer("us", LOCAL, workers=0), "workers must be 1..16, not 0"),
+    "edge workers": (lambda: Peer("us", edge=True, workers=2), "an edge opens one call"),
     "active stranger": (lambda: cart(active="asia"), "active 'asia' is none of eu, us"),
     "late events": (lambda: cart(late_events="drop"), "one of 'apply', 'set_aside', not 'drop'"),
     "queries of all": (lambda: cart(queries=[Look]), "queries are for standbys"),

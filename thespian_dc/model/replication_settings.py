@@ -62,6 +62,8 @@ class Peer:
             raise SettingsError(
                 f"{where}: workers must be 1..{LINK_WORKERS_MAX}, not {self.workers}"
             )
+        if self.edge and self.workers > 1:
+            raise SettingsError(f"{where}: an edge opens one call, so workers must be 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from thespian_dc.model.criteria import FilterInForce, VersionedFilter
 from thespian_dc.model.errors import ThespianDcError, TrimmedError
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.passing import Evaluator
+from thespian_dc.model.position import START
 from thespian_dc.model.replication import StateMeta, state_meta
 from thespian_dc.model.replication_handshake import (
     Known,
@@ -40,7 +41,7 @@ from thespian_dc.projection.api import (
 from thespian_dc.replication.link_core import Action, GetState, Handled, LinkCore, LookUp, Submit
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.reading import PeerLog
-from thespian_dc.stream.client import RemoteSource
+from thespian_dc.replication.sources import ReplicaSource
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.wire.lookups import EntityIds, EntityState
 
@@ -51,7 +52,7 @@ WAITS_SHOWN = 20
 LISTED_SHOWN = 20
 
 
-MakeSource = Callable[[Peer, ReplicaCall], RemoteSource]
+MakeSource = Callable[[Peer, ReplicaCall], ReplicaSource]
 """A source over the peer's replica stream, not started."""
 
 
@@ -94,7 +95,7 @@ class Link:
         self._put, self._say, self._check = put, say, check
         self._progress = LinkProgress()
         self._wanted: VersionedFilter
-        self._source: RemoteSource | None = None
+        self._source: ReplicaSource | None = None
         self.core: LinkCore | None = None
         self._own = setting.replica_id
         self._log = PeerLog(peer.replica_id)
@@ -197,7 +198,7 @@ class Link:
         heard = SourceEvents(hand, hand, hand, hand, hand)
         source.start(progress.journal_id, progress.positions, self._wanted, None, heard)
 
-    def _new_source(self, on_started: Callable[[ReplicaStarted], None]) -> RemoteSource:
+    def _new_source(self, on_started: Callable[[ReplicaStarted], None]) -> ReplicaSource:
         call = ReplicaCall(self._say, self.peer.replica_id, on_started)
         return self._make_source(self.peer, call)
 
@@ -286,6 +287,11 @@ class Link:
         progress = self._progress
         if progress.journal_id != of.journal_id:
             self._progress = progress = progress.again(of.journal_id, progress.generation)
+        if self.peer.workers > 1 and not progress.positions:  # now there are slices to share
+            at = dict.fromkeys(range(of.slices), START)
+            self._stop_at(progress._replace(positions=at))
+            self.is_due = True
+            return
         self._log = PeerLog(self.peer.replica_id, progress.generation, self._own)
         self.core = LinkCore(
             self.peer.replica_id, of.slices, progress.positions,

@@ -17,6 +17,7 @@ from thespian_dc.replication.link import Came
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.protocol import StartReplication, WantedChanged
+from thespian_dc.replication.sources import ReplicaSource, SharedSource
 from thespian_dc.replication.storing import Storing
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.destination_filters import begin_destination_filter
@@ -121,13 +122,17 @@ class RunningReplica:
         """Why the journal took nothing last time."""
         return self._storing.error
 
-    def _make_source(self, peer: Peer, call: ReplicaCall) -> RemoteSource:
+    def _make_source(self, peer: Peer, call: ReplicaCall) -> ReplicaSource:
         setting = self._setting
         if not peer.target:  # an edge: it calls this node's producer
             return EdgeSource(self._journal, setting, peer.replica_id, self._consumer, call)
         tls, plaintext = peer.tls, peer.plaintext_beyond_loopback
         remote = Remote(setting.stream_id, peer.target, tls, plaintext)
-        return RemoteSource(remote, self._consumer, replica=call)
+
+        def make() -> ReplicaSource:
+            return RemoteSource(remote, self._consumer, replica=call)
+
+        return SharedSource(peer.workers, make) if peer.workers > 1 else make()
 
     # --- Links, for the keeper's threads ---
 
