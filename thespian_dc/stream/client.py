@@ -226,10 +226,14 @@ class RemoteSource:
         self, ask: Callable[[LookupsClient], Coroutine[Any, Any, Positions]]
     ) -> JournalPositions:
         """Ask once, over a channel of the process."""
-        self._remote = self._where()
         loop = acquire_loop()
+
+        async def answered() -> Positions:
+            self._remote = await self._where()
+            return await ask(self._client(loop.channels))
+
         try:
-            return JournalPositions(*loop.run(ask(self._client(loop.channels))))
+            return JournalPositions(*loop.run(answered()))
         finally:
             release_loop()
 
@@ -290,8 +294,8 @@ class RemoteSource:
                 self._take_back()
             outstanding = core.outstanding
 
-    def _where(self) -> Remote:
-        """Where to read, asked for before each call; may block."""
+    async def _where(self) -> Remote:
+        """Where to read, asked for before each call. ThespianDcError."""
         return self._remote
 
     def _next_core(self, outstanding: Credit) -> ConsumerCore:
@@ -307,7 +311,7 @@ class RemoteSource:
         """Open a call and read it to its end: why it ended, or None to ask again at once."""
         channels = self._channels
         try:
-            self._remote = await asyncio.to_thread(self._where)
+            self._remote = await self._where()
         except ThespianDcError as unknown:
             return unknown
         try:

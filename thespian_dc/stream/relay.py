@@ -123,9 +123,9 @@ class EdgeSource(RemoteSource):
         self._journal, self._peer_id = journal, peer_id
         self._entry = edge_entry(setting.stream_id, peer_id)
 
-    def _where(self) -> Remote:
-        """The relay, as the registry says; it is another one after a restart. Blocks."""
-        value = self._journal.entry(self._entry).value
+    async def _where(self) -> Remote:
+        """The relay, as the registry says; it is another one after a restart."""
+        value = (await asyncio.to_thread(self._journal.entry, self._entry)).value
         if value is None:
             reason = "no producer of this service that it could call has run yet"
             raise PeerUnavailableError(f"replica {self._peer_id}", reason)
