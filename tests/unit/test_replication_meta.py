@@ -43,6 +43,10 @@ GOLDEN = {
         "96a265750780cd012c0101",
     ),
     "remote with epoch": (
+        remote_meta(ReplicaMeta("eu", 7, {}, 300, 1, 5, 2)),
+        "97a265750780cd012c010502",
+    ),
+    "remote with epoch, concurrent": (
         remote_meta(ReplicaMeta("eu", 7, {}, 300, 1, 5, 2, True)),
         "98a265750780cd012c01050201",
     ),
@@ -108,6 +112,8 @@ def test_metadata_costs_at_most_forty_bytes() -> None:
         for flag in (False, True)
     ]
     assert (local, *sizes) == (25, 38, 39)
+    standby = size({ORIGIN_META: remote_meta(remote._replace(epoch=9))}) - size(None)
+    assert standby == 40
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_metadata_costs_at_most_forty_bytes() -> None:
     [
         [], 7, None, ["eu"], ["eu", 0, {}, 1, 1], ["eu", 1, {"eu": 1}, 1, 1], ["eu", 1, 3, 1, 1],
         ["eu", 1, {}, -1, 1], ["eu", 1.5, {}, 1, 1], ["", 1, {}, 1, 1], ["eu", 1, {"us": -1}, 1, 1],
-        ["eu", 1, {}, 1, 1, 1, 1], [1, {}, 3],
+        ["eu", 1, {}, 1, 1, -1, 1], ["eu", 1, {}, 1, 1, 1, 1, 1, 1], [1, {}, 3],
     ],
 )  # fmt: skip
 def test_what_no_replica_writes_is_refused_by_name(fields: Any) -> None:

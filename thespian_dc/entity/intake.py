@@ -26,7 +26,7 @@ from thespian_dc.model.replication import (
 )
 from thespian_dc.model.replication_errors import ReplicatedEventRefused
 
-_PLAIN, _LONG = 5, 8
+_PLAIN, _LONG = 5, 7  # elements of what came, without `concurrent`
 
 
 class Intake:
@@ -167,12 +167,11 @@ class Intake:
 
 def stored_form(fields: list[Any], concurrent: bool) -> list[Any]:
     """The list that came, with what is concurrent here."""
-    if len(fields) == _LONG:
-        return [*fields[: _LONG - 1], int(concurrent)]
+    length = _LONG if len(fields) >= _LONG else _PLAIN
     if concurrent:
-        return [*fields[:_PLAIN], 1]
-    return fields if len(fields) == _PLAIN else fields[:_PLAIN]
+        return [*fields[:length], 1]
+    return fields if len(fields) == length else fields[:length]
 
 
 def _epoch(fields: list[Any]) -> int:
-    return int(fields[6]) if len(fields) == _LONG else 0
+    return int(fields[6]) if len(fields) >= _LONG else 0

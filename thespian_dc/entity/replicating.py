@@ -26,6 +26,7 @@ from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.joining import join, wanted_for
 from thespian_dc.entity.protocol import (
     Absorbed,
+    KeepState,
     RemoteEvent,
     Replicated,
     ReplicatedState,
@@ -70,6 +71,9 @@ class Replicating:
         kind = type(message)
         if kind in FROM_REPLICAS:
             self._on_replicas(instance, turn, message)
+            return True
+        if kind is KeepState:
+            self._keep_state(instance, turn)
             return True
         instance.asked_us = 0
         known = instance.known
@@ -123,6 +127,18 @@ class Replicating:
             for one in range(n + 1, last + 1)
         ]
         return moved, metas
+
+    def _keep_state(self, instance: ReplicatedInstance, turn: Turn) -> None:
+        """All records of the entity are below the head: its state is as of there."""
+        writer, sound = instance.slice.writer, not instance.failed and instance.forked is None
+        if instance.last is None and sound and instance.seq_nr:
+            try:
+                row = keep(instance, None)
+                instance.slice.derived.add(row, writer.head - 1, self._hosted.now_us)
+            except CodecError as error:
+                self._hosted.report("snapshot_failed", instance.ref, error)
+        turn.answered = True
+        self._release.hold(Effects(instance, turn, Stage.CLOSED))
 
     # --- looks in the log ---
     def retrace_for(self, instance: Instance) -> Retrace | None:
@@ -210,7 +226,7 @@ class Replicating:
         """Apply and record a new event; or return for how many microseconds its class delays it."""
         fields = event.meta
         origin, n, mark = fields[0], fields[1], fields[4]
-        time_us, epoch = (fields[5], fields[6]) if len(fields) == 8 else (0, 0)
+        time_us, epoch = (fields[5], fields[6]) if len(fields) > 6 else (0, 0)
         late = is_late(epoch, origin, instance.epoch, instance.leader)
         delay_us = intake.take(event, concurrent or late, late)
         if delay_us:

@@ -4,12 +4,13 @@ is the stored format.
 In the meta of a record, under "r", stands a list:
 - written here:     [n, others] or [n, others, time_us, epoch]
 - by another:       [origin, n, others, origin_offset, mark], one more element `concurrent` where it
-                    is 1, or [origin, n, others, origin_offset, mark, time_us, epoch, concurrent]
+                    is 1; with a time or an epoch [origin, n, others, origin_offset, mark, time_us,
+                    epoch], and again one more where it is concurrent
 - of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row
 A record without it was written here before its entity was replicated: n is its seq_nr.
 
 Lists and not keys: with 3 replicas of two letters whose slots are above 10^6 this adds 25 bytes to
-a record written here, and 38 to another's.
+a record written here, and 38 to another's; an epoch adds 2 to either.
 """
 
 from __future__ import annotations
@@ -120,11 +121,12 @@ def local_meta(n: int, others: Mapping[str, int], time_us: int = 0, epoch: int =
 def remote_meta(meta: ReplicaMeta) -> list[Any]:
     """The list of an event of another replica: also what travels."""
     origin, n, others, origin_offset, mark, time_us, epoch, concurrent = meta
+    fields = [origin, n, others, origin_offset, mark]
     if time_us or epoch:
-        return [origin, n, others, origin_offset, mark, time_us, epoch, int(concurrent)]
+        fields += (time_us, epoch)
     if concurrent:
-        return [origin, n, others, origin_offset, mark, 1]
-    return [origin, n, others, origin_offset, mark]
+        fields.append(1)
+    return fields
 
 
 def state_meta(meta: StateMeta) -> list[Any]:
@@ -185,9 +187,10 @@ def vector_of(meta: ReplicaMeta) -> dict[str, int]:
 
 def _read_remote(fields: Any) -> ReplicaMeta:
     origin, n, others, origin_offset, mark, *tail = fields
-    if len(tail) == 1:
-        tail = [0, 0, *tail]
-    time_us, epoch, concurrent = tail or (0, 0, 0)
+    time_us, epoch = tail[:2] if len(tail) > 1 else (0, 0)
+    concurrent = tail[-1] if len(tail) in {1, 3} else 0
+    if len(tail) > 3:
+        raise ValueError(f"{len(fields)} are too many")
     return ReplicaMeta(origin, n, others, origin_offset, mark, time_us, epoch, bool(concurrent))
 
 
