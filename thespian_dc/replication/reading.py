@@ -13,7 +13,7 @@ import msgpack
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
 from thespian_dc.model.errors import CorruptPayloadError
-from thespian_dc.model.record import CONTROL, STATE
+from thespian_dc.model.record import CONTROL, STATE, Record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
@@ -28,6 +28,7 @@ from thespian_dc.projection.api import CommitView
 
 Item = RemoteEvent | ReplicatedState
 _unpack = msgpack.unpackb
+_FIELDS = len(Record._fields)
 _PLAIN_REMOTE = 5
 """Elements of a remote list that says nothing of what was concurrent at the peer."""
 
@@ -64,9 +65,10 @@ class PeerLog:
                     said = meta.get(ORIGIN_META)
                     # A second way to what meta_of and remote_meta make, for the two forms that
                     # nearly all records have: 0.4 us instead of 2.
-                    if said and len(said) == 2 and type(said[0]) is int:
+                    elements = len(said) if type(said) is list else 0
+                    if elements == 2 and type(said[0]) is int:
                         said = [self.peer, said[0], said[1], origin_offset, mark]
-                    elif not (said and len(said) == _PLAIN_REMOTE and type(said[0]) is str):
+                    elif elements != _PLAIN_REMOTE or type(said[0]) is not str:
                         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
                         said = remote_meta(told._replace(concurrent=False))
                     if said[0] == without:
@@ -81,7 +83,10 @@ class PeerLog:
 
     def _records(self, body: bytes) -> Any:
         try:
-            return _unpack(body)
+            records = _unpack(body)
+            if any(len(one) != _FIELDS for one in records):
+                raise ValueError("a record has another number of fields")
+            return records
         except Exception as error:
             raise CorruptPayloadError(f"a commit of {self.peer}", str(error)) from error
 

@@ -1,0 +1,100 @@
+"""Records of a peer's log as contents of commands: the quick way makes what the strict one does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from thespian_dc.entity.api import RemoteEvent, ReplicatedState
+from thespian_dc.model.errors import CorruptPayloadError
+from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
+from thespian_dc.model.replication import (
+    FORKED_MANIFEST,
+    StateMeta,
+    mark_of,
+    meta_of,
+    offset_in_origin,
+    remote_meta,
+    state_meta,
+)
+from thespian_dc.model.replication_errors import ReplicaMetaError
+from thespian_dc.projection.api import CommitView
+from thespian_dc.replication.reading import PeerLog
+
+WRITE_ID = b"0123456789abcdef"
+LISTS: dict[str, Any] = {
+    "before replication": None,
+    "local": [3, {"eu": 2}],
+    "local with a time": [3, {"eu": 2}, 99, 1],
+    "remote": ["ap", 3, {"eu": 2}, 44, 55],
+    "remote, concurrent there": ["ap", 3, {"eu": 2}, 44, 55, 1],
+    "remote with a time": ["ap", 3, {"eu": 2}, 44, 55, 99, 1, 1],
+}
+
+
+def record(said: Any, kind: int = EVENT, entity_id: str = "c-1", manifest: str = "m@1") -> Record:
+    meta = None if said is None else {"r": said}
+    return Record(kind, entity_id, 7, manifest, b"p", ("t",), "id", None, meta)
+
+
+def view(*records: Record, first: int = 10, kept: tuple[int, ...] = ()) -> CommitView:
+    body = b"\xdd" + len(records).to_bytes(4, "big") + b"".join(map(pack_record, records))
+    return CommitView(first, first + 20, WRITE_ID, 0, body, kept)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("kept", [(), (4,)])
+def test_an_event_says_where_it_comes_from(name: str, kept: tuple[int, ...]) -> None:
+    """What was concurrent at the peer means nothing here."""
+    one = record(LISTS[name])
+    (found,) = PeerLog("us", 2).by_entity([view(one, kept=kept)])["c-1"]
+    offset = offset_in_origin(2, 10 + sum(kept))
+    meta = meta_of(one.meta, "us", 7, offset, WRITE_ID)._replace(concurrent=False)
+    assert found == RemoteEvent("m@1", b"p", ["t"], remote_meta(meta))
+
+
+def test_events_come_by_entity_in_the_logs_order() -> None:
+    """Those below the offset that is wanted do not."""
+    commits = [
+        view(record([n, {}], entity_id=id_), first=at) for at, (n, id_) in
+        enumerate([(1, "a"), (1, "b"), (2, "a"), (3, "a")])
+    ]  # fmt: skip
+    found = PeerLog("us").by_entity(commits, from_offset=1)
+    mark = mark_of(WRITE_ID)
+    assert {id_: [one.meta for one in items] for id_, items in found.items()} == {  # type: ignore[union-attr]
+        "b": [["us", 1, {}, 1, mark]],
+        "a": [["us", 2, {}, 2, mark], ["us", 3, {}, 3, mark]],
+    }
+
+
+def test_what_is_not_an_event() -> None:
+    """A state is taken as one; what the peer set aside says so; its own notes stay there."""
+    state = record(state_meta(StateMeta({"us": 7}, {"ap": 5}, 9)), STATE)
+    aside = record(["ap", 3, {}, 44, 55], CONTROL)
+    forked = record(["ap", 3, {}, 44, 55], CONTROL, manifest=FORKED_MANIFEST)
+    plain = record(None, CONTROL)
+    found = PeerLog("us").by_entity([view(state, aside, forked, plain)])["c-1"]
+    assert found == [
+        ReplicatedState("m@1", b"p", {"us": 7}, {"ap": 5}, 9, 0, "us"),
+        RemoteEvent("m@1", b"p", ["t"], ["ap", 3, {}, 44, 55], set_aside=True),
+    ]
+
+
+@pytest.mark.parametrize("said", [[3, {}], [3, {}, 1, 1]])
+def test_own_events_are_left_out_unless_they_were_lost(said: list[Any]) -> None:
+    mine = view(record(["eu", *said[:2], 4, 5, *([9, 1, 0] if len(said) > 2 else [])]))
+    assert PeerLog("us", without="eu").by_entity([mine]) == {}
+    assert len(PeerLog("us").by_entity([mine])["c-1"]) == 1
+
+
+@pytest.mark.parametrize("said", [[], ["ap"], [0, {}, 1], ["ap", 3, {"ap": 1}, 4, 5, 1], 7])
+def test_what_no_replica_writes_is_named(said: Any) -> None:
+    with pytest.raises(ReplicaMetaError):
+        PeerLog("us").by_entity([view(record(said))])
+
+
+@pytest.mark.parametrize("body", [b"\xdd\x00", b"\x91\x93\x01\x02\x03", b"\x91\x07", b"\x07"])
+def test_a_damaged_commit_is_named(body: bytes) -> None:
+    with pytest.raises(CorruptPayloadError, match="a commit of us"):
+        PeerLog("us").by_entity([view()._replace(body=body)])
