@@ -19,7 +19,7 @@ from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.perform import perform
 from thespian_dc.entity.protocol import Command, ReplyAddress
-from thespian_dc.journal.api import Journal, append_wait, open_journal
+from thespian_dc.journal.api import Appended, Journal, Outcome, append_wait, open_journal
 from thespian_dc.model.ids import SLICES_MAX, SliceKey, type_name
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Limits
@@ -46,9 +46,7 @@ class Host:
     ) -> None:
         settings = {one.entity_type: one for one in replication}
         self.types = [
-            EntityType.of(
-                one, slices, importable=False, replication=settings.get(type_name(one))
-            )
+            EntityType.of(one, slices, importable=False, replication=settings.get(type_name(one)))
             for one in types
         ]
         self.journal = journal or open_journal(f"memory:{uuid.uuid4().hex}")
@@ -130,6 +128,14 @@ class Host:
         dropped = [one for one in self.pending if isinstance(one, of)]
         self.pending = [one for one in self.pending if not isinstance(one, of)]
         return dropped
+
+    def refuse_appends(self) -> None:
+        """Until what they hold is given up, each command alone."""
+        for _ in range(100):
+            for append in self.drop(Append):
+                refused = Appended(append.commit, Outcome.REFUSED, "too large")
+                self.take(self.core.on_result(refused, self.now_us))
+            self.run(but=Append).pass_time(50_000)
 
     def pass_time(self, by_us: int) -> Host:
         self.now_us += by_us

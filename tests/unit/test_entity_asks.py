@@ -11,13 +11,14 @@ from thespian.actors import ActorAddress
 
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.entity.actions import Confirm
+from thespian_dc.entity.actor import EventSourcedActor
 from thespian_dc.entity.asks import OWED_TIMES
 from thespian_dc.model.entity_errors import OutcomeUnknownError
 from thespian_dc.model.errors import AskTimeoutError
 from thespian_dc.model.settings import Limits
-from thespian_dc.testkit.entities import Account, Deposit, Do, Question
+from thespian_dc.testkit.entities import Account, Deposit, Deposited, Do, Question
 
-ORACLE = ActorAddress("oracle")
+ORACLE, OTHER = ActorAddress("oracle"), ActorAddress("other")
 
 
 class SlowActor:
@@ -203,3 +204,81 @@ def test_command_that_persisted_before_its_ask_does_not_run_again() -> None:
     host.send(host.command(Account, "b", Deposit(1)))
     host.run()
     assert isinstance(host.answers[number], OutcomeUnknownError)
+
+
+class Two(EventSourcedActor):
+    """Asks two at once, and persists what each answers; "part": after something that it persists
+    at once."""
+
+    entity_type = "two"
+    events = (Deposited,)
+
+    def empty_state(self) -> int:
+        return 0
+
+    def apply_event(self, state: int, event: Deposited) -> int:
+        return state + event.amount
+
+    def receiveMsg_str(self, what: str, sender: Any) -> None:
+        if what == "part":
+            self.persist(Deposited(1))
+        for target in (ORACLE, OTHER):
+            self.ask(target, "?", on_reply=self.answered, timeout_s=1000)
+        self.no_reply()
+
+    def answered(self, amount: int) -> None:
+        self.persist(Deposited(amount))
+
+
+def asked_two(what: str) -> Host:
+    host = Host(Two).own()
+    host.send(host.command(Two, "a", what))
+    host.run()
+    host.take(host.core.on_message(ORACLE, 10, host.now_us))
+    return host
+
+
+def stored(host: Host) -> int:
+    return len(host.journal.read_entity(host.keys[0], "a"))
+
+
+def test_command_that_was_refused_does_not_run_again_for_its_other_ask() -> None:
+    """Its asker was told that it is not written, and so it must stay (I6)."""
+    host = asked_two("whole")
+    host.refuse_appends()
+    assert host.core.counts["not_written"] == 1
+    status = host.core.status()
+    assert (status["open_commands"], status["open_asks"]) == (0, 0)
+    for target in (ORACLE, OTHER):
+        host.take(host.core.on_settled(target, host.now_us))
+        host.take(host.core.on_message(target, 10, host.now_us))
+    host.run()
+    assert stored(host) == 0
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_command_that_loses_two_parts_is_over_once(both: bool) -> None:
+    """What it had persisted before stands; one part was under way, and so was another, or its
+    question was open."""
+    host = asked_two("part")
+    if both:
+        host.take(host.core.on_message(OTHER, 10, host.now_us))
+    other = Host(Two, journal=host.journal, member_id="m2", start_us=host.now_us).own()
+    other.send(other.command(Two, "b", "part"))
+    other.run()
+    host.run()
+    assert host.core.counts["slices_lost"] == 1
+    host.until(lambda: host.core.status()["owned"])
+    assert stored(host) == 1
+    assert host.core.status()["open_commands"] == 0
+
+
+def test_command_that_is_refused_after_it_persisted_is_not_called_unwritten() -> None:
+    """CommandNotWrittenError promises that nothing of it is in the log (I6)."""
+    host = Host(Account).own()
+    [number] = host.send(host.command(Account, "a", Do("persist_and_ask", ORACLE)))
+    host.run()
+    host.take(host.core.on_message(ORACLE, "cba", host.now_us))
+    host.refuse_appends()
+    assert isinstance(host.answers[number], OutcomeUnknownError)
+    assert stored(host) == 1

@@ -9,7 +9,6 @@ from tests.unit.host_core import SECOND, Host
 from tests.unit.sent_again import KNOWN, deposits, owner, records, successor
 from thespian_dc.entity.actions import LookUp
 from thespian_dc.entity.protocol import SENT_BEFORE
-from thespian_dc.journal.api import Appended, Outcome
 from thespian_dc.model.entity_errors import AlreadyHandledError, CommandNotWrittenError
 from thespian_dc.slices.actions import Append
 from thespian_dc.testkit.entities import Account, Balance, Deposit, Do, Question
@@ -105,20 +104,11 @@ def test_an_id_is_forgotten_when_its_command_asks_no_more() -> None:
     assert [type(one) for one in host.pending] == [LookUp]
 
 
-def refuse_appends(host: Host) -> None:
-    """Until what they hold is given up, each command alone."""
-    for _ in range(100):
-        for append in host.drop(Append):
-            answer = Appended(append.commit, Outcome.REFUSED, "too large")
-            host.take(host.core.on_result(answer, host.now_us))
-        host.run(but=Append).pass_time(50_000)
-
-
 def test_a_command_that_asked_and_runs_again_is_looked_up() -> None:
     """Its entity was recovered under the same epoch, because one command was refused."""
     host = asking()
     [refused] = host.send(*deposits(host, ["refused"], 1))
-    refuse_appends(host)
+    host.refuse_appends()
     assert isinstance(host.answers[refused], CommandNotWrittenError)
     assert host.answers[KNOWN + 1] == Balance(KNOWN + 1)
     assert records(host).count("x") == 1
@@ -155,7 +145,7 @@ def test_a_command_that_was_found_in_the_log_and_runs_again_is_looked_up_again()
     host.take(host.core.on_message(ORACLE, "cba", host.now_us))
     host.run(but=Append)
     assert again not in host.answers
-    refuse_appends(host)
+    host.refuse_appends()
     host.run()
     assert host.answers[again] == Balance(1)
     assert records(host).count("x") == 1

@@ -218,7 +218,10 @@ class Asks:
 
     def may_run_again(self, turn: Turn) -> bool:
         """A turn lost its instance: it may start again, unless a part of it is durable; then its
-        asker is told. A hook does not: it runs when the entity comes back."""
+        asker is told. A hook does not: it runs when the entity comes back. Nor does one that is
+        over, because another part of it was lost or refused."""
+        if turn.is_over:
+            return False
         if turn.is_hook:
             turn.open = 1
             self._release.close(turn)

@@ -70,8 +70,7 @@ class Loss:
         instance = culprit.instance
         self._hosted.counts["not_written"] += 1
         self._take_back(culprit.turn)
-        error = CommandNotWrittenError(str(instance.ref), refused.reason)
-        self._release.refuse(culprit.turn, error)
+        self._release.refuse(culprit.turn, self._refusal(culprit, refused.reason))
         runs = [*(culprit.followers or ()), *self._runs([], refused.behind)]
         turns = list(dict.fromkeys(turn for turn in map(self._again, runs) if turn))
         stash, asking = instance.stash or [], self._asks.cancel(instance)
@@ -79,6 +78,13 @@ class Loss:
         waiting: Iterable[Turn] = instance.waiting or ()
         self._residents.remove(instance)
         self._recovery.restore(instance, [*turns, *again, *waiting], stash)
+
+    def _refusal(self, culprit: Effects, reason: str) -> Exception:
+        ref = str(culprit.instance.ref)
+        if culprit.turn.persisted:
+            reason = f"its last events were refused ({reason}), what it had persisted before stands"
+            return OutcomeUnknownError(ref, reason)
+        return CommandNotWrittenError(ref, reason)
 
     def redirect(self, slice_: HostedSlice) -> None:
         """Nobody here will get the slice: whoever waits for it goes to its owner."""
@@ -131,6 +137,8 @@ class Loss:
     def _again(self, effects: Effects) -> Turn | None:
         """The run's turn, to be run from its start; None where it must not."""
         turn = effects.turn
+        if turn.is_over:
+            return None
         self._take_back(turn)
         turn.tries += 1
         limit = self._hosted.limits.command_retries

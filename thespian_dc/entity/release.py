@@ -139,6 +139,8 @@ class Release:
 
     def refuse(self, turn: Turn, error: Exception) -> None:
         """End the turn with an error, whatever was open of it."""
+        if turn.is_over:
+            return
         self.tell(turn, error)
         turn.open = 1
         self.close(turn)

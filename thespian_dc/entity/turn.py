@@ -52,6 +52,11 @@ class Turn:
         """Not a command: an entity that comes back calls its hook anew."""
         return self.command.message is HOOK
 
+    @property
+    def is_over(self) -> bool:
+        """It was refused, or all of it is done."""
+        return self.open == 0
+
     def put_aside(self) -> None:
         """Stashed, or it has to run again after it asked: a copy of it may have been persisted
         meanwhile."""
