@@ -3,6 +3,7 @@ when a filter changes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from thespian_dc.entity.api import Absorbed, Deliver, Outgoing
@@ -19,6 +20,7 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.record import Record, pack_record
 from thespian_dc.model.replication_handshake import Known, OriginPositions, ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.role_errors import UnknownReplicaError
 from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import (
     CommitView,
@@ -92,10 +94,18 @@ class Group:
             self.sources.append(Source(peer, call))
             return self.sources[-1]
 
-        self.group = LinkGroup(HERE, make, Roles("eu"), self.came.append, _no, _no, _no)
+        self.met: list[ReplicaStarted] = []
+        self.refuses = False
+        self.group = LinkGroup(
+            HERE, make, Roles("eu"), self.came.append, self.check, self.met.append, _no
+        )
         self.group.router = self.router  # type: ignore[assignment]
         progress = LinkProgress("journal", 0, AT, wanted.filter)
         self.group.begin({"us": progress, "ap": progress}, wanted)
+
+    def check(self, said: ReplicaStarted) -> None:
+        if self.refuses:
+            raise UnknownReplicaError("cart", said.replica_id, "eu, us")
 
     def open(self, source: Source, **said: Any) -> None:
         """The peer answers; its filter is in force."""
@@ -219,3 +229,58 @@ def test_an_outcome_of_a_former_run_counts_no_more() -> None:
     group.answer(Absorbed(1))
     positions = group.group.links["us"].progress().positions
     assert positions == AT
+
+
+def test_a_peer_that_may_not_take_part_is_not_read() -> None:
+    """Its link says why, and asks again after a pause; the others go on."""
+    group = Group()
+    us, ap = group.now_open()
+    group.open(ap)
+    group.refuses = True
+    group.open(us)
+    us.on.batch(batch("a", 1))
+    group.run()
+    assert ([one.replica_id for one in group.met], group.router.commands) == (["ap"], [])
+    facts = {one.peer: one for one in group.group.facts()}
+    assert (facts["us"].state, facts["ap"].state) == ("failed", "up")
+    assert "UnknownReplicaError" in facts["us"].error
+    group.refuses = False
+    link = group.group.links["us"]
+    due_us = link.wakeup_us()
+    assert due_us is not None
+    link.on_tick(due_us)
+    again = next(one for one in group.now_open() if one.peer == "us")
+    group.open(again)
+    assert link.facts().state == "up"
+
+
+def test_a_batch_that_cannot_be_read_ends_the_run_at_the_cursor() -> None:
+    group = Group()
+    us, _ = group.now_open()
+    group.open(us)
+    bad = batch("a", 1)
+    us.on.batch(bad._replace(commits=[bad.commits[0]._replace(body=b"\x07")]))
+    group.run()
+    facts = group.group.links["us"].facts()
+    assert (facts.state, dict(facts.cursors)) == ("failed", {0: 5, 1: 7})
+    assert facts.error.startswith("MalformedMessageError")
+
+
+def test_nothing_is_taken_from_who_is_fenced() -> None:
+    group = Group()
+    before = Roles("eu")
+    group.group.change_roles(replace(before, retired=frozenset({"us"})), before)
+    assert [one.peer for one in group.now_open()] == ["ap"]
+    assert group.group.links["us"].facts().state == "closed"
+    assert group.group.snapshot().reading == {"ap"}
+    assert group.sources[1].known[-1].retired == ("us",)
+
+
+def test_in_another_life_of_the_own_log_all_is_read_anew() -> None:
+    """Its own events too, while it fetches what it lost."""
+    group = Group()
+    before = Roles("eu")
+    group.group.change_roles(replace(before, generation=1, recovering=True), before)
+    us, _ = group.now_open()
+    assert (us.positions, us.said.known) == ({}, ())
+    assert (us.said.recovering, us.said.generation) == (True, 1)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
-from thespian_dc.model.errors import CorruptPayloadError
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
@@ -19,6 +18,7 @@ from thespian_dc.model.replication import (
     state_meta,
 )
 from thespian_dc.model.replication_errors import ReplicaMetaError
+from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 from thespian_dc.replication.reading import PeerLog
 
@@ -96,5 +96,5 @@ def test_what_no_replica_writes_is_named(said: Any) -> None:
 
 @pytest.mark.parametrize("body", [b"\xdd\x00", b"\x91\x93\x01\x02\x03", b"\x91\x07", b"\x07"])
 def test_a_damaged_commit_is_named(body: bytes) -> None:
-    with pytest.raises(CorruptPayloadError, match="a commit of us"):
+    with pytest.raises(MalformedMessageError, match="a commit of us"):
         PeerLog("us").by_entity([view()._replace(body=body)])

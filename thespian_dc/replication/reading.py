@@ -12,7 +12,6 @@ from typing import Any
 import msgpack
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
-from thespian_dc.model.errors import CorruptPayloadError
 from thespian_dc.model.record import CONTROL, STATE, Record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
@@ -24,6 +23,7 @@ from thespian_dc.model.replication import (
     read_state,
     remote_meta,
 )
+from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 
 Item = RemoteEvent | ReplicatedState
@@ -44,7 +44,7 @@ class PeerLog:
         self, commits: Iterable[CommitView], from_offset: int = 0
     ) -> dict[str, list[Item]]:
         """What these commits hold at from_offset and above, by entity, each in the log's order.
-        CorruptPayloadError, ReplicaMetaError where one cannot be read."""
+        MalformedMessageError, ReplicaMetaError where one cannot be read."""
         found: dict[str, list[Item]] = {}
         generation, without = offset_in_origin(self.generation, 0), self.without
         for first, _, write_id, _, body, kept in commits:
@@ -88,7 +88,7 @@ class PeerLog:
                 raise ValueError("a record has another number of fields")
             return records
         except Exception as error:
-            raise CorruptPayloadError(f"a commit of {self.peer}", str(error)) from error
+            raise MalformedMessageError(f"a commit of {self.peer}", str(error)) from error
 
     def _rare(self, fields: Any, origin_offset: int, write_id: bytes) -> Item | None:
         """A state, an event that the peer set aside, or one from before it was replicated; None for

@@ -34,9 +34,21 @@ class RunningReplica:
     def __init__(
         self, settings: StartReplication, node_id: str, put: Callable[[Any], None]
     ) -> None:
-        setting = settings.replication
-        self._setting = setting
-        self._journal = journal = open_journal(settings.journal)
+        self._setting = setting = settings.replication
+        self._consumer = f"{settings.service}/{setting.replica_id}"
+        self._store_us = 0
+        self._facts: Sequence[LinkFacts] = ()
+        self._journal = open_journal(settings.journal)
+        try:
+            self._assemble(settings, node_id, put)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _assemble(
+        self, settings: StartReplication, node_id: str, put: Callable[[Any], None]
+    ) -> None:
+        setting, journal = self._setting, self._journal
         name = setting.entity_type
         if name not in journal.slice_counts():
             journal.slices(name, settings.slices)
@@ -44,7 +56,6 @@ class RunningReplica:
         self._wanted = begin_destination_filter(
             journal, setting.stream_id, setting.wanted.spelled_out()
         )
-        self._consumer = f"{settings.service}/{setting.replica_id}"
         self._keeper = Keeper(journal, setting, node_id, self, put)
         self.group = LinkGroup(
             setting,
@@ -62,8 +73,6 @@ class RunningReplica:
             journal, name, node_id, setting.stream_id, kept, self._wanted,
             lambda wanted: put(WantedChanged(wanted)),
         )  # fmt: skip
-        self._store_us = 0
-        self._facts: Sequence[LinkFacts] = ()
 
     def start(self) -> None:
         """Open the links and start the threads."""

@@ -85,12 +85,16 @@ class Storing:
             try:
                 self._store(stopped)
                 self.error = ""
-            except ThespianDcError as error:
-                self.error = f"{type(error).__name__}: {error}"
-                log.warning("replication_not_stored", extra={"error": self.error})
-            except Exception as error:
-                self.error = f"{type(error).__name__}: {error}"
-                log.exception("replication_storing_failed")
+            except Exception as error:  # noqa: BLE001  logged; what follows is stored all the same
+                self._on_error(error)
+
+    def _on_error(self, error: Exception) -> None:
+        """Logged once as long as it stays the same: this comes round five times a second."""
+        before, self.error = self.error, f"{type(error).__name__}: {error}"
+        if self.error == before:
+            return
+        unforeseen = None if isinstance(error, ThespianDcError) else error
+        log.warning("replication_not_stored", extra={"error": self.error}, exc_info=unforeseen)
 
     def _store(self, stopped: bool) -> None:
         with self._lock:
