@@ -155,11 +155,13 @@ def run() -> list[Result]:
     found = {name: percentiles_ms(taken_s) for name, taken_s in sides.items()}
     p50, p99 = ({name: one[p] for name, one in found.items()} for p in ("p50_ms", "p99_ms"))
     over_ms = p50["ours"] - p50["bare tell"] - p50["bare pipeline"] - p50["commit"]
-    times = (p99["ours"] - p99["commit"]) / (p99["bare tell"] + p99["bare pipeline"])
+    bar_ms = 1.3 * (p99["bare tell"] + p99["bare pipeline"]) + p99["commit"]
     against = {**found, "samples": len(ages), "guide_p50_ms": GUIDE_P50_MS}
     return [
         Result("replication_latency_p50", over_ms, 0.7, "ms over both bare and a commit", "lower",
                against),
-        Result("replication_latency_p99", times, 1.3, "x both bare, less a commit", "lower",
-               against),
+        Result(
+            "replication_latency_p99", p99["ours"] / bar_ms, 1.0,
+            "x 1.3 both bare and a commit", "lower", against,
+        ),
     ]  # fmt: skip
