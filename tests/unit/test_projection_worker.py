@@ -32,6 +32,17 @@ class SlowStore(SqliteControl):
         return found
 
 
+class GoneStore(SqliteControl):
+    """Does not answer for a while."""
+
+    gone = False
+
+    def stirred(self, projection: str) -> int:
+        if self.gone:
+            raise PositionStoreError("w", "gone")
+        return super().stirred(projection)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/w.db"
@@ -121,6 +132,19 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(PositionStoreError, match="unable to open"):
         worker.take()
     worker.stop(5)
+
+
+def test_a_database_that_goes_away_gives_nobody_anything_else_to_serve(workers: Any) -> None:
+    """Else the run would begin anew at once, thousands of times a second, for as long as that
+    takes: it would not wait between its tries."""
+    worker = workers("a", GoneStore)
+    assert worker.take(4) == {0, 1, 2, 3}
+    GoneStore.gone = True
+    with pytest.raises(PositionStoreError, match="gone"):
+        worker.take()
+    assert not worker.must_restart()
+    GoneStore.gone = False
+    assert worker.take() == {0, 1, 2, 3}
 
 
 def test_the_row_is_stored_by_the_run_where_the_thread_is_locked_out(

@@ -57,6 +57,7 @@ class Worker:
         self._plan: Plan | None = None
         self._failed: Exception | None = None
         self._served: frozenset[int] = frozenset()
+        self._taken = False  # the run knows what to serve
         self._asked = self._told = 0
         self._seen = -1
         self.control = Control()
@@ -89,9 +90,9 @@ class Worker:
         return self._served
 
     def must_restart(self) -> bool:
-        """The run serves other slices than it should."""
+        """The run serves, or served until it failed, other slices than it should."""
         with self._changed:
-            return self._plan is not None and self._plan.serve != self._served
+            return self._taken and self._plan is not None and self._plan.serve != self._served
 
     def take(self, slices: int = 0) -> frozenset[int] | None:
         """What to serve from now on; a run that served something else has ended. None: nobody knows
@@ -100,7 +101,7 @@ class Worker:
         Waits until it is known; raises PositionStoreError where the database does not answer.
         """
         with self._changed:
-            self._served = frozenset()
+            self._served, self._taken = frozenset(), False
             self._slices_known = slices or self._slices_known
             self._failed = None
             self._asked += 1
@@ -109,6 +110,7 @@ class Worker:
             self._changed.wait_for(self._is_answered)
             if self._failed is not None:
                 raise self._failed
+            self._taken = True
             if self._plan is None or self._stopping:
                 return frozenset()
             if not self.control.slices:
