@@ -25,8 +25,10 @@ from thespian_dc.entity.role_registry import (
     replicated_types,
     seen_by,
     stored_roles,
+    want_states,
+    wanted_states,
 )
-from thespian_dc.entity.role_watch import RoleSeen, RoleWatch
+from thespian_dc.entity.role_watch import RoleSeen, RoleWatch, StatesWanted
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.replication import Listed, Role
@@ -145,3 +147,14 @@ def test_a_watch_tells_what_is_new_once(journal: Journal) -> None:
     assert watch.look() == [RoleSeen(Role("cart", 2, "eu"), False)]
     note_checked(journal, "cart", "node-1")
     assert watch.look() == [RoleSeen(Role("cart", 2, "eu"), True)]
+
+
+def test_states_are_wanted_once_of_whoever_watches(journal: Journal) -> None:
+    begin_roles(journal, CARTS)
+    want_states(journal, "cart", ["c-1"])
+    watch = RoleWatch(journal, ["cart"], "node-1")  # what was wanted before it began is over
+    assert watch.look_for_states() == []
+    want_states(journal, "cart", ["c-2", "c-3"])
+    assert watch.look_for_states() == [StatesWanted("cart", ("c-2", "c-3"))]
+    assert watch.look_for_states() == []
+    assert wanted_states(journal, "cart") == (2, ("c-2", "c-3"))

@@ -27,7 +27,15 @@ from thespian_dc.projection.consumers import (
 )
 from thespian_dc.replication import wishes
 from thespian_dc.replication.management import Replicas
-from thespian_dc.replication.trimming import DAY_US, Held, covered, limit_of, trim_mark
+from thespian_dc.replication.trimming import (
+    DAY_US,
+    Held,
+    covered,
+    lacking_states,
+    limit_of,
+    trim_mark,
+    uncovered,
+)
 from thespian_dc.shell.clock import now_us
 
 SETTING = Replication("cart", "eu", peers=[Peer("us"), Peer("ap")])
@@ -47,7 +55,7 @@ def url(tmp_path: Path) -> str:
 def journal(url: str) -> Iterator[Journal]:
     opened = open_journal(url)
     begin_roles(opened, SETTING)
-    wishes.beat(opened, "cart", wishes.Beat(now_us(), SETTING.replicas))
+    wishes.beat(opened, "cart", wishes.Beat(1, SETTING.replicas))  # its node does not run now
     yield opened
     opened.close()
 
@@ -164,6 +172,20 @@ def test_entities_are_covered_by_their_own_states_only(journal: Journal) -> None
     assert covered(journal, KEY, 0, 4) == (4, [])
     held = [Held(SLICE, "entity c-1, of which no state is stored", 4)]
     assert covered(journal, KEY, 0, 6) == (4, held)
+
+
+def test_what_lacks_a_state_is_named_some_at_a_time(url: str) -> None:
+    fill(url, [(f"d-{n}", Added("pear")) for n in range(8)])
+    opened = open_journal(url)
+    keys = [SliceKey("cart", number) for number in range(4)]
+    limits = {key: (0, opened.find_head(key).head, list[Held]()) for key in keys}
+    everything = {"c-1", *(f"d-{n}" for n in range(8))}
+    assert set(lacking_states(opened, limits, 100)) == everything
+    assert len(lacking_states(opened, limits, 3)) == 3
+    opened.write_states(KEY, [StateRow("c-1", 6, 5, b"state")])
+    assert set(lacking_states(opened, limits, 100)) == everything - {"c-1"}
+    assert uncovered(opened, KEY, 0, 6, 10) == []
+    opened.close()
 
 
 def test_consumers_are_bounded_and_forgotten(journal: Journal) -> None:

@@ -155,16 +155,20 @@ def retire(
     show_default=True, help="Who did not begin to read for so long counts no more.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+@timeout_option(30.0)
 @json_option
 def trim(
     entity_type: str, url: str, without: tuple[str, ...], projections: tuple[str, ...],
-    consumer_days: float, dry_run: bool, as_json: bool,
+    consumer_days: float, dry_run: bool, timeout_s: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Delete from this journal what all replicas and projections have and stored states contain."""
+    """Delete from this journal what all replicas and projections have and stored states contain.
+
+    States that are lacking are stored by the node's hosts first, where it runs.
+    """
     where = dict(one.split("=", 1) for one in projections if "=" in one)
     if len(where) < len(projections):
         raise click.UsageError("--projection is SERVICE/NAME=URL")
-    rows = Replicas(url, entity_type).trim(without, where, consumer_days, dry_run)
+    rows = Replicas(url, entity_type).trim(without, where, consumer_days, dry_run, timeout_s)
     if as_json:
         for row in rows:
             held = [{"by": one.by, "offset": one.offset} for one in row.held]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from thespian_dc.entity.role_registry import replicated_types as replicated_types
     from thespian_dc.entity.role_registry import seen_by as seen_by
     from thespian_dc.entity.role_registry import stored_roles as stored_roles
+    from thespian_dc.entity.role_registry import want_states as want_states
     from thespian_dc.entity.router import Router as Router
     from thespian_dc.entity.router import command_id_of as command_id_of
     from thespian_dc.entity.router_core import Deliver as Deliver
@@ -85,6 +86,7 @@ _WHERE = {
     "replicated_types": "entity.role_registry",
     "seen_by": "entity.role_registry",
     "stored_roles": "entity.role_registry",
+    "want_states": "entity.role_registry",
 }
 
 __all__ = [*_WHERE]  # noqa: PLE0604  names are strings

@@ -26,6 +26,7 @@ from thespian_dc.entity.protocol import (
     SENT_BEFORE,
     Command,
     CommandFrame,
+    KeepState,
     ReplyAddress,
     ReplyFrame,
     Route,
@@ -35,12 +36,12 @@ from thespian_dc.entity.protocol import (
 from thespian_dc.entity.publishing import Publishing
 from thespian_dc.entity.replicating import FROM_REPLICAS
 from thespian_dc.entity.role_registry import begin_roles
-from thespian_dc.entity.role_watch import RoleSeen, RoleWatch
+from thespian_dc.entity.role_watch import RoleSeen, RoleWatch, StatesWanted
 from thespian_dc.entity.router import Router, command_id_of
 from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.journal.api import Journal, Member, open_journal
 from thespian_dc.model.errors import ThespianDcError
-from thespian_dc.model.ids import SliceKey, type_name
+from thespian_dc.model.ids import SliceKey, slice_of, type_name
 from thespian_dc.model.record import Commit
 from thespian_dc.model.replication import Role
 from thespian_dc.shell.addresses import address_of, key_of, text_of
@@ -150,6 +151,8 @@ class HostActor(LeafActor):
                 self._assign(now)
             elif isinstance(item, RoleSeen):
                 self._on_role(item)
+            elif isinstance(item, StatesWanted):
+                self._keep_states(item)
             elif isinstance(item, Seen):
                 self._on_seen(item)
             elif isinstance(item, _Gone):
@@ -174,6 +177,14 @@ class HostActor(LeafActor):
         if seen.checked and entity_type in self._unchecked:
             self._unchecked.discard(entity_type)
             self._assign(now)
+
+    def _keep_states(self, wanted: StatesWanted) -> None:
+        name, slices = wanted.entity_type, self._slices[wanted.entity_type]
+        own = {key.slice for key in self._core.owned() if key.entity_type == name}
+        held = [one for one in wanted.ids if slice_of(one, slices) in own]
+        self._perform(
+            self._core.on_commands([Command(name, one, KeepState()) for one in held], now_us())
+        )
 
     def _on_seen(self, seen: Seen) -> None:
         self._routes_seen = dict(seen.routes)

@@ -1,8 +1,9 @@
 """A host's place in the registry: a thread that beats, looks at the others, and says what is ours.
 
 Runs AllocationCore and reads for routing who holds which slice, and what the groups of replicated
-types know. Everything it finds goes to `put`: Assigned(keys), Seen(routes) and RoleSeen. An
-unavailable registry is logged and tried again with the next beat: nobody is taken for dead by it.
+types know. Everything it finds goes to `put`: Assigned(keys), Seen(routes), RoleSeen and
+StatesWanted. An unavailable registry is logged and tried again with the next beat: nobody is taken
+for dead by it.
 """
 
 from __future__ import annotations
@@ -110,9 +111,12 @@ class Membership:
                 self._journal.forget(member_id)
 
     def _see_roles(self) -> None:
+        roles = self._roles
+        if roles is None:
+            return
         try:
-            for seen in self._roles.look() if self._roles else ():
-                self._put(seen)
+            for news in (*roles.look(), *roles.look_for_states()):
+                self._put(news)
         except JournalUnavailableError as failed:
             log.warning("registry_unavailable", extra={"reason": str(failed)})
         except Exception:  # an entry that cannot be read: the role stays

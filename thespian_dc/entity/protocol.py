@@ -146,6 +146,13 @@ class ReplicatedState:
     leader: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KeepState:
+    """A command to one entity of a replicated type: have its state stored as it is, so that the
+    records before it can be trimmed. Nobody waits for an answer; where something of the entity is
+    under way nothing happens."""
+
+
 class Absorbed(NamedTuple):
     """What became of a Replicated.
 

@@ -171,6 +171,31 @@ def seen_entry(entity_type: str, peer: str) -> str:
     return f"replica_seen:{entity_type}:{peer}"
 
 
+# --- states that are wanted ---
+
+
+class WantedStates(NamedTuple):
+    """nr: counts the wishes. ids: entities whose states are to be stored as they are."""
+
+    nr: int = 0
+    ids: tuple[str, ...] = ()
+
+
+def want_states(journal: Journal, entity_type: str, ids: Iterable[str]) -> None:
+    """Hosts store these soon, as far as nothing of them is under way; the wish before is over."""
+
+    def want(value: Any) -> tuple[Any, None]:
+        return [(value or [0])[0] + 1, list(ids)], None
+
+    _changed(journal, f"replication_states:{entity_type}", want)
+
+
+def wanted_states(journal: Journal, entity_type: str) -> WantedStates:
+    """The last wish."""
+    value = journal.entry(f"replication_states:{entity_type}").value
+    return WantedStates() if value is None else WantedStates(value[0], tuple(value[1]))
+
+
 # --- inside ---
 
 

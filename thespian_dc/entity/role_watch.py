@@ -1,5 +1,5 @@
-"""Notices for a host what its replicas' groups know: roles that changed, and that this node has
-asked its peers whether its journal is what they know.
+"""Notices for a host what its replicas' groups know: roles that changed, that this node has asked
+its peers whether its journal is what they know, and states that are wanted before a log is trimmed.
 
 Before that a host holds no slice of the type: were the journal an older copy, the first command
 would write what other replicas know differently.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from thespian_dc.entity.role_registry import is_checked, known_roles
+from thespian_dc.entity.role_registry import is_checked, known_roles, wanted_states
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.replication import Role
 
@@ -22,12 +22,20 @@ class RoleSeen(NamedTuple):
     checked: bool
 
 
+class StatesWanted(NamedTuple):
+    """Store the states of these entities, those that this host holds."""
+
+    entity_type: str
+    ids: tuple[str, ...]
+
+
 class RoleWatch:
     """Of the replicated types of one host; `begin_roles` made them known. One thread uses it."""
 
     def __init__(self, journal: Journal, entity_types: Sequence[str], node_id: str) -> None:
         self._journal, self._node_id = journal, node_id
         self._last: dict[str, RoleSeen | None] = dict.fromkeys(entity_types)
+        self._wanted = {one: wanted_states(journal, one).nr for one in entity_types}
 
     def look(self) -> list[RoleSeen]:
         """What is new since the last look; the first time, all. JournalUnavailableError."""
@@ -42,3 +50,13 @@ class RoleWatch:
                 self._last[entity_type] = seen
                 news.append(seen)
         return news
+
+    def look_for_states(self) -> list[StatesWanted]:
+        """What was wished since the last look, or since this watch began."""
+        found = []
+        for entity_type, before in self._wanted.items():
+            nr, ids = wanted_states(self._journal, entity_type)
+            if nr > before:
+                self._wanted[entity_type] = nr
+                found.append(StatesWanted(entity_type, ids))
+        return found

@@ -13,9 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from thespian_dc.entity.api import Listing, known_roles, listing, replicated_types
+from thespian_dc.entity.api import (
+    Listing,
+    known_roles,
+    listing,
+    replicated_types,
+    want_states,
+)
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.criteria import Filter, VersionedFilter
+from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.replication_settings import replica_stream_id
 from thespian_dc.model.role_errors import CatchUpRefusedError, ReplicationWishError
 from thespian_dc.model.roles import Roles
@@ -24,11 +31,19 @@ from thespian_dc.replication import wishes
 from thespian_dc.replication.catch_up import Behind
 from thespian_dc.replication.retirement import waits_for
 from thespian_dc.replication.status import StoredStatus, stored_status
-from thespian_dc.replication.trimming import CONSUMER_DAYS, Trimmed, trim
+from thespian_dc.replication.trimming import (
+    CONSUMER_DAYS,
+    Limits,
+    Trimmed,
+    lacking_states,
+    limits_of,
+    trim,
+)
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.destination_filters import destination_filter, set_destination_filter
 
-LOOK_S = 0.1
+LOOK_S, STATES_S, STATES_AGAIN_S = 0.1, 0.3, 2.0
+STATES_AT_ONCE = 500
 SETTLE_S = 15.0
 """Beyond a promotion's own time: the epoch is raised and the former active replica is waited
 for."""
@@ -132,7 +147,7 @@ class Replicas:
 
     def trim(
         self, without: Sequence[str] = (), projections: Mapping[str, str] | None = None,
-        consumer_days: float = CONSUMER_DAYS, dry_run: bool = False,
+        consumer_days: float = CONSUMER_DAYS, dry_run: bool = False, timeout_s: float = 30.0,
     ) -> list[Trimmed]:  # fmt: skip
         """Delete what every replica and projection has passed and stored states contain; a row per
         slice says up to where, and what held it.
@@ -140,23 +155,41 @@ class Replicas:
         without: replicas and consumers, by the names that rows show, that are not waited for.
         projections: "service/name" -> the URL of its positions, which then count instead of where
         it last began. consumer_days: consumers that did not begin since count no more. dry_run:
-        delete nothing. Runs here, not at the node. ReplicationWishError where nobody knows the
-        group, because no node ever ran.
+        delete nothing. timeout_s: how long the node's hosts may take to store states that are
+        lacking, where it runs; 0: only what is stored counts. ReplicationWishError where nobody
+        knows the group, because no node ever ran.
         """
         positions = {
             name: Projections(url).positions(name.rpartition("/")[2])
             for name, url in (projections or {}).items()
         }
         with self._opened() as journal:
-            roles = known_roles(journal, self._type)
             group = wishes.last_beat(journal, self._type).group
             if not group:
                 reason = "who else is in the group is not known: its node never ran"
                 raise ReplicationWishError(self._type, "to trim", reason)
-            return trim(
-                journal, self._type, roles, group, now_us(), without, positions, consumer_days,
-                dry_run,
-            )  # fmt: skip
+            of = Limits(group, without, positions, consumer_days)
+            roles = known_roles(journal, self._type)
+            limits = limits_of(journal, self._type, roles, of, now_us())
+            if not dry_run and wishes.last_beat(journal, self._type).lives(now_us()):
+                self._store_states(journal, limits, timeout_s)
+            return trim(journal, limits, dry_run)
+
+    def _store_states(
+        self, journal: Journal, limits: Mapping[SliceKey, Any], timeout_s: float
+    ) -> None:
+        """Have the hosts store what is lacking, some at a time, as long as that helps."""
+        until = time.monotonic() + timeout_s
+        wanted, again_s = frozenset[str](), 0.0
+        while time.monotonic() < until:
+            lacking = lacking_states(journal, limits, STATES_AT_ONCE)
+            if not lacking:
+                return
+            # The next ones when those of before are there; the same again for what was busy.
+            if time.monotonic() >= again_s or wanted.isdisjoint(lacking):
+                wanted, again_s = frozenset(lacking), time.monotonic() + STATES_AGAIN_S
+                want_states(journal, self._type, lacking)
+            time.sleep(STATES_S)
 
     # --- what it takes of others ---
 

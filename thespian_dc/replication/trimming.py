@@ -75,67 +75,99 @@ def limit_of(
     return (held[0].offset if held else head), held
 
 
-def covered(journal: Journal, key: SliceKey, from_: int, until: int) -> tuple[int, list[Held]]:
-    """The offset below which each record from `from_` on is in a stored state of its entity, at
-    most `until`; and the entities that hold it, if any do. Reads the log."""
-    at, limit = from_, until
-    held: dict[str, int] = {}
-    while at < limit:
+def uncovered(
+    journal: Journal, key: SliceKey, from_: int, until: int, limit: int
+) -> list[tuple[int, str]]:
+    """(offset, entity) of the first record from `from_` on and below `until` that is in no stored
+    state of its entity, in order, of at most `limit` entities. Reads the log."""
+    at, found = from_, dict[str, int]()
+    while at < until and len(found) < limit:
         commits = journal.read(key, at, READ_BYTES)
         if not commits:
             break
         offsets: dict[str, list[int]] = {}
         for commit in commits:
             for number, record in enumerate(records_of(commit)):
-                offsets.setdefault(record.entity_id, []).append(commit.base_offset + number)
+                if record.entity_id not in found:
+                    offset = commit.base_offset + number
+                    offsets.setdefault(record.entity_id, []).append(offset)
         states = journal.read_states(key, list(offsets))
         for entity_id, own in offsets.items():
             state = states.get(entity_id)
             through = -1 if state is None else state.offset
-            open_ = [one for one in own if through < one < limit]
-            if open_:
-                held.setdefault(entity_id, open_[0])
-        if held:
-            limit = min(limit, *held.values())
+            first = next((one for one in own if through < one < until), None)
+            if first is not None:
+                found[entity_id] = first
         at = commits[-1].end_offset
-    found = sorted(held.items(), key=lambda one: one[1])[:HELD_MAX]
-    return limit, [
-        Held(key.slice, f"entity {id_}, of which no state is stored", o) for id_, o in found
-    ]
+    return sorted((offset, entity_id) for entity_id, offset in found.items())[:limit]
+
+
+def covered(journal: Journal, key: SliceKey, from_: int, until: int) -> tuple[int, list[Held]]:
+    """The offset below which each record from `from_` on is in a stored state of its entity, at
+    most `until`; and the entities that hold it, if any do."""
+    found = uncovered(journal, key, from_, until, HELD_MAX)
+    held = [Held(key.slice, f"entity {id_}, of which no state is stored", at) for at, id_ in found]
+    return (found[0][0] if found else until), held
+
+
+class Limits(NamedTuple):
+    """Who is waited for: see `trim`."""
+
+    group: Sequence[str]
+    without: Sequence[str] = ()
+    positions: Mapping[str, Mapping[int, int]] = {}
+    consumer_days: float = CONSUMER_DAYS
+
+
+def limits_of(
+    journal: Journal, entity_type: str, roles: Roles, of: Limits, now_us: int
+) -> dict[SliceKey, tuple[int, int, list[Held]]]:
+    """By slice: the head, the offset that all have passed, and who holds it there."""
+    others = staying(roles, of.group) - {roles.replica_id, *of.without}
+    replicas = {one: seen_by(journal, entity_type, one) for one in sorted(others)}
+    consumers = noted_consumers(journal, entity_type)
+    for name, offsets in of.positions.items():
+        consumers = [one for one in consumers if not one.name.endswith(f" {name}")]
+        consumers.append(Consumer(f"projection {name}", now_us, offsets))
+    waited_for = [one for one in consumers if one.name not in of.without]
+    since_us = now_us - int(of.consumer_days * DAY_US)
+    found = {}
+    for slice_ in range(journal.slice_counts()[entity_type]):
+        key = SliceKey(entity_type, slice_)
+        head = journal.find_head(key).head
+        until, held = limit_of(slice_, head, roles.generation, replicas, waited_for, since_us)
+        found[key] = head, until, held
+    return found
+
+
+def lacking_states(
+    journal: Journal, limits: Mapping[SliceKey, tuple[int, int, list[Held]]], limit: int
+) -> list[str]:
+    """Entities that hold their slices because no state of them is stored, at most `limit`."""
+    ids: list[str] = []
+    for key, (_, until, _) in limits.items():
+        left = limit - len(ids)
+        if left > 0:
+            found = uncovered(journal, key, trim_mark(journal, key), until, left)
+            ids += [entity_id for _, entity_id in found]
+    return ids
 
 
 def trim(
-    journal: Journal, entity_type: str, roles: Roles, group: Sequence[str], now_us: int,
-    without: Sequence[str] = (), positions: Mapping[str, Mapping[int, int]] | None = None,
-    consumer_days: float = CONSUMER_DAYS, dry_run: bool = False,
-) -> list[Trimmed]:  # fmt: skip
-    """Delete from each slice what nobody misses any more; a row per slice.
-
-    group: all ids of the settings. without: replicas and consumers that are not waited for.
-    positions: by `service/projection`, as its own database has them; they take the place of what
-    was noted of it.
-    """
-    others = staying(roles, group) - {roles.replica_id, *without}
-    replicas = {one: seen_by(journal, entity_type, one) for one in sorted(others)}
-    consumers = noted_consumers(journal, entity_type)
-    for name, offsets in (positions or {}).items():
-        consumers = [one for one in consumers if not one.name.endswith(f" {name}")]
-        consumers.append(Consumer(f"projection {name}", now_us, offsets))
-    waited_for = [one for one in consumers if one.name not in without]
-    since_us = now_us - int(consumer_days * DAY_US)
+    journal: Journal,
+    limits: Mapping[SliceKey, tuple[int, int, list[Held]]],
+    dry_run: bool = False,
+) -> list[Trimmed]:
+    """Delete from each slice what nobody misses any more; a row per slice."""
     rows = []
-    for slice_ in range(journal.slice_counts()[entity_type]):
-        key = SliceKey(entity_type, slice_)
-        head, before = journal.find_head(key).head, trim_mark(journal, key)
-        until, held = limit_of(slice_, head, roles.generation, replicas, waited_for, since_us)
-        until, entities = covered(journal, key, before, until)
-        after = before
+    for key, (head, limit, holders) in limits.items():
+        before = trim_mark(journal, key)
+        until, entities = covered(journal, key, before, limit)
+        after = max(before, until)
         if until > before and not dry_run:
             after = journal.trim(key, until)
-        elif dry_run:
-            after = max(before, until)
-        held = [*(one for one in held if one.offset <= until), *entities]
-        rows.append(Trimmed(slice_, before, after, head, tuple(held[:HELD_MAX])))
+        held = [*(one for one in holders if one.offset <= until), *entities]
+        rows.append(Trimmed(key.slice, before, after, head, tuple(held[:HELD_MAX])))
     return rows
 
 
