@@ -55,7 +55,8 @@ from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.2
+LOOK_S, LOOK_AT_SERVER_S = 0.2, 0.5
+"""Between two looks at the registry; where it is on a server each look is a few serial reads."""
 BEAT_US = 1_000_000
 ASKERS = 4
 """Threads that ask peers for heads: one that does not answer keeps its thread for seconds."""
@@ -112,6 +113,7 @@ class Keeper:
         self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
         self._answers: deque[_Answer] = deque()  # bounded: one per peer is asked for at a time
         self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="heads")
+        self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
         self._beat_us = 0
         self._known = 0  # the latest generation of this replica that a peer knows
         self._is_retired = self._is_denied = False  # by what a peer said
@@ -171,7 +173,7 @@ class Keeper:
                 log.warning("registry_unavailable", extra={"reason": str(failed)})
             except Exception:
                 log.exception("keeper_failed", extra={"entity_type": self._type})
-            self._news.wait(LOOK_S)
+            self._news.wait(self._look_s)
 
     def round(self, now: int) -> None:
         """Look at all there is, and do what is to be done."""
