@@ -150,15 +150,8 @@ class LinkGroup:
             link.restart()
 
     def progress(self) -> dict[str, LinkProgress]:
-        """To be stored, of links that have moved since this was asked."""
-        moved = {}
-        for name, link in self.links.items():
-            core = link.core
-            if core is None or core.moved:
-                moved[name] = link.progress()
-            if core is not None:
-                core.moved = False
-        return moved
+        """To be stored, by peer."""
+        return {name: link.progress() for name, link in self.links.items()}
 
     def snapshot(self) -> Snapshot:
         """For other threads."""

@@ -372,7 +372,6 @@ class Link:
             self._is_asking = False
             self._progress = self._progress.fetched(ids.slice, ids.found.ids)
             passes = Evaluator(self._wanted.filter).passes_by_entity
-            self.core.moved = True
             self.perform(self.core.come_in(one for one in ids.found.ids if passes(one)))
 
     def _join(self) -> None:

@@ -171,8 +171,6 @@ class LinkCore:
         self._read_now = 0
         self.coming_in: set[str] = set()
         """Ids that came into scope and are not caught up yet."""
-        self.moved = False
-        """A cursor moved since this was set to False."""
         self.taken = 0
         """Events that are here now, or were before."""
         self.counts: Counter[str] = Counter()
@@ -538,7 +536,6 @@ class LinkCore:
         batches = lane.batches
         while batches and not batches[0].left:
             lane.cursor = batches.popleft().position
-            self.moved = True
 
     def _list(self, listed: Sequence[Listed]) -> None:
         for one in listed:
