@@ -13,7 +13,12 @@ from click.testing import CliRunner, Result
 import thespian_dc
 from tests.unit.cli_journal import ESCAPES
 from thespian_dc.cli.main import main
-from thespian_dc.entity.role_registry import add_listed, begin_roles, change_roles
+from thespian_dc.entity.role_registry import (
+    add_listed,
+    begin_roles,
+    change_roles,
+    note_diverged,
+)
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.replication import Listed
@@ -154,6 +159,18 @@ def test_a_promotion_says_what_is_lacking(url: str, keeper: Keeper) -> None:
 def test_a_demotion_of_a_standby_is_refused(url: str, keeper: Keeper) -> None:
     with pytest.raises(ReplicationWishError, match="'us' is"):
         Replicas(url, "cart").demote()
+
+
+def test_a_recovery_that_cannot_end_is_ended_by_hand(
+    url: str, journal: Journal, keeper: Keeper
+) -> None:
+    """Its only peer is down."""
+    note_diverged(journal, "cart", "us", 0)
+    eventually(lambda: row(run(url, "status", "--json"))["closed"] == "recovering", deadline_s=20)
+    eventually(lambda: row(run(url, "status", "--json"))["lacks"], deadline_s=20)
+    assert row(run(url, "resume", "--type", "cart", "--json"))["resumed"] is True
+    status = row(run(url, "status", "--json"))
+    assert (status["closed"], status["generation"]) == ("", 1)
 
 
 def test_a_retirement_that_goes_on_says_for_whom_it_waits(

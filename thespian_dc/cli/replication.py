@@ -113,6 +113,19 @@ def demote(entity_type: str, url: str, timeout_s: float, as_json: bool) -> None:
 
 
 @replication.command()
+@type_option
+@journal_option()
+@timeout_option(10.0)
+@json_option
+def resume(entity_type: str, url: str, timeout_s: float, as_json: bool) -> None:
+    """Take commands although the peers that know what a restored journal lost are gone: history
+    may fork when they come back."""
+    Replicas(url, entity_type).resume(timeout_s)
+    said = f"{entity_type}: no longer recovering"
+    click.echo(json_line({"type": entity_type, "resumed": True}) if as_json else safe(said))
+
+
+@replication.command()
 @click.argument("replica", metavar="REPLICA")
 @type_option
 @journal_option()

@@ -328,6 +328,9 @@ class Keeper:
                     return
                 if wish.kind == wishes.DEMOTE:
                     self._change(partial(demoted, entity_type=self._type))
+                elif wish.kind == wishes.RESUME:
+                    self._change(recovered)
+                    self._restoring.on_recovered()
                 else:
                     self._change(
                         partial(

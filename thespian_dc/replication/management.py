@@ -124,6 +124,14 @@ class Replicas:
             raise self._refused("a demotion", ended)
         return int(ended.answer["epoch"])
 
+    def resume(self, timeout_s: float = 10.0) -> None:
+        """Take commands although the peers that know what a restored journal lost cannot be asked.
+        What it writes now may bear numbers that they know by other events: such entities are set
+        aside when they come back. ReplicationWishError."""
+        ended = self._wished(wishes.RESUME, timeout_s, {})
+        if ended.state != wishes.DONE:
+            raise self._refused("to resume", ended)
+
     # --- who takes part ---
 
     def retire(self, replica: str, timeout_s: float = 60.0) -> Mapping[str, str]:

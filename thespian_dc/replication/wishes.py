@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.role_errors import TooManyWishesError
 
-PROMOTE, DEMOTE, RETIRE = "promote", "demote", "retire"
+PROMOTE, DEMOTE, RETIRE, RESUME = "promote", "demote", "retire", "resume"
 OPEN, DONE, REFUSED, WITHDRAWN = "open", "done", "refused", "withdrawn"
 OPEN_MAX, ENDED_MAX = 10, 20
 BEAT_US_MAX = 5_000_000
