@@ -16,7 +16,6 @@ from tests.streams.test_healing import (
     change,
     make_source,
     passed,
-    read_model,
     run,
     seen,
 )
@@ -26,7 +25,7 @@ from thespian_dc.model.position import START, Position
 from thespian_dc.projection.starts import Ask, Put, Starts
 from thespian_dc.testkit.eventually import eventually
 
-__all__ = ["make_source", "read_model", "run"]  # fixtures
+__all__ = ["make_source", "run"]  # fixtures
 
 HOUR_US = 3_600_000_000
 
