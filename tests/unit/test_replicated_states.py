@@ -166,7 +166,7 @@ def test_own_events_that_are_trimmed_are_named() -> None:
     trim(b)
     b.restart()
     answer = b.ask(state_of(a))
-    assert (answer.through, answer.reason) == (0, "set_aside")
+    assert (answer.through, answer.reason, answer.missing) == (0, "waits", ("b", 1))
     assert isinstance(answer.error, OwnEventsTrimmedError)
     assert answer.error.args == ("chronicle|x", "b", 1)
     assert b.vector() == {"b": 2}

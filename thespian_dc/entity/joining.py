@@ -4,8 +4,8 @@ it. Pure.
 Laws:
 - A state is never stored as it came where this replica has events that it lacks: they are applied
   on top, as concurrent ones, in the order of this log. The vector of what is stored covers both.
-- What it lacks and this log has no more cannot be applied: nothing is stored then, by a named
-  error.
+- What it lacks and this log has no more cannot be applied: nothing is stored then, and the state
+  waits, under a named error, until one comes that has it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
         return Absorbed(1)
     on_top = _on_top(instance, theirs)
     if isinstance(on_top, OwnEventsTrimmedError):
-        return Absorbed(0, "set_aside", error=on_top)
+        # The peer may take them first, from the state here: then its own has them.
+        return Absorbed(0, "waits", missing=(on_top.replica, on_top.n), error=on_top)
     try:
         state = instance.type.decode_state(theirs.manifest, theirs.payload)
         encoded = Encoded(theirs.manifest, theirs.payload)
