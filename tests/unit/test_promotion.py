@@ -39,7 +39,7 @@ class World:
         until = self.now_us + us
         while self.now_us < until and not self.promotion.is_over:
             self.now_us += SECOND // 10
-            self.promotion.on_cursors(self.cursors)
+            self.promotion.catch_up.on_cursors(self.cursors)
             for peer in self.hears:
                 self.promotion.on_epoch(peer, 2, self.now_us)
             for action in self.promotion.on_tick(self.now_us):
@@ -50,10 +50,10 @@ class World:
         if isinstance(action, AskHeads):
             heads = self.heads[action.peer]
             if heads is None:
-                promotion.on_unreachable(action.peer, action.nr, "no answer")
+                promotion.catch_up.on_unreachable(action.peer, action.nr, "no answer")
             else:
                 self.answered[action.peer] = heads.get(0, 0)
-                promotion.on_heads(action.peer, action.nr, heads)
+                promotion.catch_up.on_heads(action.peer, action.nr, heads)
             return
         self.steps.append(action)
         if action is Step.RAISE:
@@ -100,11 +100,11 @@ def test_heads_asked_for_before_the_epoch_rose_prove_nothing() -> None:
     promotion = Promotion(["a"], [], UNTIL, force=False)
     [asked] = promotion.on_tick(0)
     assert isinstance(asked, AskHeads)
-    promotion.on_heads("a", asked.nr, {0: 0})
+    promotion.catch_up.on_heads("a", asked.nr, {0: 0})
     assert promotion.on_tick(1) == [Step.RAISE]
     promotion.on_raised(2, 1)
     promotion.on_epoch("a", 2, 2)
-    promotion.on_heads("a", asked.nr, {0: 0})
+    promotion.catch_up.on_heads("a", asked.nr, {0: 0})
     assert promotion.on_tick(3) == []
 
 

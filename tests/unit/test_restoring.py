@@ -41,7 +41,7 @@ class World:
         before, until = len(self.steps), self.now_us + us
         while self.now_us < until:
             self.now_us += SECOND // 10
-            self.core.on_cursors(self.cursors)
+            self.core.catch_up.on_cursors(self.cursors)
             for action in self.core.on_tick(self.now_us):
                 self._do(action)
         return self.steps[before:]
@@ -50,9 +50,9 @@ class World:
         if isinstance(action, AskHeads):
             heads = self.heads[action.peer]
             if heads is None:
-                self.core.on_unreachable(action.peer, action.nr, "no answer")
+                self.core.catch_up.on_unreachable(action.peer, action.nr, "no answer")
             else:
-                self.core.on_heads(action.peer, action.nr, heads)
+                self.core.catch_up.on_heads(action.peer, action.nr, heads)
             return
         self.steps.append(action)
         done = {

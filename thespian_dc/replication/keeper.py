@@ -47,7 +47,7 @@ from thespian_dc.model.roles import (
     staged,
 )
 from thespian_dc.replication import promotion, restoring, wishes
-from thespian_dc.replication.catch_up import AskHeads, Behind
+from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
 from thespian_dc.replication.promotion import Phase, Promotion
 from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
@@ -84,7 +84,7 @@ class RolesChanged(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    asked: Restoring | Promotion
+    asked: CatchUp
     question: AskHeads
     heads: Mapping[int, int] | None
     reason: str
@@ -243,11 +243,11 @@ class Keeper:
         for peer, generation in found.items():
             core.on_said(peer, is_older=True)
             self._known = max(self._known, generation)
-        core.on_cursors(cursors)
+        core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):
             match step:
                 case AskHeads():
-                    self._ask(core, step)
+                    self._ask(core.catch_up, step)
                 case restoring.Step.RESTORED:
                     self._change_once(partial(restored, known=self._known))
                     core.on_restored()
@@ -260,20 +260,20 @@ class Keeper:
                     self._change(recovered)
                     core.on_recovered()
 
-    def _ask(self, core: Restoring | Promotion, question: AskHeads) -> None:
+    def _ask(self, asks: CatchUp, question: AskHeads) -> None:
         asked = self._askers.submit(self._links.heads, question.peer)
-        asked.add_done_callback(partial(self._on_asked, core, question))
+        asked.add_done_callback(partial(self._on_asked, asks, question))
 
-    def _on_asked(self, core: Restoring | Promotion, question: AskHeads, asked: Any) -> None:
+    def _on_asked(self, asks: CatchUp, question: AskHeads, asked: Any) -> None:
         if asked.cancelled():
             return
         error = asked.exception()
         if error is None:
-            self._answers.append(_Answer(core, question, asked.result(), ""))
+            self._answers.append(_Answer(asks, question, asked.result(), ""))
         else:
             if not isinstance(error, ThespianDcError):
                 log.error("heads_failed", exc_info=error)
-            self._answers.append(_Answer(core, question, None, str(error)))
+            self._answers.append(_Answer(asks, question, None, str(error)))
         self._news.set()
 
     # --- wishes ---
@@ -287,11 +287,11 @@ class Keeper:
                 self._begin_wish(now)
                 return
         nr, core = self._promotion
-        core.on_cursors(cursors)
+        core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):
             match step:
                 case AskHeads():
-                    self._ask(core, step)
+                    self._ask(core.catch_up, step)
                 case promotion.Step.RAISE if self._is_withdrawn(nr):
                     self._promotion = None
                     return

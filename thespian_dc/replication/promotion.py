@@ -15,7 +15,7 @@ Steps:
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
 
@@ -44,12 +44,13 @@ class Phase(enum.Enum):
 
 class Promotion:
     """linked: peers this replica reads from. others: replicas that are not linked: what they wrote
-    comes by way of the linked ones. until_us: when it has to have caught up."""
+    comes by way of the linked ones. until_us: when it has to have caught up. What peers answer and
+    how far links are goes to `catch_up`."""
 
     def __init__(
         self, linked: Sequence[str], others: Sequence[str], until_us: int, force: bool
     ) -> None:
-        self._catch_up, self._linked = CatchUp(linked), tuple(linked)
+        self.catch_up, self._linked = CatchUp(linked), tuple(linked)
         self._others, self._until_us, self._force = tuple(others), until_us, force
         self._epoch = 0
         self._has_epoch_us: dict[str, int] = {}
@@ -63,25 +64,13 @@ class Promotion:
     def report(self) -> dict[str, Behind]:
         """Per replica of the group, what is lacking."""
         unlinked = Behind(None, "there is no link to it; what it wrote comes by way of others")
-        return self._catch_up.behind() | dict.fromkeys(self._others, unlinked)
+        return self.catch_up.behind() | dict.fromkeys(self._others, unlinked)
 
     def lacking(self) -> dict[str, Behind]:
         """Of the linked peers, those of which something is lacking."""
-        return self._catch_up.lacking()
+        return self.catch_up.lacking()
 
     # --- inputs ---
-
-    def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
-        """See CatchUp.on_heads."""
-        self._catch_up.on_heads(peer, nr, heads)
-
-    def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
-        """See CatchUp.on_unreachable."""
-        self._catch_up.on_unreachable(peer, nr, reason)
-
-    def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
-        """How far the links are in the peers' logs."""
-        self._catch_up.on_cursors(cursors)
 
     def on_epoch(self, peer: str, epoch: int, now_us: int) -> None:
         """The peer has said which epoch it knows."""
@@ -92,7 +81,7 @@ class Promotion:
         """RAISE was stored. Who was not waited for before is not now."""
         self.phase, self._epoch = Phase.SETTLING, epoch
         self._until_us = now_us + SETTLE_US_MAX
-        answered = self._catch_up.forget("it has not heard of the promotion yet")
+        answered = self.catch_up.forget("it has not heard of the promotion yet")
         self._passed_by = frozenset(self._linked) - frozenset(answered)
 
     def on_opened(self) -> None:
@@ -107,14 +96,14 @@ class Promotion:
             return [Step.OPEN if self.phase is Phase.SETTLING else Step.RAISE]
         if now_us >= self._until_us:
             return self._too_late()
-        return [*self._catch_up.asks(now_us, lambda peer: self._may_ask(peer, now_us))]
+        return [*self.catch_up.asks(now_us, lambda peer: self._may_ask(peer, now_us))]
 
     # --- inside ---
 
     def _is_passed_by(self, peer: str) -> bool:
         if self.phase is Phase.SETTLING:
             return peer in self._passed_by
-        return self._force and self._catch_up.in_vain(peer) >= ASKED_IN_VAIN
+        return self._force and self.catch_up.in_vain(peer) >= ASKED_IN_VAIN
 
     def _may_ask(self, peer: str, now_us: int) -> bool:
         if self.phase is Phase.CATCHING_UP:

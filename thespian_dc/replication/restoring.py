@@ -50,14 +50,15 @@ class Step(enum.Enum):
 
 
 class Restoring:
-    """Of one node and type. recovering: the stored state; a recovery goes on after a restart."""
+    """Of one node and type. recovering: the stored state; a recovery goes on after a restart. What
+    peers answer and how far the links of the present generation are goes to `catch_up`."""
 
     def __init__(self, linked: Sequence[str], recovering: bool, now_us: int) -> None:
         self._linked, self._recovering = tuple(linked), recovering
         self._said: dict[str, bool] = {}
         self._until_us = now_us + CHECK_US
         self._checked = False
-        self._catch_up = CatchUp(linked)
+        self.catch_up = CatchUp(linked)
 
     @property
     def is_recovering(self) -> bool:
@@ -67,7 +68,7 @@ class Restoring:
         """What a recovery lacks, per peer, for people."""
         if not self._recovering:
             return {}
-        return {peer: str(behind) for peer, behind in self._catch_up.lacking().items()}
+        return {peer: str(behind) for peer, behind in self.catch_up.lacking().items()}
 
     # --- inputs ---
 
@@ -79,7 +80,7 @@ class Restoring:
         """RESTORED was stored: what was said so far was about the former generation."""
         self._recovering = True
         self._said = dict.fromkeys(self._said, False)
-        self._catch_up = CatchUp(self._linked)
+        self.catch_up = CatchUp(self._linked)
 
     def on_checked(self) -> None:
         """CHECKED was stored."""
@@ -89,18 +90,6 @@ class Restoring:
         """RECOVERED was stored."""
         self._recovering = False
 
-    def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
-        """See CatchUp.on_heads."""
-        self._catch_up.on_heads(peer, nr, heads)
-
-    def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
-        """See CatchUp.on_unreachable."""
-        self._catch_up.on_unreachable(peer, nr, reason)
-
-    def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
-        """How far the links of the present generation are; those of an earlier one are left out."""
-        self._catch_up.on_cursors(cursors)
-
     def on_tick(self, now_us: int) -> list[AskHeads | Step]:
         """What is to be done now; call it often."""
         steps: list[AskHeads | Step] = []
@@ -109,11 +98,11 @@ class Restoring:
         if not self._checked and self._is_checked(now_us):
             steps.append(Step.CHECKED)
         if self._recovering and self._checked:
-            lacking = self._catch_up.lacking()
-            in_vain = [one for one in lacking if self._catch_up.in_vain(one) >= ASKED_IN_VAIN]
+            lacking = self.catch_up.lacking()
+            in_vain = [one for one in lacking if self.catch_up.in_vain(one) >= ASKED_IN_VAIN]
             if len(in_vain) == len(lacking) and (not lacking or len(lacking) < len(self._linked)):
                 return [*steps, Step.RECOVERED]
-            steps += self._catch_up.asks(now_us, lambda _: True)
+            steps += self.catch_up.asks(now_us, lambda _: True)
         return steps
 
     def _is_checked(self, now_us: int) -> bool:
