@@ -53,11 +53,13 @@ process died."""
 
 class Care:
     """What outlives runs, but not the process. until: by slice, events below this offset are
-    handled one by one, since a raise there could not be blamed on one of them."""
+    handled one by one, since a raise there could not be blamed on one of them. epochs: of each
+    slice, as this process claimed it last."""
 
     def __init__(self, policy: Recovery) -> None:
         self.core = RecoveryCore(policy)
         self.until: dict[int, int] = {}
+        self.epochs: dict[int, int] = {}
         self.skipped = 0
         """Events that were left out since this process began."""
 
@@ -91,9 +93,13 @@ class Failures:
         """The run has these slices now: (epoch, stored offset) of each."""
         epochs = {slice_: epoch for slice_, (epoch, _) in rows.items()}
         self._epochs.update(epochs)
+        # The run before this one was of this process, which lives: it ended, noted or not.
+        ours = {s for s, epoch in epochs.items() if self._care.epochs.get(s) == epoch - 1}
+        self._care.epochs |= epochs
         self._parking.load(self._parked.held(self._projection, list(rows)))
         for slice_, attempt in self._attempts.began(self._projection, epochs).items():
-            self._crashes.on_began(slice_, rows[slice_][1], attempt)
+            if slice_ not in ours:
+                self._crashes.on_began(slice_, rows[slice_][1], attempt)
         if self._crashes.slices:
             self._drop_deadly_wishes()
             facts = {"projection": self._projection, "slices": self._crashes.slices}
@@ -104,7 +110,7 @@ class Failures:
         forget = not isinstance(error, HandlerCrashedError)
         try:
             self._attempts.ended(self._projection, self._epochs, forget=forget)
-        except PositionStoreError as lost:  # the next run takes more care than it would need to
+        except PositionStoreError as lost:  # another process takes more care than it would need to
             facts = {"projection": self._projection, "error": str(lost)}
             log.warning("end_not_noted", extra=facts)
 
