@@ -127,13 +127,26 @@ class Replica:
             return
         found: dict[str, list[Any]] = {}
         for entity_id, event in log[base:until]:
-            if entity_id in self.scope and not link.peer.left_out(self.name, event, number):
+            wanted = entity_id in self.scope and not self.has(event, number)
+            if wanted and not link.peer.left_out(self.name, event, number):
                 found.setdefault(entity_id, []).append(event)
         view = CommitView(base, until, b"w", 0, b"")
         batch = SourceBatch(number, base, until, len(log), [view])
         link.at[number] = until
         link.outstanding += until - base
         self.perform(link, link.core.on_batch(batch, found, self.world.now_us))
+
+    def has(self, event: RemoteEvent, number: int) -> bool:
+        """It came by the link to its origin: what a receiver leaves out by itself."""
+        link = self.links.get(event.meta[0])
+        if (
+            self.world.bug
+            or link is None
+            or link.core.coming_in
+            or self.coming_in.get(event.meta[0])
+        ):
+            return False
+        return bool(event.meta[3] < link.core.cursors()[number].offset)
 
     def perform(self, link: Link, actions: list[Action]) -> None:
         for action in actions:

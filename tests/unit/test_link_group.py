@@ -284,3 +284,23 @@ def test_in_another_life_of_the_own_log_all_is_read_anew() -> None:
     us, _ = group.now_open()
     assert (us.positions, us.said.known) == ({}, ())
     assert (us.said.recovering, us.said.generation) == (True, 1)
+
+
+def test_what_came_from_its_origin_is_no_command_when_it_comes_again() -> None:
+    """Its sender did not know yet; the position moves on."""
+    group = Group()
+    us, ap = group.now_open()
+    group.open(us)
+    group.open(ap)
+    once = batch("a", 1)
+    for origin_offset in (AT[once.slice].offset - 1, AT[once.slice].offset):
+        record = Record(
+            0, "a", 1, "m@1", b"p", (), "", None, {"r": ["ap", 1, {}, origin_offset, 0]}
+        )
+        view = once.commits[0]._replace(body=b"\xdd\x00\x00\x00\x01" + pack_record(record))
+        us.on.batch(once._replace(commits=[view]))
+        group.run()
+        us.given_back, given_back = [], us.given_back
+        assert bool(given_back) == (origin_offset < AT[once.slice].offset)
+    (command,) = group.router.commands
+    assert unpack(command.body).events[0].meta[3] == AT[once.slice].offset

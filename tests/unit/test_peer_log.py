@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
+from thespian_dc.model.ids import slice_of
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
@@ -18,6 +19,7 @@ from thespian_dc.model.replication import (
     state_meta,
 )
 from thespian_dc.model.replication_errors import ReplicaMetaError
+from thespian_dc.model.replication_handshake import OriginPositions
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 from thespian_dc.replication.reading import PeerLog
@@ -98,3 +100,16 @@ def test_what_no_replica_writes_is_named(said: Any) -> None:
 def test_a_damaged_commit_is_named(body: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="a commit of us"):
         PeerLog("us").by_entity([view()._replace(body=body)])
+
+
+def test_what_is_here_by_another_way_is_left_out() -> None:
+    """By the position in the origin's own log, in the same life of it, and in the entity's
+    slice."""
+    here = {"ap": OriginPositions("ap", 1, (6, 6))}
+    offsets = [offset_in_origin(1, 5), offset_in_origin(1, 6), offset_in_origin(0, 5)]
+    commits = [view(record(["ap", n, {}, at, 0])) for n, at in enumerate(offsets, 1)]
+    found = PeerLog("us").by_entity(commits, claims=here)["c-1"]
+    assert [one.meta[1] for one in found] == [2, 3]  # type: ignore[union-attr]
+    elsewhere = {"ap": OriginPositions("ap", 1, (0, 9))}
+    assert slice_of("c-1", 2) == 0
+    assert len(PeerLog("us").by_entity(commits, claims=elsewhere)["c-1"]) == 3

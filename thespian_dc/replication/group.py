@@ -29,6 +29,7 @@ from thespian_dc.shell.frames import pack, unpack
 
 COMMAND_TIMEOUT_S = 30.0
 KNOWN_US = 1_000_000
+CLAIMS_US = 10_000
 ANSWERS_KEPT_MAX = 256
 ANSWER_BYTES_KEPT = 256
 _OK = int(Status.OK)
@@ -66,7 +67,7 @@ class LinkGroup:
         self.setting, self._roles = setting, roles
         self._on_said, self._on_listed = on_said, on_listed
         self._told: dict[str, OriginPositions] = {}
-        self._known_us = 0
+        self._known_us = self._claims_us = 0
         self._answers: dict[bytes, Absorbed] = {}
         self.router: Router
         self.links = {
@@ -146,8 +147,15 @@ class LinkGroup:
     def _restart(self) -> None:
         self._start = self._what_to_say()
         self._told = {}
+        self._claim()
         for link in self.links.values():
             link.restart()
+
+    def _claim(self) -> None:
+        """What comes by a second way is left out by what is here now."""
+        self._claims_us, claims = now_us(), self._known()
+        for link in self.links.values():
+            link.claims = claims
 
     def progress(self) -> dict[str, LinkProgress]:
         """To be stored, by peer."""
@@ -168,6 +176,8 @@ class LinkGroup:
     def on_came(self, items: Iterable[Came]) -> None:
         """What the sources brought, in order."""
         now = now_us()
+        if now - self._claims_us >= CLAIMS_US:
+            self._claim()
         for came in items:
             for said in came.link.on_came(came, now):
                 self._on_said(said)

@@ -40,7 +40,7 @@ from thespian_dc.projection.api import (
 )
 from thespian_dc.replication.link_core import Action, GetState, Handled, LinkCore, LookUp, Submit
 from thespian_dc.replication.link_facts import LinkFacts
-from thespian_dc.replication.reading import PeerLog
+from thespian_dc.replication.reading import Claims, PeerLog
 from thespian_dc.replication.sources import ReplicaSource
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.wire.lookups import EntityIds, EntityState
@@ -115,6 +115,8 @@ class Link:
         self._marks: dict[int, int | None] = {}  # where the peer's slices begin; None: asked for
         self._is_asking = False  # for the next ids of a slice that joins
         self.submits: list[tuple[LinkCore, Submit]] = []
+        self.claims: Claims = {}
+        """What this replica has of each origin's own log; the group keeps it up."""
         self.in_flight = 0
         """Commands whose outcome is not known, those of former runs too."""
         self.begun_in = 0
@@ -239,7 +241,7 @@ class Link:
             if isinstance(what, SourceBatch):
                 if self.core is not None:
                     self._heads[what.slice] = what.head
-                    found = self._log.by_entity(what.commits, what.base_offset)
+                    found = self._log.by_entity(what.commits, what.base_offset, self.claims)
                     self.perform(self.core.on_batch(what, found, now_us))
             elif isinstance(what, ReplicaStarted):
                 self._check(what)
@@ -248,8 +250,11 @@ class Link:
                 return [what]
             else:
                 self._on_rare(what, now_us)
-        except ThespianDcError as unreadable:
-            self._fail(unreadable, now_us)
+        except ThespianDcError as refused:
+            self._fail(refused, now_us)
+        except Exception as unforeseen:  # a batch that is lost here would be a gap for ever
+            log.exception("replication_link_broke", extra={"peer": self.peer.replica_id})
+            self._fail(unforeseen, now_us)
         return []
 
     def _on_rare(self, what: Any, now_us: int) -> None:

@@ -6,23 +6,26 @@ its place in the peer's log and the mark of its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgpack
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
+from thespian_dc.model.ids import slice_of
 from thespian_dc.model.record import CONTROL, STATE, Record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     REFUSED_META,
+    generation_and_offset,
     mark_of,
     meta_of,
     offset_in_origin,
     read_state,
     remote_meta,
 )
+from thespian_dc.model.replication_handshake import OriginPositions
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 
@@ -33,6 +36,11 @@ _PLAIN_REMOTE = 5
 """Elements of a remote list that says nothing of what was concurrent at the peer."""
 
 
+Claims = Mapping[str, OriginPositions]
+"""By origin, how far this replica has the origin's own log."""
+_NO_CLAIMS: Claims = {}
+
+
 class PeerLog:
     """Reads one peer's records. generation: how often its log was restored from an older copy.
     without: the replica whose events are left out, "" for none."""
@@ -41,10 +49,15 @@ class PeerLog:
         self.peer, self.generation, self.without = peer, generation, without
 
     def by_entity(
-        self, commits: Iterable[CommitView], from_offset: int = 0
+        self,
+        commits: Iterable[CommitView],
+        from_offset: int = 0,
+        claims: Claims = _NO_CLAIMS,
     ) -> dict[str, list[Item]]:
         """What these commits hold at from_offset and above, by entity, each in the log's order.
-        MalformedMessageError, ReplicaMetaError where one cannot be read."""
+        Events that `claims` covers are here and are left out, by the rule by which a sender does:
+        it knew less when it sent them. MalformedMessageError, ReplicaMetaError where one cannot be
+        read."""
         found: dict[str, list[Item]] = {}
         generation, without = offset_in_origin(self.generation, 0), self.without
         for first, _, write_id, _, body, kept in commits:
@@ -71,7 +84,10 @@ class PeerLog:
                     elif elements != _PLAIN_REMOTE or type(said[0]) is not str:
                         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
                         said = remote_meta(told._replace(concurrent=False))
-                    if said[0] == without:
+                    origin = said[0]
+                    if origin == without or (
+                        origin in claims and _covers(claims[origin], entity_id, said[3])
+                    ):
                         continue
                     item = RemoteEvent(manifest, payload, tags, said)
                 items = found.get(entity_id)
@@ -111,3 +127,10 @@ class PeerLog:
         vector, tips, time_us, epoch, leader = read_state(said)
         slots, marks = dict(vector), dict(tips)
         return ReplicatedState(manifest, payload, slots, marks, time_us, epoch, self.peer, leader)
+
+
+def _covers(claim: OriginPositions, entity_id: str, origin_offset: int) -> bool:
+    """What an origin wrote in another life of its journal is not judged by this one's positions."""
+    generation, offset = generation_and_offset(origin_offset)
+    offsets = claim.offsets
+    return generation == claim.generation and offset < offsets[slice_of(entity_id, len(offsets))]
