@@ -33,10 +33,10 @@ from thespian_dc.replication.trimming import (
     covered,
     lacking_states,
     limit_of,
-    trim_mark,
     uncovered,
 )
 from thespian_dc.shell.clock import now_us
+from thespian_dc.stream.lookups import first_offset
 
 SETTING = Replication("cart", "eu", peers=[Peer("us"), Peer("ap")])
 SLICE = slice_of("c-1", 4)
@@ -84,11 +84,11 @@ def test_what_all_have_and_a_state_contains_is_deleted(url: str, journal: Journa
     seen(journal, "ap", 5)
     keep_state(journal, 4)
     assert trimmed(url, "--dry-run")["after"] == 4
-    assert trim_mark(journal, KEY) == 0
+    assert first_offset(journal, KEY) == 0
     row = trimmed(url)
     assert (row["before"], row["after"], row["head"]) == (0, 4, 6)
     assert row["held"] == [{"by": "replica us", "offset": 4}]
-    assert trim_mark(journal, KEY) == 4
+    assert first_offset(journal, KEY) == 4
     assert [one.record.seq_nr for one in journal.read_entity(KEY, "c-1", 5)] == [5, 6]
     assert trimmed(url)["before"] == 4
 

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from thespian_dc.entity.api import Seen, seen_by
 from thespian_dc.journal.api import Journal
-from thespian_dc.model.errors import TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
 from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import Consumer, noted_consumers
 from thespian_dc.replication.retirement import staying
+from thespian_dc.stream.lookups import first_offset
 
 READ_BYTES = 1 << 20
 HELD_MAX = 20
@@ -148,7 +148,7 @@ def lacking_states(
     for key, (_, until, _) in limits.items():
         left = limit - len(ids)
         if left > 0:
-            found = uncovered(journal, key, trim_mark(journal, key), until, left)
+            found = uncovered(journal, key, first_offset(journal, key), until, left)
             ids += [entity_id for _, entity_id in found]
     return ids
 
@@ -161,7 +161,7 @@ def trim(
     """Delete from each slice what nobody misses any more; a row per slice."""
     rows = []
     for key, (head, limit, holders) in limits.items():
-        before = trim_mark(journal, key)
+        before = first_offset(journal, key)
         until, entities = covered(journal, key, before, limit)
         after = max(before, until)
         if until > before and not dry_run:
@@ -169,12 +169,3 @@ def trim(
         held = [*(one for one in holders if one.offset <= until), *entities]
         rows.append(Trimmed(key.slice, before, after, head, tuple(held[:HELD_MAX])))
     return rows
-
-
-def trim_mark(journal: Journal, key: SliceKey) -> int:
-    """The first offset that is there."""
-    try:
-        journal.read(key, 0, bytes_max=1)
-    except TrimmedError as trimmed:
-        return trimmed.trimmed_to
-    return 0
