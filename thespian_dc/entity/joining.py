@@ -62,7 +62,9 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
             encoded = instance.type.encode_state(state)
     except RAISED as error:  # user code, or a type that this code does not know
         cause = f"a state of {theirs.peer}: {type(error).__name__}: {error}"
-        return Absorbed(0, "set_aside", error=ReplicatedEntityFailedError(str(instance.ref), cause))
+        intake.note("failed", theirs.peer, theirs.vector.get(theirs.peer, 0), theirs.epoch, cause)
+        failed = ReplicatedEntityFailedError(str(instance.ref), cause)
+        return Absorbed(0, "set_aside", listed=tuple(intake.listed), error=failed)
     intake.state(state, encoded, _joined(instance, theirs))
     return Absorbed(1)
 
