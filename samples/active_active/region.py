@@ -36,7 +36,7 @@ class Place:
 class Region:
     def __init__(self, system: ActorSystem, place: Place) -> None:
         self.name, self.place = place.name, place
-        self.written = 0
+        self._changed = self._written = 0  # each belongs to one thread
         peers = [Peer(other, f"127.0.0.1:{proxy.port}") for other, proxy in place.links.items()]
         self.node = Node.start(system, Settings(
             service="shop", journal=place.journal, entities=[Cart], listen=place.listen,
@@ -55,13 +55,18 @@ class Region:
     def change(self, cart_id: str, command: Any) -> None:
         """One change of one cart, here."""
         self.client.entity("cart", cart_id).ask(command, timeout_s=30)
-        self.written += 1
+        self._changed += 1
 
     def write(self, cart_ids: list[str], stop: threading.Event) -> None:
         """Change carts at random until `stop`: some CHANGES_PER_S, each acknowledged."""
         commands = self.commands(cart_ids, stop)
         for _ in self.client.ask_many(commands, in_flight=16, timeout_s=60):
-            self.written += 1
+            self._written += 1
+
+    @property
+    def written(self) -> int:
+        """Changes that were acknowledged here."""
+        return self._changed + self._written
 
     def commands(
         self, cart_ids: list[str], stop: threading.Event
