@@ -259,7 +259,7 @@ class SimulatedProducer(Process):
         if offset >= tail.head or now_us - tail.asked_us.get(offset, 0) < READ_AGAIN_US:
             return
         tail.asked_us[offset] = now_us
-        key, read = SliceKey(self._entity_type, slice_), self._journal.memory.read
+        key = SliceKey(self._entity_type, slice_)
 
         def on_read(commits: Sequence[Commit]) -> None:
             tail.asked_us.pop(offset, None)
@@ -270,7 +270,10 @@ class SimulatedProducer(Process):
                     self._look_again(served, [slice_])
                     self._pump(served)
 
-        self._journal.call(self.name, lambda: read(key, offset, READ_BYTES), self.into(on_read))
+        self._journal.call(self.name, lambda: self._commits(key, offset), self.into(on_read))
+
+    def _commits(self, key: SliceKey, offset: int) -> Sequence[Commit]:
+        return self._journal.memory.read(key, offset, READ_BYTES)
 
     # --- ends ---
 

@@ -48,7 +48,10 @@ class SimulatedRouter:
         self._tick_us: int | None = None
 
     def submit(self, command: Outgoing, timeout_s: float) -> None:
-        self._perform(self.core.submit([command], timeout_s, self._now_us))
+        self.submit_all([command], timeout_s)
+
+    def submit_all(self, commands: list[Outgoing], timeout_s: float) -> None:
+        self._perform(self.core.submit(commands, timeout_s, self._now_us))
 
     def on_answer(self, answer: Answer, member: str) -> None:
         item = (answer.to.correlation, int(answer.status), answer.value)

@@ -1,0 +1,296 @@
+"""Judge replicas from outside, by what their journals hold at each moment. It shares no code with
+the cores: it reads records with msgpack and the payload codec alone.
+
+While the run goes on: every append (K1: once, in its origin's order; K2: after what its vector
+names; `concurrent` as it must be; a state never takes anything away), every stored cursor, every
+answer. At rest: K3, and K4 of the survivors of a replica lost for good (the same events
+everywhere), states equal to the fold of these events.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from thespian_dc.model.link_progress import progress_entry, progress_of
+from thespian_dc.model.record import Commit
+from thespian_dc.testkit.simulation.history import History
+from thespian_dc.testkit.simulation.replicas.client import Asked
+from thespian_dc.testkit.simulation.replicas.ledger import Applied, Change, Event, Ledger, fold
+from thespian_dc.testkit.simulation.replicas.scope import Scopes
+from thespian_dc.testkit.simulation.replicas.site import Site
+
+EVENT, STATE, CONTROL = 0, 1, 2
+FORKED = "$forked"
+Slots = dict[str, int]
+ALLOWED = frozenset((
+    "ok", "unknown", "CommandNotWrittenError", "HostBusyError", "OutcomeUnknownError",
+    "ReplicaRecoveringError", "ReplicaRetiredError", "StandbyError", "OriginForkedError",
+))  # fmt: skip
+"""What a client may be told."""
+
+
+class Stored(NamedTuple):
+    """A record in a replica's log."""
+
+    entity_id: str
+    origin: str
+    n: int
+    kind: int
+
+
+class Held:
+    """What one replica's log holds, as the checker counts it."""
+
+    def __init__(self, slices: int) -> None:
+        self.vectors: dict[str, Slots] = defaultdict(dict)
+        self.leaders: dict[str, tuple[int, str]] = {}
+        self.logs: list[list[Stored | None]] = [[] for _ in range(slices)]
+        self.nonces: dict[str, int] = {}
+        self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
+        self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
+
+
+class ReplicaChecker:
+    """Of one run; findings go to `history.broken`."""
+
+    def __init__(
+        self, history: History, sites: Mapping[str, Site], scopes: Scopes, slices: int
+    ) -> None:
+        self._history, self._sites, self._scopes, self._slices = history, sites, scopes, slices
+        self.held = {name: Held(slices) for name in sites}
+        self.written: dict[tuple[str, str, int], Event] = {}
+        self.forked: set[str] = set()
+        self.parted: set[str] = set()
+        self.aside: set[tuple[str, str, int]] = set()
+        self.epochs: dict[int, str] = {}
+
+    def _breaks(self, what: str, text: str) -> None:
+        self._history.breaks(what, text)
+
+    # --- while it runs ---
+
+    def on_applied(self, site: Site, commit: Commit) -> None:
+        """A commit is in the log of this replica's journal."""
+        held, log = self.held[site.name], self.held[site.name].logs[commit.key.slice]
+        if len(log) != commit.base_offset:
+            self._breaks("log", f"{site.name} {commit.key}: {commit.base_offset} after {len(log)}")
+        for fields in msgpack.unpackb(commit.body):
+            log.append(self._take(site, held, fields, commit))
+
+    def _take(self, site: Site, held: Held, fields: Any, commit: Commit) -> Stored | None:
+        kind, entity_id, _, manifest, payload, _, _, _, meta = fields
+        said: Any = (meta or {}).get("r")
+        if kind == STATE:
+            self._join(site, held.vectors[entity_id], entity_id, said)
+            return None
+        if kind == CONTROL and manifest == FORKED:
+            self.forked.add(entity_id)
+            if not self._scopes.may_fork:
+                self._breaks("fork", f"{site.name} set {entity_id} aside: {said}")
+            return None
+        changed = site.type.registry.decode(manifest, payload)
+        if type(said[0]) is int:
+            event = self._local(site, held, entity_id, said, changed)
+        else:
+            event = self._remote(site, held, entity_id, said, changed)
+        held.vectors[entity_id][event.origin] = event.n
+        if kind == CONTROL:
+            self.aside.add((entity_id, event.origin, event.n))
+        return Stored(entity_id, event.origin, event.n, kind)
+
+    def _local(
+        self, site: Site, held: Held, entity_id: str, said: Sequence[Any], changed: Any
+    ) -> Event:
+        n, others = said[0], said[1]
+        mine = held.vectors[entity_id]
+        before = {origin: count for origin, count in mine.items() if origin != site.name}
+        where = f"{entity_id} {site.name} {n}"
+        if n != mine.get(site.name, 0) + 1:
+            self._breaks("K1", f"{where} is written where it has {mine}")
+        if others != before:
+            self._breaks("K2", f"{where} says that it has seen {others}, which is {before}")
+        event = Event(site.name, n, {**others, site.name: n}, changed)
+        known = self.written.setdefault((entity_id, site.name, n), event)
+        if known.changed != changed and not self._scopes.may_fork:
+            self._breaks("fork", f"{where} is written twice")
+        held.flags[entity_id, site.name, changed.nonce].add(False)
+        held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
+        epoch = said[3] if len(said) > 2 else 0
+        self._lead(site, held, entity_id, site.name, epoch)
+        return event
+
+    def _lead(self, site: Site, held: Held, entity_id: str, origin: str, epoch: int) -> bool:
+        """Notes the leader; was this event late?"""
+        latest = held.leaders.get(entity_id, (0, ""))
+        late = epoch > 0 and (epoch, origin) < latest
+        if epoch:
+            held.leaders[entity_id] = max(latest, (epoch, origin))
+            if late and origin == site.name:
+                self._breaks("epoch", f"{site.name} wrote {entity_id} under {epoch} after {latest}")
+        return late
+
+    def _remote(
+        self, site: Site, held: Held, entity_id: str, said: Sequence[Any], changed: Any
+    ) -> Event:
+        origin, n, others = said[:3]
+        flag = bool(said[-1]) if len(said) in (6, 8) else False
+        epoch = said[6] if len(said) > 6 else 0
+        mine, where = held.vectors[entity_id], f"{entity_id} {origin} {n} at {site.name}"
+        if n != mine.get(origin, 0) + 1:
+            self._breaks("K1", f"{where}, which has {mine}")
+        gone = site.roles.retired
+        early = {r: c for r, c in others.items() if mine.get(r, 0) < c and r not in gone}
+        if early:
+            self._breaks("K2", f"{where}: it has {mine}, and not {early}")
+        written = self.written.get((entity_id, origin, n))
+        if (written is None or written.changed != changed) and not self._scopes.may_fork:
+            self._breaks("event", f"{where} is not what {origin} wrote")
+        late = self._lead(site, held, entity_id, origin, epoch)
+        new_here = any(c > others.get(r, 0) for r, c in mine.items() if r != origin)
+        if flag != (new_here or late) and origin != site.name:
+            self._breaks("concurrent", f"{where}: {flag}, it has {mine}, the event {others}")
+        if flag:
+            site.world.hit("replica: concurrent event")
+        if late:
+            site.world.hit("replica: late event")
+        held.flags[entity_id, origin, changed.nonce].add(flag)
+        return Event(origin, n, {**others, origin: n}, changed)
+
+    def _join(self, site: Site, mine: Slots, entity_id: str, said: Sequence[Any]) -> None:
+        vector = said[0]
+        site.world.hit("replica: state taken over")
+        lost = {r: c for r, c in mine.items() if vector.get(r, 0) < c}
+        if lost:
+            self._breaks("state", f"{entity_id} at {site.name}: {lost} is gone, it has {vector}")
+        mine.update(vector)
+
+    def on_witnessed(self, applied: Applied) -> None:
+        """An entity applies an event: on replay it must see what it saw then."""
+        if not applied.recovering:
+            return
+        flags = self.held[applied.replica].flags
+        known = flags.get((applied.entity_id, applied.origin, applied.nonce))
+        if known is not None and applied.concurrent not in known:
+            self._breaks("concurrent", f"{applied} is another answer than {known}")
+
+    def on_told(self, asked: Asked) -> None:
+        """A client was told so: what is acknowledged is in the log, once."""
+        if asked.told not in ALLOWED:
+            self._breaks("answer", f"{asked.nonce} to {asked.entity_id} is told {asked.told}")
+        if asked.told != "ok" or not isinstance(asked.message, Change):
+            return
+        there = self.held[asked.site].nonces.get(asked.nonce, 0)
+        wanted = 2 if asked.message.what == "both" else 1
+        if there != wanted:
+            self._breaks("I1", f"{asked.nonce} is acknowledged and {there} times in the log")
+
+    def on_stored(self, site: Site) -> None:
+        """The registry was written: no cursor is beyond what is here or out of scope."""
+        held = self.held[site.name]
+        for peer in site.linked:
+            entry = site.journal.memory.entry(progress_entry(Ledger.entity_type, peer))
+            progress = progress_of(entry.value)
+            if progress.filter.exclude.tags or progress.generation:
+                continue
+            judge = (progress.filter, progress.coming_in)
+            for slice_, offset in progress.offsets.items():
+                before, done = held.checked.get((peer, slice_), (judge, 0))
+                first = min(done, offset) if before == judge else 0
+                self._check_below(site, peer, slice_, first, offset, progress)
+                held.checked[peer, slice_] = (judge, offset)
+
+    def _check_below(
+        self, site: Site, peer: str, slice_: int, first: int, offset: int, progress: Any
+    ) -> None:
+        vectors, gone = self.held[site.name].vectors, site.roles.fenced
+        for one in self.held[peer].logs[slice_][first:offset]:
+            if one is None or one.origin == site.name or one.origin in gone:
+                continue
+            if one.entity_id in self.forked or one.entity_id in progress.coming_in:
+                continue
+            out = not self._scopes.passes(progress.filter, one.entity_id)
+            if not out and vectors[one.entity_id].get(one.origin, 0) < one.n:
+                self._breaks("cursor", f"{site.name} is past {one} of {peer}'s {slice_}/{offset}")
+
+    # --- at rest ---
+
+    def vector(self, site: str, entity_id: str) -> Mapping[str, int]:
+        found = self.held[site].vectors.get(entity_id, {})
+        return {origin: n for origin, n in found.items() if n}
+
+    def entity_ids(self) -> list[str]:
+        """That any replica has events of."""
+        return sorted({id_ for held in self.held.values() for id_ in held.vectors})
+
+    def differing(self, links: Mapping[str, Sequence[str]]) -> list[str]:
+        """Entities of which replicas that have it in scope, and are linked by such ones, do not
+        hold the same. links: of the replicas that are left."""
+        found = []
+        for entity_id in self.entity_ids():
+            if entity_id in self.forked | self.parted:
+                continue
+            for names in self._linked(entity_id, links):
+                vectors = {name: self.vector(name, entity_id) for name in names}
+                if any(one != vectors[names[0]] for one in vectors.values()):
+                    found.append(f"{entity_id}: {vectors}")
+        return found
+
+    def _linked(self, entity_id: str, links: Mapping[str, Sequence[str]]) -> list[list[str]]:
+        """Groups of replicas that exchange this entity."""
+        left = [name for name in links if self._scopes.is_in(name, entity_id)]
+        groups = []
+        while left:
+            group = [left.pop(0)]
+            for name in group:  # grows meanwhile
+                group += [one for one in links[name] if one in left]
+                left = [one for one in left if one not in group]
+            groups.append(group)
+        return groups
+
+    def part(self, one: str, other: str, entity_id: str) -> bool:
+        """Each of these has something that the other one lacks; they are not asked about again."""
+        mine, theirs = self.vector(one, entity_id), self.vector(other, entity_id)
+        parts = any(n > theirs.get(r, 0) for r, n in mine.items()) and any(
+            n > mine.get(r, 0) for r, n in theirs.items()
+        )
+        if parts:
+            self.parted.add(entity_id)
+        return parts
+
+    def check_scopes(self) -> None:
+        """Nothing is at a replica that never had it in scope."""
+        for name, held in self.held.items():
+            for entity_id, vector in held.vectors.items():
+                if vector.keys() - {name} and not self._scopes.was_in(name, entity_id):
+                    self._breaks("scope", f"{entity_id} is at {name}: {vector}")
+
+    def check_states(self, looked: Iterable[Asked]) -> None:
+        """What readers saw is the fold of what the replica has."""
+        for one in looked:
+            if one.entity_id in self.forked:
+                continue
+            vector = self.vector(one.site, one.entity_id)
+            events = [
+                self.written[one.entity_id, origin, n]
+                for origin, count in vector.items() for n in range(1, count + 1)
+                if (one.entity_id, origin, n) not in self.aside
+            ]  # fmt: skip
+            wanted = fold(events)
+            if one.told != "ok" or one.seen != wanted:
+                self._breaks(
+                    "state", f"{one.entity_id} at {one.site} with {vector} is {one.seen} "
+                    f"({one.told}), not {wanted}"
+                )  # fmt: skip
+
+    def check_epochs(self) -> None:
+        """At most one is active under an epoch."""
+        for name, site in sorted(self._sites.items()):
+            roles = site.roles
+            if roles.one_active and roles.epoch:
+                active = self.epochs.setdefault(roles.epoch, roles.active)
+                if active != roles.active and not self._scopes.may_fork:
+                    self._breaks("epoch", f"{name}: {roles.active}, and {active}, in {roles.epoch}")

@@ -1,0 +1,144 @@
+"""What people do to a group of replicas while it runs: other filters, promotions, retirements,
+trimmed logs. Wishes go through the registry, as the command line's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thespian_dc.model.criteria import Filter
+from thespian_dc.replication import wishes
+from thespian_dc.replication.trimming import Limits, lacking_states, limits_of, trim
+from thespian_dc.stream.destination_filters import set_destination_filter
+from thespian_dc.testkit.simulation.replicas.ledger import REGIONS, Ledger
+from thespian_dc.testkit.simulation.replicas.plan import Plan
+from thespian_dc.testkit.simulation.replicas.scope import Scopes, only, only_tag
+from thespian_dc.testkit.simulation.replicas.site import Site
+from thespian_dc.testkit.simulation.world import World
+
+FILTER_US = (300_000, 3_000_000)
+PROMOTE_US = (1_000_000, 5_000_000)
+TRIM_US = (500_000, 2_000_000)
+STATES_AT_ONCE = 20
+KEPT_US = 400_000
+"""Until then stored states are there."""
+TIMEOUT_US = (200_000, 3_000_000)
+FORCED = 0.5
+TYPE = Ledger.entity_type
+
+
+class Operators:
+    """Of one run; they stop when the world comes to rest."""
+
+    def __init__(
+        self, world: World, plan: Plan, sites: Mapping[str, Site], scopes: Scopes,
+        entity_ids: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self._world, self._plan, self._sites, self._scopes = world, plan, sites, scopes
+        self._entity_ids = entity_ids
+        self.is_forced = False
+        """A promotion was, so that two may have been active under one epoch."""
+
+    def begin(self) -> None:
+        """From now on."""
+        world, plan = self._world, self._plan
+        if plan.filters:
+            self._change_filter()
+        if plan.one_active:
+            world.after(world.between(*PROMOTE_US), self._promote)
+        if plan.trims:
+            world.after(world.between(*TRIM_US), self._trim)
+        if plan.retires:
+            world.after(world.rng.randrange(6_000_000), self._retire)
+
+    def _hit(self, what: str) -> None:
+        self._world.hit(f"replica: {what}")
+
+    def _present(self) -> list[Site]:
+        return [one for one in self._sites.values() if one.has_joined and not one.is_gone]
+
+    # --- filters ---
+    def _change_filter(self) -> None:
+        if self._world.faulty:
+            self.want(self._world.rng.choice(self._present()), self._any_filter())
+            self._world.after(self._world.between(*FILTER_US), self._change_filter)
+
+    def _any_filter(self) -> Filter:
+        rng = self._world.rng
+        if self._plan.filters == "tags" and self._world.chance(0.6):
+            return only_tag(rng.choice(REGIONS))
+        if self._world.chance(0.25) and not self._plan.trims:
+            return Filter()
+        return only(rng.sample(self._entity_ids, rng.randrange(len(self._entity_ids))))
+
+    def want(self, site: Site, wanted: Filter) -> None:
+        """This replica wants other entities from now on."""
+        if wanted != self._scopes.wanted[site.name]:
+            self._hit("filter changed")
+            self._world.note(f"{site.name} wants {wanted}")
+            self._scopes.change(site.name, wanted)
+            set_destination_filter(site.journal.memory, site.setting.stream_id, wanted)
+
+    def settle_filters(self) -> None:
+        """The last ones, by ids: what replicas must have in the end can be told."""
+        rng = self._world.rng
+        for site in self._present():
+            some = rng.sample(self._entity_ids, rng.randrange(1, len(self._entity_ids)))
+            widest = only(self._entity_ids) if self._plan.trims else Filter()
+            self.want(site, rng.choice([widest, only(some)]))
+
+    # --- who is active ---
+    def _promote(self) -> None:
+        world = self._world
+        if not world.faulty:
+            return
+        site = world.rng.choice(self._present())
+        self.promote(site, world.chance(FORCED))
+        world.after(world.between(*PROMOTE_US), self._promote)
+
+    def promote(self, site: Site, force: bool) -> None:
+        """Wish it."""
+        timeout_us = self._world.between(*TIMEOUT_US)
+        self.is_forced = self.is_forced or force
+        self._hit(f"promotion wished{', forced' if force else ''}")
+        self._world.note(f"promote {site.name}, force={force}")
+        memory = site.journal.memory
+        if len(wishes.wishes(memory, TYPE).open) < wishes.OPEN_MAX:
+            wishes.wish(memory, TYPE, wishes.PROMOTE, timeout_us=timeout_us, force=force)
+
+    # --- who leaves ---
+    def _retire(self) -> None:
+        name = self._plan.retires
+        others = [one for one in self._present() if one.name != name]
+        site = self._world.rng.choice(others)
+        self._hit("retirement wished")
+        self._world.note(f"{site.name} retires {name}")
+        wishes.wish(site.journal.memory, TYPE, wishes.RETIRE, replica=name)
+        if self._world.chance(0.5):
+            self._hit("retired while it is down")
+            leaver = self._sites[name]
+            leaver.is_gone = True
+            leaver.crash(None)
+
+    # --- logs ---
+    def _trim(self) -> None:
+        if self._world.faulty:
+            self.trim(self._world.rng.choice(self._present()))
+            self._world.after(self._world.between(*TRIM_US), self._trim)
+
+    def trim(self, site: Site) -> None:
+        """Below what every replica that is there has reported, and stored states cover."""
+        memory, roles = site.journal.memory, site.roles
+        absent = [one.name for one in self._sites.values() if not one.has_joined]
+        waited_for = Limits(site.setting.replicas, absent)
+        limits = limits_of(memory, TYPE, roles, waited_for, self._world.now_us)
+        lacking = lacking_states(memory, limits, STATES_AT_ONCE)
+        for host in site.hosts:
+            host.keep_states(lacking)
+        self._world.after(KEPT_US, self._trim_to, site, limits)
+
+    def _trim_to(self, site: Site, limits: Any) -> None:
+        for row in trim(site.journal.memory, limits):
+            if row.after > row.before:
+                self._hit("log trimmed")

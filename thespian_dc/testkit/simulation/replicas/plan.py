@@ -1,0 +1,79 @@
+"""What a seed is about: how many replicas, how they are linked, and what befalls the group."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+NAMES = ("A", "B", "C", "D", "E")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """names: all replicas. links: by replica, whom it reads. late: joins when the others have
+    written for a while. lost: is gone for good before the rest. filters: "" (none), "ids" or
+    "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
+    retires: a replica leaves the group. restores: a journal is put back to an older copy."""
+
+    names: tuple[str, ...]
+    topology: str
+    links: dict[str, tuple[str, ...]]
+    hosts: int
+    late: str = ""
+    lost: str = ""
+    filters: str = ""
+    one_active: bool = False
+    late_events: str = "apply"
+    trims: bool = False
+    retires: str = ""
+    restores: str = ""
+
+    def __str__(self) -> str:
+        said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
+        for name in ("late", "lost", "filters", "retires", "restores"):
+            value = getattr(self, name)
+            said += f", {name} {value}" if value else ""
+        said += ", trims" if self.trims else ""
+        return said + (f", one active ({self.late_events})" if self.one_active else "")
+
+
+def plan_of(seed: int) -> Plan:
+    """Of this seed; another source of chance than the run's, so that a plan stays as it is when
+    the run changes."""
+    rng = random.Random(f"plan {seed}")
+    names = NAMES[: rng.choice((2, 3, 3, 3, 4, 5))]
+    topology = rng.choice(("mesh", "mesh", "star", "chain")) if len(names) > 2 else "mesh"
+    kind = rng.choice(("plain", "plain", "filters", "filters", "standby", "trims", "retires"))
+    others = names[1:]
+    return Plan(
+        names, topology, _links(names, topology), rng.choice((1, 2)),
+        late=rng.choice(others) if rng.random() < 0.3 else "",
+        lost=rng.choice(names) if rng.random() < 0.3 and kind in {"plain", "filters"} else "",
+        filters=_filters(rng, kind),
+        one_active=kind == "standby",
+        trims=kind == "trims",
+        retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
+    )  # fmt: skip
+
+
+def _filters(rng: random.Random, kind: str) -> str:
+    if kind == "trims":
+        return rng.choice(("", "ids", "ids"))
+    return rng.choice(("ids", "ids", "tags")) if kind == "filters" else ""
+
+
+def _leaver(rng: random.Random, names: tuple[str, ...], topology: str) -> str:
+    """One without which the others are linked still."""
+    ends = {"chain": (names[0], names[-1]), "star": names[1:]}
+    return rng.choice(ends.get(topology, names))
+
+
+def _links(names: tuple[str, ...], topology: str) -> dict[str, tuple[str, ...]]:
+    if topology == "chain":
+        return {
+            name: tuple(names[n] for n in (at - 1, at + 1) if 0 <= n < len(names))
+            for at, name in enumerate(names)
+        }
+    if topology == "star":
+        return {name: names[1:] if name == names[0] else names[:1] for name in names}
+    return {name: tuple(one for one in names if one != name) for name in names}

@@ -1,0 +1,248 @@
+"""One seed of replicas: build them, let them write under faults, let them come to rest, judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+
+from thespian_dc.model.replication_settings import Replication
+from thespian_dc.replication.restoring import CHECK_US
+from thespian_dc.testkit.simulation.history import Broken, History
+from thespian_dc.testkit.simulation.journal import SimulatedJournal
+from thespian_dc.testkit.simulation.network import Network, NetworkFaults
+from thespian_dc.testkit.simulation.replicas.checker import ReplicaChecker
+from thespian_dc.testkit.simulation.replicas.client import Asked, ReplicaClient
+from thespian_dc.testkit.simulation.replicas.faults import ReplicaFaults
+from thespian_dc.testkit.simulation.replicas.host import ReplicaHost
+from thespian_dc.testkit.simulation.replicas.linking import LinksProcess, simulated_time
+from thespian_dc.testkit.simulation.replicas.operators import Operators
+from thespian_dc.testkit.simulation.replicas.plan import plan_of
+from thespian_dc.testkit.simulation.replicas.scope import Scopes
+from thespian_dc.testkit.simulation.replicas.serving import ReplicaProducer
+from thespian_dc.testkit.simulation.replicas.site import SEGMENT_RECORDS, Site, setting_of
+from thespian_dc.testkit.simulation.stream_law import StreamLaw
+from thespian_dc.testkit.simulation.stream_source import WINDOW
+from thespian_dc.testkit.simulation.world import World
+
+ENTITIES = tuple(f"l{n}" for n in range(8))
+SLICES = 2
+CALM_US, FAULTY_US, LATEST_US, REST_US = 1_500_000, 8_000_000, 4_000_000, 60_000_000
+QUIET_US = 500_000
+PAUSE_US = 90_000
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run met and what was found."""
+
+    seed: int
+    plan: str
+    steps: int
+    commands: int
+    records: int
+    hits: Counter[str]
+    broken: list[Broken]
+    trace: list[str] = field(default_factory=list)
+
+    @property
+    def unsafe(self) -> list[Broken]:
+        """A bug that is put in must break one of these; that it stops everything is no proof."""
+        return [one for one in self.broken if one.invariant != "liveness"]
+
+    @property
+    def faults(self) -> int:
+        return sum(count for name, count in self.hits.items() if name.startswith("fault: "))
+
+
+class ReplicaSimulation:
+    """The parts of one run. A seeded bug replaces classes here (bugs.py)."""
+
+    journal_class = SimulatedJournal
+    host_class = ReplicaHost
+    links_class = LinksProcess
+    producer_class = ReplicaProducer
+
+    def __init__(self, seed: int) -> None:
+        plan = self.plan = plan_of(seed)
+        world = self.world = World(seed)
+        self.network = Network(world, NetworkFaults(loss=0.02, duplicate=0.02, late=0.03))
+        self.history = History()
+        self.sites: dict[str, Site] = {}
+        self.scopes = Scopes(plan.names)
+        self.law = StreamLaw(self.history, WINDOW)
+        active = plan.names[0] if plan.one_active else ""
+        for name in plan.names:
+            linked = plan.links[name]
+            setting = setting_of(name, plan.names, linked, active, plan.late_events)
+            self.sites[name] = self._site(setting, linked)
+        self.checker = ReplicaChecker(self.history, self.sites, self.scopes, SLICES)
+        for site in self.sites.values():
+            self._populate(site)
+        self.operators = Operators(world, plan, self.sites, self.scopes, ENTITIES)
+
+    def _site(self, setting: Replication, linked: tuple[str, ...]) -> Site:
+        name = setting.replica_id
+        journal = self.journal_class(self.world, self.network, SEGMENT_RECORDS, f"journal-{name}")
+        return Site(self.world, self.network, journal, setting, linked, SLICES)
+
+    def _populate(self, site: Site) -> None:
+        checker = self.checker
+        site.journal.on_applied = lambda _, commit: checker.on_applied(site, commit)
+        site.hosts = [
+            self.host_class(site, n, checker.on_witnessed) for n in range(self.plan.hosts)
+        ]
+        site.links = self.links_class(site, self.sites, self.law, checker.on_stored)
+        site.serves = self.producer_class(site, self.law)
+        site.client = ReplicaClient(site, list(ENTITIES), PAUSE_US, checker.on_told)
+        site.sees_hosts.update({host.name: host for host in site.hosts})
+        site.sees_clients.update({site.client.name: site.client, site.links.name: site.links})
+        site.deal()
+
+    # --- the run ---
+
+    def run(self) -> Outcome:
+        """Calm, faults, rest, judgement."""
+        with simulated_time(self.world, self.sites):
+            self._run()
+        return self._outcome()
+
+    def _run(self) -> None:
+        world, plan = self.world, self.plan
+        for name, site in self.sites.items():
+            if name != plan.late:
+                site.start()
+        if plan.late:
+            # The others ask it whether it knows more of their logs, and give up after a while.
+            world.run(CHECK_US)
+            world.after(CALM_US + FAULTY_US * 2 // 3, self._join, self.sites[plan.late])
+        world.run(CALM_US)
+        world.faulty = True
+        ReplicaFaults(world, self.network, list(self.sites.values())).begin()
+        self.operators.begin()
+        world.run(FAULTY_US)
+        self._come_to_rest()
+        self.checker.check_scopes()
+        self.checker.check_epochs()
+
+    def _join(self, site: Site) -> None:
+        self.world.hit("replica: joined late")
+        site.start()
+
+    # --- rest ---
+
+    def _come_to_rest(self) -> None:
+        world, plan = self.world, self.plan
+        world.faulty = False
+        if plan.lost:
+            self._lose(self.sites[plan.lost])
+        self.network.heal_all()
+        for site in self.sites.values():
+            site.journal.refusing.clear()
+            site.client.sending = False
+            for host in site.hosts:
+                host.doom.actions, host.doom.in_append = None, False
+        world.run(LATEST_US)
+        if plan.filters:
+            self.operators.settle_filters()
+        until_us = world.now_us + REST_US
+        while world.now_us < until_us and not (self._finishes() and self._finishes()):
+            world.run(QUIET_US)
+        for what in self._unfinished():
+            self.history.breaks("liveness", what)
+        live = {one.name: one.linked for one in self._live()}
+        for what in self.checker.differing(live):
+            self.history.breaks("K4" if plan.lost else "K3", what)
+        self._look("as they stand")
+        for site in self._live():
+            for host in site.hosts:
+                host.crash(1_000)
+        self._look("after they were read again")
+
+    def _lose(self, site: Site) -> None:
+        """Its machine burnt down."""
+        self.world.hit("replica: lost for good")
+        site.is_gone = True
+        site.crash(None)
+        for process in site.processes:
+            process.start = lambda: None  # type: ignore[method-assign]
+
+    def _live(self) -> list[Site]:
+        return [
+            one for one in self.sites.values()
+            if not one.is_gone and one.has_joined and one.name != self.plan.retires
+        ]  # fmt: skip
+
+    def _finishes(self) -> bool:
+        if self._unfinished():
+            return False
+        self.world.run(QUIET_US)
+        return not self._unfinished()
+
+    def _unfinished(self) -> list[str]:
+        left, live = [], {one.name for one in self._live()}
+        for site in self._live():
+            left += [f"{site.name}: {asked.nonce} waits" for asked in site.client.open.values()]
+            if self.plan.retires and self.plan.retires not in site.roles.retired:
+                left.append(f"{site.name} has not retired {self.plan.retires}: {site.roles}")
+            if not site.links.alive:
+                left.append(f"{site.links.name} does not run")
+                continue
+            for name, link in site.links.running.group.links.items():
+                core = link.core
+                if name not in live or link.is_closed:
+                    continue
+                if core is None:
+                    left.append(f"{site.name}: no link to {name}: {link.facts()}")
+                    continue
+                if self._cannot_join(site, name):
+                    continue
+                at = tuple(one.offset for _, one in sorted(core.cursors().items()))
+                heads = self.sites[name].heads()
+                if at != heads or not core.is_idle or core.coming_in:
+                    blocked = core.blocked(5)
+                    left.append(f"{site.name} is at {at} of {name}'s {heads}: {blocked}")
+        return left
+
+    def _cannot_join(self, site: Site, peer: str) -> bool:
+        """All that this link waits for are entities of which both have trimmed what the other one
+        lacks: handed over, in and out of scope, before they were exchanged."""
+        core = site.links.running.group.links[peer].core
+        blocked = [] if core is None else core.blocked(len(ENTITIES))
+        return bool(blocked) and all(
+            (peer, one.entity_id) in site.links.unjoined
+            and self.checker.part(site.name, peer, one.entity_id)
+            for one in blocked
+        )
+
+    def _look(self, how: str) -> None:
+        """Read all entities everywhere."""
+        self.world.note(f"look at all states, {how}")
+        looked: list[Asked] = []
+        for site in self._live():
+            for entity_id in self.checker.entity_ids():
+                self.world.after(
+                    self.world.rng.randrange(500_000), partial(self._look_at, looked, site),
+                    entity_id,
+                )  # fmt: skip
+        self.world.run(3_000_000)
+        until_us = self.world.now_us + REST_US
+        while any(one.told != "ok" for one in looked) and self.world.now_us < until_us:
+            for one in [one for one in looked if one.told == "OutcomeUnknownError"]:
+                # It was sent twice, and whether it ran is not in what is left of the log.
+                looked.remove(one)
+                looked.append(self.sites[one.site].client.look(one.entity_id))
+            self.world.run(QUIET_US)
+        self.checker.check_states(looked)
+
+    def _look_at(self, looked: list[Asked], site: Site, entity_id: str) -> None:
+        looked.append(site.client.look(entity_id))
+
+    def _outcome(self) -> Outcome:
+        world = self.world
+        records = sum(sum(site.heads()) for site in self.sites.values())
+        commands = sum(site.client.asked for site in self.sites.values())
+        return Outcome(
+            world.seed, str(self.plan), world.steps, commands, records, world.hits,
+            self.history.broken, list(world.trace),
+        )  # fmt: skip
