@@ -23,6 +23,10 @@ KILL = re.compile(
     r"what is sent now after (?P<now>\S+) s, longest pause of one (?P<one>\S+) s"
     r"(?:, (?P<flight>\d+) appends in flight)?$"
 )
+REPLICAS = re.compile(
+    r"^replicas: (?P<s>\d+) s, \d+ kills, (?P<cuts>\d+ cuts \(.*\)), (?P<own>\d+ events of .*), "
+    r"each held once by all; equal (?P<equal>\S+) s after healing$"
+)
 UNKNOWN = re.compile(r"'unknown': (\d+)")
 CLOSING = re.compile(r"^=+ (.*\d+ (?:passed|failed|errors?|deselected).*|no tests ran.*) =+$")
 TOOK = re.compile(r"^(?P<s>[\d.]+)s call +(?P<test>tests/\S+)$")
@@ -45,6 +49,10 @@ def page(log: str, facts: Iterable[str]) -> str:
     runs = {test: told for test, told in sections.items() if any(map(RUN.match, told))}
     if runs:
         parts += ["## Kills under load", *_chaos(runs)]
+    replicas = list(_replicas(runs))
+    if replicas:
+        head = ("run", "s", "cuts", "events, each held once by all", "s from healing until equal")
+        parts += ["Of replicas also:", *_table(head, replicas)]
     others = {test: told[-1] for test, told in sections.items() if test not in runs}
     if others:
         parts += ["## What others measured", *_table(("test", "measured"), others.items())]
@@ -91,6 +99,13 @@ def _chaos(runs: dict[str, list[str]]) -> Iterator[str]:
         ("run", "killed", "kills", "until all slices answer", "until what is sent now is answered",
          "longest pause of one slice", "appends in flight"), kills,
     )  # fmt: skip
+
+
+def _replicas(runs: dict[str, list[str]]) -> Iterator[tuple[str, ...]]:
+    """Of each run of several replicas: how long, what was cut, what they held, when it was equal."""
+    for test, told in runs.items():
+        for one in filter(None, map(REPLICAS.match, told)):
+            yield f"`{test.rpartition('::')[2]}`", one["s"], one["cuts"], one["own"], one["equal"]
 
 
 def _by_kind(kills: list[re.Match[str]]) -> Iterator[tuple[str, ...]]:

@@ -17,6 +17,8 @@ chaos:   hosts pid 13: all slices answer after 1.00 s, what is sent now after 3.
 longest pause of one 1.00 s, 8 appends in flight
 chaos:   cassandra back pid 14: all slices answer after 3.87 s, what is sent now after 4.45 s, \
 longest pause of one 3.87 s
+replicas: 60 s, 4 kills, 3 cuts (2 reset, 1 silent), 70 events of a, 29 events of b, each held once \
+by all; equal 2.5 s after healing
 ---------- tests/simulation/test_simulation.py::test_ten_thousand_seeds_hold -----------
         12  fault: append refused, poison
        101  host: Answer
@@ -48,6 +50,7 @@ def test_each_run_and_each_kind_of_kill_is_a_row() -> None:
         [kills, "hosts", "3", "0.5 / 1 / 2.5", "3 / 3.5 / 4", "0.25 / 1 / 1.25", "0 / 7 / 8"],
         [kills, "cassandra back", "1", "3.87 / 3.87 / 3.87", "4.45 / 4.45 / 4.45",
          "3.87 / 3.87 / 3.87", ""],
+        [kills, "60", "3 cuts (2 reset, 1 silent)", "70 events of a, 29 events of b", "2.5"],
         ["`simulation/test_simulation.py::test_ten_thousand_seeds_hold`",
          "10000 seeds: 280000000 actions (at least 2000 a seed), 7 commands; 200 seeds a minute"],
         ["`processes/test_chaos_kills.py::test_hosts_are_killed[10]`", "258"],

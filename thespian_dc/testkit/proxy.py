@@ -4,6 +4,7 @@ TCP.
     with FaultProxy("127.0.0.1", port) as proxy:
         client.connect("127.0.0.1", proxy.port)
         proxy.blackhole()    # connections stay open, nothing passes any more, either way: half-open
+        proxy.blackhole(TO)  # the same one way: what the target says still comes (FROM: the other)
         proxy.heal()         # new connections pass; those that lost bytes stay dead
         proxy.reset()        # every open connection ends with RST
         proxy.refuse()       # new connections are reset at once
@@ -22,6 +23,8 @@ import threading
 from types import TracebackType
 
 CHUNK_BYTES = 64 << 10
+TO, FROM = "to", "from"
+"""Ways of bytes: to the target, from it."""
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 
@@ -33,7 +36,8 @@ class FaultProxy:
         self.port = 0
         self.delay_s = 0.0
         self.passed_bytes = 0
-        self._black = self._refusing = False
+        self._black: tuple[str, ...] = ()
+        self._refusing = False
         self._left: int | None = None
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
@@ -57,13 +61,14 @@ class FaultProxy:
 
     # --- faults ---
 
-    def blackhole(self) -> None:
-        """Swallow everything from now on, and accept without answering."""
-        self._black = True
+    def blackhole(self, *ways: str) -> None:
+        """Swallow everything from now on that goes these ways (TO, FROM; none: both), and accept
+        without answering."""
+        self._black = ways or (TO, FROM)
 
     def heal(self) -> None:
         """Let new connections pass; forget drop, refuse and delay."""
-        self._black = self._refusing = False
+        self._black, self._refusing = (), False
         self._left, self.delay_s = None, 0.0
 
     def reset(self) -> None:
@@ -117,21 +122,24 @@ class FaultProxy:
         self._links.add(link)
         try:
             await asyncio.gather(
-                self._copy(link, reader, upstream[1]), self._copy(link, upstream[0], writer)
+                self._copy(link, TO, reader, upstream[1]),
+                self._copy(link, FROM, upstream[0], writer),
             )
+        except asyncio.CancelledError:  # the proxy ends; who called us has no use for it
+            pass
         finally:
             self._links.discard(link)
             link.close()
 
     async def _copy(
-        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, link: _Link, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
             while chunk := await reader.read(CHUNK_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if self._black or link.dead:
-                    link.dead = True  # bytes are missing in it now: it never works again
+                if way in self._black or way in link.dead:
+                    link.dead.add(way)  # bytes are missing in it now: it never works again
                     continue
                 if self._left is not None:
                     chunk, self._left = chunk[: self._left], max(0, self._left - len(chunk))
@@ -144,7 +152,7 @@ class FaultProxy:
                         one.close()
         except OSError:
             link.close()
-        if not link.dead:
+        if way not in link.dead:
             link.close()
 
     def _reset_all(self) -> None:
@@ -157,7 +165,7 @@ class _Link:
 
     def __init__(self, client: asyncio.StreamWriter, target: asyncio.StreamWriter) -> None:
         self._writers = client, target
-        self.dead = False
+        self.dead = set[str]()
 
     def close(self) -> None:
         for writer in self._writers:

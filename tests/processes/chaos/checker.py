@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -25,7 +25,8 @@ CONFIRMED_US = 1_000_000  # a read-only reply may rest on an ownership proved so
 
 
 class Stored(NamedTuple):
-    """A record as it stands in the journal. total: of its entity's amounts up to it."""
+    """A record as it stands in the journal. total: of its entity's amounts up to it. said: what its
+    meta says of its origin, where it is a replicated entity's."""
 
     slice: int
     offset: int
@@ -39,6 +40,8 @@ class Stored(NamedTuple):
     amount: int
     total: int
     manifest: str
+    said: Any = None
+    payload: bytes = b""
 
 
 Row = tuple[str, int, int, int]
@@ -73,12 +76,13 @@ def _records(journal: Journal, key: SliceKey, wrong: list[str]) -> Iterator[Stor
                 wrong.append(f"{key}@{offset}: epoch {commit.epoch} wrote after epoch {epoch}")
             offset, epoch = commit.base_offset, commit.epoch
             for fields in msgpack.unpackb(commit.body):
-                _, entity_id, seq_nr, manifest, payload, _, command_id, *_ = fields
+                _, entity_id, seq_nr, manifest, payload, _, command_id, *_, meta = fields
                 event = msgpack.unpackb(payload)
                 totals[entity_id] += event["amount"]
                 yield Stored(
                     key.slice, offset, epoch, commit.write_id, commit.time_us, entity_id, seq_nr,
                     command_id, event["number"], event["amount"], totals[entity_id], manifest,
+                    (meta or {}).get("r"), payload if meta else b"",
                 )  # fmt: skip
                 offset += 1
 
@@ -87,8 +91,8 @@ def violations(
     history: Sequence[Attempt], records: Sequence[Stored], book: Sequence[Row] | None = None
 ) -> list[str]:
     """What the promises forbid and is there all the same; empty: all is well."""
-    wrong = [*_numbering(records), *_origins(history, records), *_outcomes(history, records)]
-    wrong += _stale(history)
+    wrong = [*numbering(records), *origins(history, records), *outcomes(history, records)]
+    wrong += stale(history)
     if book is not None:
         expected = {(r.entity_id, r.seq_nr, r.number, r.amount) for r in records}
         table = set(book)
@@ -99,7 +103,7 @@ def violations(
     return wrong
 
 
-def _numbering(records: Sequence[Stored]) -> Iterator[str]:
+def numbering(records: Sequence[Stored]) -> Iterator[str]:
     """seq_nr from 1 without holes, an entity in one slice, a time that never falls in a slice."""
     last: Counter[str] = Counter()
     slices: dict[str, int] = {}
@@ -114,7 +118,7 @@ def _numbering(records: Sequence[Stored]) -> Iterator[str]:
             yield f"slice {after.slice}: offset {after.offset} follows {before.offset}"
 
 
-def _origins(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[str]:
+def origins(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[str]:
     """Nothing is stored that nobody asked for, nothing twice, nothing under another's name."""
     asked = {a.command_id: (a.entity_id, a.number, a.amount) for a in puts(history)}
     stored_as: dict[str, list[int]] = defaultdict(list)
@@ -129,7 +133,7 @@ def _origins(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[
             yield f"foreign event {record}, asked for was {wanted}"
 
 
-def _outcomes(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[str]:
+def outcomes(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator[str]:
     by_command = {record.command_id: record for record in records}
     outcomes: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in puts(history):
@@ -148,7 +152,7 @@ def _outcomes(history: Sequence[Attempt], records: Sequence[Stored]) -> Iterator
             yield f"{attempts} said that nothing is persisted; stored at {record.offset}"
 
 
-def _stale(history: Sequence[Attempt]) -> Iterator[str]:
+def stale(history: Sequence[Attempt]) -> Iterator[str]:
     """A read-only reply knows all that was acknowledged a second before its question."""
     events = sorted(
         [(a.done_us + CONFIRMED_US, 0, a) for a in puts(history) if a.outcome == ACKNOWLEDGED]

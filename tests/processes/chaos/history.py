@@ -37,8 +37,10 @@ def write(to: TextIO, attempt: Attempt) -> None:
 
 
 def read(*paths: Path) -> list[Attempt]:
-    """All attempts, in the order of their ends."""
-    found = [_parse(json.loads(line)) for path in paths for line in path.read_text().splitlines()]
+    """All attempts, in the order of their ends; without the last line where it is not whole, as
+    its writer was killed."""
+    lines = [line for path in paths for line in path.read_text().splitlines(keepends=True)]
+    found = [_parse(json.loads(line)) for line in lines if line.endswith("\n")]
     return sorted(found, key=lambda attempt: attempt.done_us)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from thespian.actors import ActorSystem
 
-from tests.processes.chaos.ledger import STREAM, Book, Ledger, Noted
-from thespian_dc import Node, Projection, Remote, Settings, Stream
+from tests.processes.chaos.ledger import ENTITY_TYPE, STREAM, Book, Ledger, Noted
+from tests.processes.chaos.shared_ledger import SharedLedger, Show
+from thespian_dc import Client, Node, Peer, Projection, Remote, Replication, Settings, Stream
 from thespian_dc.shell.talk import Talk
 
 
@@ -24,16 +26,23 @@ def say(**facts: Any) -> None:
 
 def settings(
     service: str, journal: str = "", listen: str = "", hosts: int = 1, producer: str = "",
-    database: str = "",
+    database: str = "", replica: str = "", peers: Mapping[str, str] | None = None,
 ) -> Settings:  # fmt: skip
-    """Of a service that serves ledgers (journal, and listen for a stream) or of one that keeps a
-    book (producer, database)."""
+    """Of a service that serves ledgers (journal, and listen for a stream), of one that serves them
+    as one replica of several (peers: target by id), or of one that keeps a book (producer,
+    database)."""
     if producer:
         projection = Projection(
             "book", source=Remote(STREAM, producer), handler=Book,
             positions=f"sqlite:///{database}", events=[Noted],
         )  # fmt: skip
         return Settings(service=service, projections=[projection])
+    if replica:
+        others = [Peer(one, target) for one, target in (peers or {}).items()]
+        return Settings(
+            service=service, journal=journal, entities=[SharedLedger], hosts=hosts, listen=listen,
+            replication=[Replication(SharedLedger, replica, others)],
+        )  # fmt: skip
     streams = [Stream(STREAM, Ledger)] if listen else []
     return Settings(
         service=service, journal=journal, entities=[Ledger], hosts=hosts, streams=streams,
@@ -56,6 +65,8 @@ def main() -> None:
                 say(started=True)
             elif order == "status":
                 say(status=status(system, node))
+            elif order == "states":
+                say(states=states(system, node, json.loads(rest)))
             elif order == "stop":
                 node.stop(float(rest or 5.0)) if node else None
                 say(stopped=True)
@@ -74,6 +85,17 @@ def status(system: Any, node: Node | None) -> dict[str, Any]:
         with Talk.of_system(system) as talk:
             coordinator = str(talk.coordinator(node.service) or "")
         return {**node.status(), "coordinator": coordinator}
+    except Exception as failed:
+        return {"error": f"{type(failed).__name__}: {failed}"}
+
+
+def states(system: Any, node: Node | None, entity_ids: list[str]) -> dict[str, Any]:
+    """Of each of these shared ledgers what `Show` answers; where it cannot be had now, why."""
+    try:
+        assert node is not None, "not started"
+        with Client.connect(system, node.service, timeout_s=10) as client:
+            asks = {one: client.entity(ENTITY_TYPE, one) for one in entity_ids}
+            return {one: entity.ask(Show(), timeout_s=10) for one, entity in asks.items()}
     except Exception as failed:
         return {"error": f"{type(failed).__name__}: {failed}"}
 

@@ -72,14 +72,18 @@ class World:
 
     def load(self, beside: Child, **plan: Any) -> Child:
         """Commands from a client of that service's actor system, acknowledged from now on."""
-        name = f"load{len(self.loads)}"
-        path = self.folder / f"{name}.history"
-        plan = {"name": name, **plan}
+        child = self.begin_load(beside, **plan)
+        self.progress(child)
+        return child
+
+    def begin_load(self, beside: Child, **plan: Any) -> Child:
+        """The same, before anything is acknowledged."""
+        plan = {"name": f"load{len(self.loads)}", **plan}
+        path, log = (self.folder / f"{plan['name']}.{end}" for end in ("history", "log"))
         admin_port = str(beside.latest["admin_port"])
-        child = Child("load", self.folder / f"{name}.log", admin_port, str(path), json.dumps(plan))
+        child = Child("load", log, admin_port, str(path), json.dumps(plan))
         self.children.append(child)
         self.loads.append((child, path))
-        self.progress(child)
         return child
 
     def close(self) -> None:
