@@ -44,13 +44,13 @@ from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.channels import METHOD, Channels, metadata_of
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore, Reconnect
 from thespian_dc.stream.conversation import ROOM_S, Conversation, Ears
+from thespian_dc.stream.dialled import DialledLine
 from thespian_dc.stream.lookups_client import LookupsClient
 from thespian_dc.stream.loop import LoopThread, acquire_loop, release_loop
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import Credit, Started
 from thespian_dc.wire.lookups import EntityIds, EntityState, Positions
-from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
 OnAnswer = Callable[[LookedUp | LookUpFailed], None]
@@ -328,24 +328,20 @@ class RemoteSource:
             ears = ears._replace(replica=self._replica.on_started)
         before = self._talk.unhandled if self._talk is not None else 0
         remote = self._remote
-        talk = Conversation(core, call, ears, remote.stream_id, remote.target, before)
+        line = DialledLine(call, remote.target)
+        talk = Conversation(core, line, ears, remote.stream_id, remote.target, before)
         self._talk = talk
         error: ThespianDcError | None = None
         try:
             await talk.run()
         except ThespianDcError as ended:
-            error = ended
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            error = await self._ended_by(call)
+            error = await self._explained(ended)
         finally:
             call.cancel()
             await channels.give_back(shared, broken=error is not None)
         return error
 
-    async def _ended_by(self, call: Any) -> ThespianDcError:
-        code, details = await call.code(), await call.details()
-        metadata = await call.trailing_metadata()
-        error = error_of(self._remote.target, code, details or "", metadata or ())
+    async def _explained(self, error: ThespianDcError) -> ThespianDcError:
         if self._replica is not None and isinstance(error, UnknownStreamError):
             return NoReplicaHereError(self._remote.target, self._remote.stream_id)
         return await explained(self._remote.target, self._remote.tls, error)

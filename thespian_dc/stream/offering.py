@@ -26,10 +26,11 @@ from thespian_dc.model.stream_errors import (
     UnknownStreamError,
 )
 from thespian_dc.stream.channels import Channels
+from thespian_dc.stream.dialled import DialledLine
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
 from thespian_dc.stream.pull import PullCall
-from thespian_dc.stream.push import DialledLine, Pusher
+from thespian_dc.stream.push import Pusher
 from thespian_dc.stream.questions import Question as Asked
 from thespian_dc.stream.questions import Questions
 from thespian_dc.stream.replica_group import ReplicaGroup

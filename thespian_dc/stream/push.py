@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.push_errors import PushBeginsAgainError
@@ -21,45 +18,14 @@ from thespian_dc.model.settings import Push, Stream
 from thespian_dc.model.stream_errors import PeerUnavailableError, UnknownStreamError
 from thespian_dc.stream.channels import PUSH_METHOD, Channels
 from thespian_dc.stream.consumer_core import Reconnect
+from thespian_dc.stream.dialled import DialledLine
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
 from thespian_dc.stream.pull import PullCall
 from thespian_dc.stream.trust import explained
 from thespian_dc.wire.conversion import PROTOCOL, Offer, write_offer
-from thespian_dc.wire.status import error_of
 
 log = logging.getLogger(__name__)
-
-
-class DialledLine:
-    """A call that we opened, as a producer's call uses one: `read` raises what the other end ended
-    it with."""
-
-    def __init__(self, call: Any, target: str) -> None:
-        self._call, self._target = call, target
-
-    def peer(self) -> str:
-        return self._target
-
-    async def read(self) -> Any:
-        try:
-            received = await self._call.read()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            received = grpc.aio.EOF
-        if received is not grpc.aio.EOF:
-            return received
-        code, details = await self._call.code(), await self._call.details()
-        if code is grpc.StatusCode.OK:
-            raise PeerUnavailableError(self._target, "the destination ended the call")
-        metadata = await self._call.trailing_metadata()
-        raise error_of(self._target, code, details or "", metadata or ())
-
-    async def write(self, message: bytes) -> None:
-        try:
-            await self._call.write(message)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self.read()  # says why
-            raise
 
 
 class Offered:
