@@ -102,7 +102,7 @@ def _chaos(runs: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _replicas(runs: dict[str, list[str]]) -> Iterator[tuple[str, ...]]:
-    """Of each run of several replicas: how long, what was cut, what they held, when it was equal."""
+    """Of each run of several replicas: how long, what was cut, what they held, when equal."""
     for test, told in runs.items():
         for one in filter(None, map(REPLICAS.match, told)):
             yield f"`{test.rpartition('::')[2]}`", one["s"], one["cuts"], one["own"], one["equal"]

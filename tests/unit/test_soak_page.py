@@ -17,8 +17,8 @@ chaos:   hosts pid 13: all slices answer after 1.00 s, what is sent now after 3.
 longest pause of one 1.00 s, 8 appends in flight
 chaos:   cassandra back pid 14: all slices answer after 3.87 s, what is sent now after 4.45 s, \
 longest pause of one 3.87 s
-replicas: 60 s, 4 kills, 3 cuts (2 reset, 1 silent), 70 events of a, 29 events of b, each held once \
-by all; equal 2.5 s after healing
+replicas: 60 s, 4 kills, 3 cuts (2 reset, 1 silent), 70 events of a, 29 events of b, \
+each held once by all; equal 2.5 s after healing
 ---------- tests/simulation/test_simulation.py::test_ten_thousand_seeds_hold -----------
         12  fault: append refused, poison
        101  host: Answer
