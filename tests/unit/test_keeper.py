@@ -253,6 +253,12 @@ def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby:
     assert not next_.roles.is_active
     next_.keeper.stop(0)
     next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
+    standby.replicas["a"].head = 3  # what the former wrote before it heard of the promotion
+    standby.until(
+        lambda: next_.keeper._promotion and not next_.keeper._promotion[1].lacking().get("c")
+    )
+    assert not next_.roles.is_active
+    next_.read["a"] = 3
     standby.until(lambda: next_.roles.is_active)
 
 

@@ -281,8 +281,8 @@ class Keeper:
     def _promote(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
         if self._promotion is None:
             if self.roles.promoting:  # of a keeper that ended in the middle
-                self._promotion = (0, self._begun(0, force=True, now=now))
-                self._promotion[1].on_raised(self.roles.epoch, now)
+                self._promotion = (0, self._begun(0, force=False, now=now))
+                self._promotion[1].go_on(self.roles.epoch, now)
             else:
                 self._begin_wish(now)
                 return

@@ -79,10 +79,14 @@ class Promotion:
 
     def on_raised(self, epoch: int, now_us: int) -> None:
         """RAISE was stored. Who was not waited for before is not now."""
-        self.phase, self._epoch = Phase.SETTLING, epoch
-        self._until_us = now_us + SETTLE_US_MAX
         answered = self.catch_up.forget("it has not heard of the promotion yet")
         self._passed_by = frozenset(self._linked) - frozenset(answered)
+        self.go_on(epoch, now_us)
+
+    def go_on(self, epoch: int, now_us: int) -> None:
+        """The epoch was raised, maybe by a process that died then: settle."""
+        self.phase, self._epoch = Phase.SETTLING, epoch
+        self._until_us = now_us + SETTLE_US_MAX
 
     def on_opened(self) -> None:
         """OPEN was stored."""
