@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from thespian_dc.entity.api import Absorbed, Deliver, Outgoing
 from thespian_dc.model.criteria import (
     UNFILTERED,
@@ -17,7 +19,7 @@ from thespian_dc.model.criteria import (
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.position import Position
-from thespian_dc.model.record import Record, pack_record
+from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
 from thespian_dc.model.replication_handshake import Known, OriginPositions, ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import UnknownReplicaError
@@ -132,10 +134,11 @@ def _no(_: Any) -> None:
     """Nobody wants to know."""
 
 
-def batch(entity_id: str, n: int) -> SourceBatch:
+def batch(entity_id: str, n: int, said: list[Any] | None = None, kind: int = EVENT) -> SourceBatch:
+    """One record; said: its "r", where it is not the peer's own event."""
     number = slice_of(entity_id, 2)
     base = AT[number].offset
-    record = Record(0, entity_id, n, "m@1", b"p", (), "", None, {"r": [n, {}]})
+    record = Record(kind, entity_id, n, "m@1", b"p", (), "", None, {"r": said or [n, {}]})
     body = b"\xdd\x00\x00\x00\x01" + pack_record(record)
     view = CommitView(base, base + 1, b"w" * 16, 0, body)
     return SourceBatch(number, base, base + 1, base + 1, [view])
@@ -264,6 +267,37 @@ def test_a_batch_that_cannot_be_read_ends_the_run_at_the_cursor() -> None:
     facts = group.group.links["us"].facts()
     assert (facts.state, dict(facts.cursors)) == ("failed", {0: 5, 1: 7})
     assert facts.error.startswith("MalformedMessageError")
+
+
+FOREIGN: dict[str, tuple[list[Any], int]] = {
+    "event": (["mars", 1, {}, 5, 7], EVENT),
+    "event with a time": (["mars", 1, {}, 5, 7, 99, 0], EVENT),
+    "event that was set aside": (["mars", 1, {}, 5, 7], CONTROL),
+    "state": ([{"us": 3, "mars": 1}, {}, 0, 0, ""], STATE),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_events_of_a_replica_that_nobody_named_are_not_taken(what: str) -> None:
+    """The peer may not relay them: none of the batch reaches an entity, and the status says whose
+    they are. Of a replica that was retired they are history, of which the peer has to tell."""
+    group = Group(UNFILTERED)
+    us, _ = group.now_open()
+    group.open(us)
+    us.on.batch(batch("a", 1, *FOREIGN[what]))
+    group.run()
+    facts = group.group.links["us"].facts()
+    assert (facts.state, dict(facts.cursors)) == ("failed", {0: 5, 1: 7})
+    assert facts.error.startswith("ForeignOriginError")
+    assert all(word in facts.error for word in ("'us'", "'mars'", "ap, eu, us"))
+    assert group.router.commands == []
+    group.group.links["us"].restart()
+    us = next(one for one in group.now_open() if one.peer == "us")
+    group.open(us, retired=("mars",))
+    us.on.batch(batch("a", 1, *FOREIGN[what]))
+    group.run()
+    assert group.group.links["us"].facts().state == "up"
+    assert len(group.router.commands) == 1
 
 
 def test_nothing_is_taken_from_who_is_fenced() -> None:

@@ -97,6 +97,27 @@ class ReplicaListsDifferError(ReplicationError):
 
 
 @with_fields
+class ForeignOriginError(ReplicationError):
+    """A peer shows events of a replica that is not of this group: it may not relay them."""
+
+    retryable = True  # it may be listed, or retired, while we go on asking
+    grpc_status = "FAILED_PRECONDITION"
+
+    peer: str
+    entity_id: str
+    origin: str
+    known: str
+
+    def __str__(self) -> str:
+        return (
+            f"replica {self.peer!r} shows events of {self.origin!r} (entity {self.entity_id!r}), "
+            f"which is not in the settings here ({self.known}) and was not retired: list it as a "
+            "Peer (target='' where nobody dials it), or retire it; until then nothing is taken "
+            f"from {self.peer!r}"
+        )
+
+
+@with_fields
 class NotAReplicaStreamError(ReplicationError):
     """A replica asked for an ordinary stream, or one for history that no replica stream gives."""
 

@@ -98,6 +98,7 @@ class Link:
         self._source: ReplicaSource | None = None
         self.core: LinkCore | None = None
         self._own = setting.replica_id
+        self._origins = set(setting.replicas)  # and those that were retired
         self._log = PeerLog(peer.replica_id)
         self._run = 0
         self._is_under = False  # the filter is in force
@@ -195,6 +196,7 @@ class Link:
         said = self._say()
         self.begun_in = said.generation
         self._own = "" if said.recovering else said.replica_id
+        self._origins.update(said.retired)
         source = self._source = self._new_source(hand)
         progress = self._progress
         heard = SourceEvents(hand, hand, hand, hand, hand)
@@ -246,6 +248,7 @@ class Link:
             elif isinstance(what, ReplicaStarted):
                 self._check(what)
                 self.said = what
+                self._origins.update(what.retired)
                 self._on_said(what)
                 return [what]
             else:
@@ -297,7 +300,7 @@ class Link:
             self._stop_at(progress._replace(positions=at))
             self.is_due = True
             return
-        self._log = PeerLog(self.peer.replica_id, progress.generation, self._own)
+        self._log = PeerLog(self.peer.replica_id, progress.generation, self._own, self._origins)
         self.core = LinkCore(
             self.peer.replica_id, of.slices, progress.positions,
             int(self._setting.look_up_after_s * 1e6), bool(self._wanted.filter),
@@ -337,7 +340,7 @@ class Link:
             said = body.replica  # None: stored before the type was replicated
             if said is None:
                 said = state_meta(StateMeta({self.peer.replica_id: found.seq_nr}, {}))
-            state = self._log.state(body.manifest, body.payload, said)
+            state = self._log.state(entity_id, body.manifest, body.payload, said)
             self.perform(core.on_state(entity_id, state, found.seq_nr))
 
     # --- where the peer's log is trimmed ---

@@ -6,7 +6,7 @@ its place in the peer's log and the mark of its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgpack
@@ -14,6 +14,7 @@ import msgpack
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.record import CONTROL, STATE, Record
+from thespian_dc.model.replica_errors import ForeignOriginError
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
@@ -43,10 +44,15 @@ _NO_CLAIMS: Claims = {}
 
 class PeerLog:
     """Reads one peer's records. generation: how often its log was restored from an older copy.
-    without: the replica whose events are left out, "" for none."""
+    without: the replica whose events are left out, "" for none. origins: the replicas whose events
+    it may show, None for all; may grow."""
 
-    def __init__(self, peer: str, generation: int = 0, without: str = "") -> None:
+    def __init__(
+        self, peer: str, generation: int = 0, without: str = "",
+        origins: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
         self.peer, self.generation, self.without = peer, generation, without
+        self._origins = origins
 
     def by_entity(
         self,
@@ -57,12 +63,11 @@ class PeerLog:
         """What these commits hold at from_offset and above, by entity, each in the log's order.
         Events that `claims` covers are here and are left out, by the rule by which a sender does:
         it knew less when it sent them. MalformedMessageError, ReplicaMetaError where one cannot be
-        read."""
+        read; ForeignOriginError."""
         found: dict[str, list[Item]] = {}
         generation, without = offset_in_origin(self.generation, 0), self.without
+        origins = self._origins
         for first, _, write_id, _, body, kept in commits:
-            if not body:
-                continue
             mark = mark_of(write_id)
             for index, fields in enumerate(self._records(body)):
                 offset = first + (kept[index] if kept else index)
@@ -89,6 +94,8 @@ class PeerLog:
                         origin in claims and _covers(claims[origin], entity_id, said[3])
                     ):
                         continue
+                    if origins is not None and origin not in origins:
+                        self._check_origins(entity_id, [origin])
                     item = RemoteEvent(manifest, payload, tags, said)
                 items = found.get(entity_id)
                 if items is None:
@@ -99,7 +106,7 @@ class PeerLog:
 
     def _records(self, body: bytes) -> Any:
         try:
-            records = _unpack(body)
+            records = _unpack(body) if body else ()
             if any(len(one) != _FIELDS for one in records):
                 raise ValueError("a record has another number of fields")
             return records
@@ -109,22 +116,30 @@ class PeerLog:
     def _rare(self, fields: Any, origin_offset: int, write_id: bytes) -> Item | None:
         """A state, an event that the peer set aside, or one from before it was replicated; None for
         what is the peer's own business."""
-        kind, _, seq_nr, manifest, payload, tags, _, _, meta = fields
+        kind, entity_id, seq_nr, manifest, payload, tags, _, _, meta = fields
         said = (meta or {}).get(ORIGIN_META)
         if kind == STATE:
-            return None if said is None else self.state(manifest, payload, said)
+            return None if said is None else self.state(entity_id, manifest, payload, said)
         if kind == CONTROL and (said is None or manifest == FORKED_MANIFEST):
             return None
         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
         if told.origin == self.without:
             return None
+        self._check_origins(entity_id, [told.origin])
         form = remote_meta(told._replace(concurrent=False))
         set_aside = kind == CONTROL and REFUSED_META not in meta
         return RemoteEvent(manifest, payload, tags, form, set_aside)
 
-    def state(self, manifest: str, payload: bytes, said: Any) -> ReplicatedState:
-        """A state of the peer's as a command; said: its `state_meta`."""
+    def _check_origins(self, entity_id: str, origins: Iterable[str]) -> None:
+        for one in origins:
+            if self._origins is not None and one not in self._origins:
+                known = ", ".join(sorted(self._origins))
+                raise ForeignOriginError(self.peer, entity_id, one, known)
+
+    def state(self, entity_id: str, manifest: str, payload: bytes, said: Any) -> ReplicatedState:
+        """A state of the peer's as a command; said: its `state_meta`. ForeignOriginError."""
         vector, tips, time_us, epoch, leader = read_state(said)
+        self._check_origins(entity_id, vector)
         slots, marks = dict(vector), dict(tips)
         return ReplicatedState(manifest, payload, slots, marks, time_us, epoch, self.peer, leader)
 
