@@ -1,5 +1,8 @@
 """Filters of a projection that change while it runs, over real gRPC and over a local journal: what
-passes is handled, what was left out is brought up to date first, nothing twice, nothing skipped."""
+passes is handled, what was left out is brought up to date first, nothing twice, nothing skipped.
+
+Long because every case runs over the same two sources.
+"""
 
 from __future__ import annotations
 
