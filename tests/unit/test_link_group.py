@@ -54,7 +54,9 @@ class Source:
         self.lookups: list[tuple[Lookup, Any]] = []
         self.given_back: list[SourceBatch] = []
 
-    def start(self, journal_id: str, at: Any, wanted: VersionedFilter, _: Any, on: SourceEvents):  # type: ignore[no-untyped-def]
+    def start(
+        self, journal_id: str, at: Any, wanted: VersionedFilter, _: Any, on: SourceEvents
+    ) -> None:
         self.positions, self.wanted, self.on, self.is_open = dict(at), wanted, on, True
         self.said = self.call.start()
 

@@ -62,9 +62,9 @@ def test_events_come_by_entity_in_the_logs_order() -> None:
         view(record([n, {}], entity_id=id_), first=at) for at, (n, id_) in
         enumerate([(1, "a"), (1, "b"), (2, "a"), (3, "a")])
     ]  # fmt: skip
-    found = PeerLog("us").by_entity(commits, from_offset=1)
+    found: Any = PeerLog("us").by_entity(commits, from_offset=1)
     mark = mark_of(WRITE_ID)
-    assert {id_: [one.meta for one in items] for id_, items in found.items()} == {  # type: ignore[union-attr]
+    assert {id_: [one.meta for one in items] for id_, items in found.items()} == {
         "b": [["us", 1, {}, 1, mark]],
         "a": [["us", 2, {}, 2, mark], ["us", 3, {}, 3, mark]],
     }

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from thespian_dc.entity.api import Absorbed, Replicated, ReplicatedState
 from thespian_dc.model.ids import slice_of
@@ -361,7 +361,8 @@ class LinkCore:
         if isinstance(first, ReplicatedState):
             actions.append(Submit(pending, first))
         else:
-            actions.append(Submit(pending, Replicated(tuple(chosen), self.peer)))  # type: ignore[arg-type]
+            events: Any = tuple(chosen)  # all of them RemoteEvents: see _first_of
+            actions.append(Submit(pending, Replicated(events, self.peer)))
 
     def _pass(self, pending: Pending, count: int, actions: list[Action]) -> None:
         """The first items are done."""
