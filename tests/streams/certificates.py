@@ -29,9 +29,18 @@ class Authority:
         self.pem = str(folder / "ca.pem")
         self._ca.cert_pem.write_to_path(self.pem)
 
-    def tls(self, name: str, authority: str = "", *, client_auth: bool = True, **how: Any) -> Tls:
-        """Files of a certificate for `name` that trusts `authority` (default: this one)."""
-        names = [] if "common_name" in how else [name]
+    def tls(
+        self,
+        name: str,
+        authority: str = "",
+        *,
+        also: str = "",
+        client_auth: bool = True,
+        **how: Any,
+    ) -> Tls:
+        """Files of a certificate for `name`, and for `also`, that trusts `authority` (default: this
+        one)."""
+        names = [] if "common_name" in how else [one for one in (name, also) if one]
         issued = self._ca.issue_cert(*names, **how)
         return self._written(name, issued.private_key_pem, issued.cert_chain_pems,
                              authority or self.pem, client_auth)  # fmt: skip

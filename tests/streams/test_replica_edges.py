@@ -67,8 +67,8 @@ def star(log: Log, journal_url: str, tmp_path: Path) -> Iterator[Callable[..., S
         journal = open_journal(hub_url)
         journals.append(journal)
 
-        def edge(tls: Any = None, **more: Any) -> StreamServer:
-            peers = [Peer(READER, f"127.0.0.1:{port}", tls, edge=True), Peer(THIRD)]
+        def edge(tls: Any = None, identity: str = "", **more: Any) -> StreamServer:
+            peers = [Peer(READER, f"127.0.0.1:{port}", tls, identity, edge=True), Peer(THIRD)]
             setting = replication(peers=peers, **more)
             server = StreamServer(StartProducer("edge", journal_url, (), "", SLICES,
                                                 replication=(setting,)))  # fmt: skip
@@ -203,6 +203,20 @@ def test_an_edge_proves_who_it_is(log: Log, star: Any, ours: Authority) -> None:
     eventually(lambda: "ReplicaIdentityError" in stranger.facts()["pushes"][0]["error"])
     stranger.stop()
     world.edge(ours.tls("eu.shop"))
+    log.wrote(A)
+    link = world.link().open()
+    eventually(lambda: link.entities == [A])
+
+
+def test_an_edge_brings_its_log_to_nobody_but_the_peer(
+    log: Log, star: Any, ours: Authority
+) -> None:
+    """What answers there must show the certificate that the peer's id is bound to."""
+    world = star(tls=ours.tls("127.0.0.1", also="us.shop"))
+    lured = world.edge(ours.tls("eu.shop"), identity="ap.shop")
+    eventually(lambda: "wrong name" in lured.facts()["pushes"][0]["error"])
+    lured.stop()
+    world.edge(ours.tls("eu.shop"), identity="us.shop")
     log.wrote(A)
     link = world.link().open()
     eventually(lambda: link.entities == [A])

@@ -43,7 +43,8 @@ from thespian_dc.model.role_errors import (
     RetiredReplicaError,
     UnknownReplicaError,
 )
-from thespian_dc.model.stream_errors import UnknownStreamError
+from thespian_dc.model.settings import Tls
+from thespian_dc.model.stream_errors import PeerNotTrustedError, UnknownStreamError
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.replica_group import unproved
 from thespian_dc.testkit.eventually import eventually
@@ -162,6 +163,25 @@ def test_an_id_goes_with_its_certificate(log: Log, link: Any, ours: Authority) -
     looking = link(tls=ours.tls("ap.shop"))
     with pytest.raises(ReplicaIdentityError):
         looking.source.heads()
+
+
+def test_a_dialled_peer_shows_the_certificate_of_its_id(
+    log: Log, link: Any, ours: Authority
+) -> None:
+    """Another replica's does not do, though the authority and the host's name are right."""
+    log.wrote(A)
+    serving = {"replication": (BOUND,), "tls": ours.tls("127.0.0.1", also="eu.shop")}
+    tls = ours.tls("us.shop")
+
+    def bound_to(identity: str) -> Tls | None:
+        return Peer(OWN, "127.0.0.1:1", tls, identity).dialled_tls
+
+    good = link(serving, tls=bound_to("eu.shop")).open()
+    eventually(lambda: good.entities == [A])
+    impostor = link(tls=bound_to("eu.bank"))
+    assert "wrong name" in str(ends_with(impostor.open(), PeerNotTrustedError))
+    with pytest.raises(PeerNotTrustedError, match="wrong name"):
+        impostor.source.heads()
 
 
 def test_a_binding_that_nobody_can_show_is_a_mistake(log: Log, serve: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,36 @@ def test_certificates_are_replaced_while_serving(
     writer.add([("c-1", Added("apple", 1))])
     eventually(lambda: counted(read_model) == {"apple": 3})
     assert len(sources) == 1
+
+
+@pytest.mark.parametrize(
+    ("server_name", "trusted"),
+    [("eu.shop", True), ("127.0.0.1", True), ("", True), ("us.shop", False), ("eu node", False)],
+)
+def test_a_name_stands_in_place_of_the_hosts(
+    writer: Writer, serve: Any, ours: Authority, server_name: str, trusted: bool
+) -> None:
+    """The certificate must show it, also where it shows the host's name."""
+    writer.add([("c-1", Added("apple", 1))])
+    _, port = serve(tls=ours.tls("127.0.0.1", also="eu.shop"))
+    client = replace(ours.tls("ranking"), server_name=server_name)
+    if trusted:
+        assert asked(port, "heads", tls=client).positions
+    else:
+        with pytest.raises(PeerNotTrustedError, match="wrong name"):
+            asked(port, "heads", tls=client)
+
+
+@pytest.mark.parametrize("how", [{}, {"common_name": "eu node"}])
+def test_a_server_whose_certificate_does_not_show_its_host_is_taken_by_its_name(
+    writer: Writer, serve: Any, ours: Authority, how: dict[str, str]
+) -> None:
+    name = how.get("common_name", "eu.shop")
+    _, port = serve(tls=ours.tls(name, **how))
+    client = ours.tls("ranking")
+    assert asked(port, "heads", tls=replace(client, server_name=name)).positions
+    with pytest.raises(PeerNotTrustedError, match="wrong name"):
+        asked(port, "heads", tls=client)
 
 
 def test_half_replaced_files_change_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from thespian_dc.node_checks import check_settings
 
 LOCAL = "127.0.0.1:8101"
 US = Peer("us", LOCAL)
+TLS = Tls("a.pem", "a.key", "ca.pem")
 TOML = """
 service = "shop"
 entities = ["here:Cart"]
@@ -68,6 +70,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "many peers": (lambda: cart(peers=[Peer(f"p{n}") for n in range(64)]), "at most 63"),
     "bad target": (lambda: Peer("us", "nowhere"), "target must be 'host:port'"),
     "plaintext": (lambda: Peer("us", "10.0.0.1:1"), "10.0.0.1 is not loopback and tls is not set"),
+    "identity, no tls": (lambda: Peer("us", LOCAL, identity="us"), "identity is a certificate's"),
     "no workers": (lambda: Peer("us", LOCAL, workers=0), "workers must be 1..16, not 0"),
     "edge workers": (lambda: Peer("us", edge=True, workers=2), "an edge opens one call"),
     "active stranger": (lambda: cart(active="asia"), "active 'asia' is none of eu, us"),
@@ -117,14 +120,30 @@ def test_filters_of_whole_entities_pass() -> None:
 
 def test_toml_says_the_same_as_python() -> None:
     found = settings_from(tomllib.loads(TOML), lambda name: globals()[name[5:]])
-    tls = Tls("a.pem", "a.key", "ca.pem")
-    us = Peer("us", "us.example.org:8101", tls, "us.example.org")
+    us = Peer("us", "us.example.org:8101", TLS, "us.example.org")
     wanted = Filter(exclude=Criteria(regexes=["test-.*"]))
     assert found.replication == (
         Replication(
             Cart, "eu", (us, Peer("asia")), wanted=wanted, active="us", queries=(Look,)
         ),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tls", "identity", "shown"),
+    [
+        (TLS, "", ""),
+        (TLS, "us.shop", "us.shop"),
+        (replace(TLS, server_name="us-server"), "us.shop", "us-server"),
+        (TLS, "spiffe://shop/us", ""),
+    ],
+)
+def test_a_dialled_peers_certificate_shows_its_identity(
+    tls: Tls, identity: str, shown: str
+) -> None:
+    """ "": the host's name; a name of the server's own goes before it."""
+    dialled = Peer("us", "us.example.org:8101", tls, identity).dialled_tls
+    assert dialled == replace(TLS, server_name=shown)
 
 
 def test_a_simple_system_replicates_nothing() -> None:

@@ -14,12 +14,15 @@ class Tls:
 
     authority: the CA that peers' certificates must descend from. A client without a certificate has
     "" for certificate and key. Changed files are taken for new connections, without a restart.
+    server_name: of a client, the name that the server's certificate must show in place of the host
+    that is dialled (DNS name, IP address, or the common name of a certificate that has neither).
     """
 
     certificate: str
     key: str
     authority: str
     client_auth: bool = True
+    server_name: str = ""
 
 
 def check_target(what: str, target: str) -> str:

@@ -7,7 +7,7 @@ its own id and its peers' ids, the same ids at all of them. See docs/replication
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from thespian_dc.model.criteria import Filter
@@ -33,10 +33,10 @@ class Peer:
 
     target: host:port of its node; "": this node never dials it, and gets its events by way of the
     other peers. tls, plaintext_beyond_loopback: as of Remote. identity: the name in the certificate
-    that it must show when it dials; "": the server's own rules decide. workers: connections that
-    share its slices, 1..16; more than one helps where the network between is far. edge: only one of
-    the two can dial; the other one, whose target is "" here, brings its log by calls of its own; it
-    is set on both sides.
+    that it must show, whoever dials; "": the rules of our server, and its host's name, decide.
+    workers: connections that share its slices, 1..16; more than one helps where the network between
+    is far. edge: only one of the two can dial; the other one, whose target is "" here, brings its
+    log by calls of its own; it is set on both sides.
     """
 
     replica_id: str
@@ -52,12 +52,24 @@ class Peer:
         """Its log is read directly; else by way of others."""
         return bool(self.target) or self.edge
 
+    @property
+    def dialled_tls(self) -> Tls | None:
+        """tls as it is used to dial: its certificate must show the identity, in place of the host's
+        name. A server_name of one's own goes before it; URIs cannot be compared there, so the host
+        name counts for them."""
+        tls = self.tls
+        if tls is None or tls.server_name or not self.identity or "://" in self.identity:
+            return tls
+        return replace(tls, server_name=self.identity)
+
     def __post_init__(self) -> None:
         check_replica_id(self.replica_id)
         where = f"peer {self.replica_id}"
         if self.target:
             host = check_target(f"{where}: target", self.target)
             check_plaintext(where, host, self.tls, self.plaintext_beyond_loopback)
+            if self.identity and self.tls is None:
+                raise SettingsError(f"{where}: identity is a certificate's; to dial it, set tls")
         if not 1 <= self.workers <= LINK_WORKERS_MAX:
             raise SettingsError(
                 f"{where}: workers must be 1..{LINK_WORKERS_MAX}, not {self.workers}"

@@ -135,7 +135,7 @@ class RunningReplica:
         setting = self._setting
         if not peer.target:  # an edge: it calls this node's producer
             return EdgeSource(self._journal, setting, peer.replica_id, self._consumer, call)
-        tls, plaintext = peer.tls, peer.plaintext_beyond_loopback
+        tls, plaintext = peer.dialled_tls, peer.plaintext_beyond_loopback
         remote = Remote(setting.stream_id, peer.target, tls, plaintext)
 
         def make() -> ReplicaSource:

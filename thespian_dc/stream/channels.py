@@ -55,7 +55,9 @@ class SharedChannel:
         if tls is None:
             self.channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
         else:
-            self.channel = grpc.aio.secure_channel(target, channel_credentials(tls), _OPTIONS)
+            named = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+            options = [*_OPTIONS, *named]
+            self.channel = grpc.aio.secure_channel(target, channel_credentials(tls), options)
 
 
 class Channels:

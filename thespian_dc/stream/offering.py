@@ -143,7 +143,8 @@ class ReplicaPusher(Pusher):
         channels: Channels, questions: Questions,
     ) -> None:  # fmt: skip
         setting = group.setting
-        push = Push(setting.stream_id, peer.target, peer.tls, peer.plaintext_beyond_loopback)
+        tls, plaintext = peer.dialled_tls, peer.plaintext_beyond_loopback
+        push = Push(setting.stream_id, peer.target, tls, plaintext)
         super().__init__(push, setting.replica_id, streams, pool, channels)
         self._group, self._peer, self._questions = group, peer, questions
 

@@ -74,7 +74,7 @@ class StreamServer:
                 "client_auth=True"
             )
         bound = any(peer.identity for one in settings.replication for peer in one.peers)
-        if bound and not (settings.tls and settings.tls.client_auth):
+        if settings.listen and bound and not (settings.tls and settings.tls.client_auth):
             raise SettingsError(
                 "Peer.identity names certificates, but nobody shows one here: set tls=Tls(…) with "
                 "client_auth=True"

@@ -50,7 +50,7 @@ def why_no_session(target: str, tls: Tls) -> str:
         address = host.strip("[]"), int(port)
         with (
             socket.create_connection(address, CONNECT_S) as plain,
-            context.wrap_socket(plain, server_hostname=address[0]) as session,
+            context.wrap_socket(plain, server_hostname=tls.server_name or address[0]) as session,
         ):
             session.settimeout(ANSWER_S)
             session.sendall(_HELLO)
@@ -64,7 +64,7 @@ def why_no_session(target: str, tls: Tls) -> str:
         return f"refused: {error.reason or error}"
     except ConnectionResetError:
         refused = True
-    except OSError:
+    except (OSError, ValueError):  # out of reach, or a name that Python cannot compare
         return ""
     return _why_refused(tls) if refused else ""
 
