@@ -10,7 +10,13 @@ import time
 import pytest
 
 from thespian_dc.testkit.simulation.replicas.__main__ import replay, simulate
-from thespian_dc.testkit.simulation.replicas.bugs import BUGS, caught, may_meet
+from thespian_dc.testkit.simulation.replicas.bugs import (
+    BUGS,
+    caught,
+    may_meet,
+    retired_are_ignored,
+)
+from thespian_dc.testkit.simulation.replicas.plan import plan_of
 from thespian_dc.testkit.simulation.replicas.report import Totals
 
 CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_REPLICA_SEEDS", "60"))
@@ -56,6 +62,14 @@ def test_a_bug_that_is_put_into_replicas_is_caught_by_an_invariant(bug: str) -> 
         if time.process_time() - started > BUG_S:
             pytest.fail(f"{bug} was not caught up to seed {seed}, {BUG_S:.0f} s")
     pytest.fail(f"{bug} was not caught in {BUG_SEEDS} seeds")
+
+
+def test_nobody_misses_what_a_retired_replica_wrote() -> None:
+    """Once it is retired, its events may as well be ignored: all have all of them."""
+    seeds = [seed for seed in range(BUG_SEEDS) if plan_of(seed).retires][:6]
+    with retired_are_ignored() as simulation:
+        for seed in seeds:
+            assert simulation(seed).run().broken == [], replay(seed, None)
 
 
 def test_a_bug_of_replicas_is_taken_out_again() -> None:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from thespian_dc.crdt.api import LwwRegister
 from thespian_dc.entity import replicating
 from thespian_dc.entity.actions import Answer
-from thespian_dc.entity.causality import NEW, Verdict, judge
+from thespian_dc.entity.causality import KNOWN, NEW, Verdict, judge
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.protocol import Absorbed, Status
 from thespian_dc.entity.replicating import Replicating
@@ -189,9 +189,24 @@ def state_record_stored_as_it_came() -> contextlib.AbstractContextManager[type[R
 
 
 # --- the group ---
-def retired_slot_removed_at_once() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
-    """Whose retirement was wished is retired: nobody waits for its events any more."""
-    return patched(keeper, "is_complete", lambda roles, replica, group: replica in roles.retiring)
+def retired_are_ignored() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """No bug: what a retired replica wrote is passed by, for all have all of it."""
+
+    def ignoring(here: Any, origin: str, n: int, others: Any, retired: Any = ()) -> Verdict:
+        return KNOWN if origin in retired else judge(here, origin, n, others, retired)
+
+    return patched(replicating, "judge", ignoring)
+
+
+@contextlib.contextmanager
+def retired_slot_removed_at_once() -> Iterator[type[ReplicaSimulation]]:
+    """Whose retirement was wished is retired, before its events were exchanged."""
+
+    def wrong(roles: Any, replica: str, group: Any) -> bool:
+        return replica in roles.retiring
+
+    with patch.object(keeper, "is_complete", wrong), retired_are_ignored() as simulation:
+        yield simulation
 
 
 def scope_entry_without_catch_up() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:

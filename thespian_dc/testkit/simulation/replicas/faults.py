@@ -88,11 +88,19 @@ class ReplicaFaults:
     def _partition(self) -> None:
         """Nothing passes between two replicas, or between one and all others."""
         one, other = self._two()
-        others = [other] if self._world.chance(0.5) else [s for s in self._sites if s is not one]
-        self._hit("partition")
         for_us = self._world.between(*CUT_US)
-        for site in others:
-            self._cut(one, site, both=True, for_us=for_us)
+        if self._world.chance(0.5):
+            self.isolate(one, for_us)
+        else:
+            self._hit("partition")
+            self._cut(one, other, both=True, for_us=for_us)
+
+    def isolate(self, one: Site, for_us: int) -> None:
+        """Nothing passes between this one and all others."""
+        self._hit("partition")
+        for site in self._sites:
+            if site is not one:
+                self._cut(one, site, both=True, for_us=for_us)
 
     def _one_way(self) -> None:
         one, other = self._two()

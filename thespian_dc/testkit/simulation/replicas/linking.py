@@ -136,7 +136,8 @@ class LinksProcess(Process):
         running = self.running = SimulatedReplica(start, site.name, self._put)
         running.process = self
         for link in running.group.links.values():
-            link._new_source = partial(self._new_source, link)  # type: ignore[method-assign,assignment]
+            make: Any = partial(self._new_source, link)
+            link._new_source = make  # type: ignore[method-assign]
         running.group.router = GroupRouter(self._router)  # type: ignore[assignment]
         running.start()
         self._tick()

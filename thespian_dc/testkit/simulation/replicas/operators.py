@@ -4,7 +4,7 @@ trimmed logs. Wishes go through the registry, as the command line's do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from thespian_dc.model.criteria import Filter
@@ -18,7 +18,8 @@ from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.world import World
 
 FILTER_US = (300_000, 3_000_000)
-PROMOTE_US = (1_000_000, 5_000_000)
+PROMOTE_US = (500_000, 4_000_000)
+CUT_OFF_US = (4_000_000, 9_000_000)
 TRIM_US = (500_000, 2_000_000)
 STATES_AT_ONCE = 20
 KEPT_US = 400_000
@@ -33,10 +34,10 @@ class Operators:
 
     def __init__(
         self, world: World, plan: Plan, sites: Mapping[str, Site], scopes: Scopes,
-        entity_ids: tuple[str, ...],
+        entity_ids: tuple[str, ...], isolate: Callable[[Site, int], None],
     ) -> None:  # fmt: skip
         self._world, self._plan, self._sites, self._scopes = world, plan, sites, scopes
-        self._entity_ids = entity_ids
+        self._entity_ids, self._isolate = entity_ids, isolate
         self.is_forced = False
         """A promotion was, so that two may have been active under one epoch."""
 
@@ -93,8 +94,12 @@ class Operators:
         world = self._world
         if not world.faulty:
             return
-        site = world.rng.choice(self._present())
-        self.promote(site, world.chance(FORCED))
+        site, forced = world.rng.choice(self._present()), world.chance(FORCED)
+        active = self._sites.get(site.roles.active)
+        if forced and active not in (None, site):
+            self._hit("forced promotion while the active one is cut off")
+            self._isolate(active, world.between(*CUT_OFF_US))
+        self.promote(site, forced)
         world.after(world.between(*PROMOTE_US), self._promote)
 
     def promote(self, site: Site, force: bool) -> None:

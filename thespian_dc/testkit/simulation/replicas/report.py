@@ -17,9 +17,11 @@ FAULTS = (
     "write answer lost", "write applied late",
 )  # fmt: skip
 REPLICA = (
-    "concurrent event", "filter changed", "joined late", "log trimmed", "lost for good",
-    "promotion wished", "promotion wished, forced", "retired while it is down",
-    "retirement wished", "state taken over", "told while the call is open",
+    "a state waits for trimmed events to be taken", "concurrent event", "filter changed",
+    "forced promotion while the active one is cut off", "joined late", "late event",
+    "log trimmed", "lost for good", "promotion wished", "promotion wished, forced",
+    "retired while it is down", "retirement wished", "state taken over",
+    "told while the call is open",
 )  # fmt: skip
 LINKS = ("EntityIds", "EntityState", "LookUp", "absorbed", "failed", "waits")
 WANTED = (

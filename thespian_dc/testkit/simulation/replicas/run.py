@@ -79,7 +79,10 @@ class ReplicaSimulation:
         self.checker = ReplicaChecker(self.history, self.sites, self.scopes, SLICES)
         for site in self.sites.values():
             self._populate(site)
-        self.operators = Operators(world, plan, self.sites, self.scopes, ENTITIES)
+        self.faults = ReplicaFaults(world, self.network, list(self.sites.values()))
+        self.operators = Operators(
+            world, plan, self.sites, self.scopes, ENTITIES, self.faults.isolate
+        )  # fmt: skip
 
     def _site(self, setting: Replication, linked: tuple[str, ...]) -> Site:
         name = setting.replica_id
@@ -118,12 +121,12 @@ class ReplicaSimulation:
             world.after(CALM_US + FAULTY_US * 2 // 3, self._join, self.sites[plan.late])
         world.run(CALM_US)
         world.faulty = True
-        ReplicaFaults(world, self.network, list(self.sites.values())).begin()
+        self.faults.begin()
         self.operators.begin()
         world.run(FAULTY_US)
         self._come_to_rest()
         self.checker.check_scopes()
-        self.checker.check_epochs()
+        self.checker.check_epochs(self._live(), self.operators.is_forced)
 
     def _join(self, site: Site) -> None:
         self.world.hit("replica: joined late")

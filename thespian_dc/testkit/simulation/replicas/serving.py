@@ -205,7 +205,9 @@ class ReplicaProducer(SimulatedProducer):
     def entity_ids(self, peer: str, slice_: int, after: str) -> EntityIds:
         """The next entities of which there is one."""
         request = EntityIdsRequest("", slice_, after, IDS, peer)
-        return lookups.entity_ids(self._shown, request)
+        while (found := lookups.entity_ids(self._shown, request)).more and not found.ids:
+            request = request._replace(resume=found.resume)
+        return found
 
     @property
     def _shown(self) -> Any:
