@@ -70,6 +70,18 @@ def test_a_gap_under_filters_that_let_the_entity_pass_is_no_debt() -> None:
     assert due(core) == []
 
 
+@pytest.mark.parametrize("start", [88, 106])
+def test_a_filter_in_force_from_below_the_position_owes_all_below_the_position(start: int) -> None:
+    """A source may begin again below it. What comes from there is a duplicate, and the filter
+    before held some of it back."""
+    core = healing(Exclude.entity_ids("a"), a=Mark(3, 50))
+    core.on_filter(VersionedFilter(2, Include.entity_ids("a").spelled_out()))
+    assert core.on_in_force(2) == ("a",)
+    core.on_version(0, 2, 106)
+    core.include(0, 2, start, ["a"])
+    assert core.changes().debts == [(0, "a", Debt(below_offset=106))]
+
+
 def test_a_debt_asks_for_what_lies_between() -> None:
     """From behind the mark to the event that passed, both known."""
     core = healing(LARGE, a=Mark(4, 30))

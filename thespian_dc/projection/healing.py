@@ -178,8 +178,11 @@ class Healing:
 
     def include(self, slice_: int, version: int, start: int, entity_ids: Iterable[str]) -> None:
         """What these ids of the slice, which the version includes, are owed becomes a debt: from
-        `start` on the stream brings them. `on_version` was told before."""
+        `start` on the stream brings them, or from the position on, where a source began again below
+        it: what comes once more is not handled. `on_version` was told before."""
         filter_, memory = self._filters.get(version), self._memory(slice_)
+        if memory.starts:
+            start = max(start, memory.starts[-1].offset)
         replays = dict(filter_.from_seq_nrs) if filter_ is not None else {}
         for entity_id in entity_ids:
             mark, debt, from_seq_nr = (
