@@ -72,13 +72,13 @@ def test_events_come_by_entity_in_the_logs_order() -> None:
 
 def test_what_is_not_an_event() -> None:
     """A state is taken as one; what the peer set aside says so; its own notes stay there."""
-    state = record(state_meta(StateMeta({"us": 7}, {"ap": 5}, 9)), STATE)
+    state = record(state_meta(StateMeta({"us": 7, "ap": 1}, {"ap": 5}, 9)), STATE)
     aside = record(["ap", 3, {}, 44, 55], CONTROL)
     forked = record(["ap", 3, {}, 44, 55], CONTROL, manifest=FORKED_MANIFEST)
     plain = record(None, CONTROL)
     found = PeerLog("us").by_entity([view(state, aside, forked, plain)])["c-1"]
     assert found == [
-        ReplicatedState("m@1", b"p", {"us": 7}, {"ap": 5}, 9, 0, "us"),
+        ReplicatedState("m@1", b"p", {"us": 7, "ap": 1}, {"ap": 5}, 9, 0, "us"),
         RemoteEvent("m@1", b"p", ["t"], ["ap", 3, {}, 44, 55], set_aside=True),
     ]
 
@@ -90,10 +90,37 @@ def test_own_events_are_left_out_unless_they_were_lost(said: list[Any]) -> None:
     assert len(PeerLog("us").by_entity([mine])["c-1"]) == 1
 
 
-@pytest.mark.parametrize("said", [[], ["ap"], [0, {}, 1], ["ap", 3, {"ap": 1}, 4, 5, 1], 7])
+@pytest.mark.parametrize("said", [
+    [], ["ap"], [0, {}, 1], ["ap", 3, {"ap": 1}, 4, 5, 1], 7, [0, {}], [True, {}], [1, None],
+    [1, {"ap": "x"}], [1, {"us": 2}], ["ap", 0, {}, 4, 5], ["ap", 3, None, 4, 5],
+    ["ap", 3, {"eu": -1}, 4, 5], ["ap", 3, {"ap": 1}, 4, 5], ["ap", 3, {}, "x", 5],
+    ["ap", 3, {}, 1 << 63, 5], ["ap", 3, {}, 4, None], ["ap", 3, {}, 4, 5, 1 << 63, 0],
+])  # fmt: skip
 def test_what_no_replica_writes_is_named(said: Any) -> None:
+    """In all forms: stored here it could not be read again, nor applied."""
     with pytest.raises(ReplicaMetaError):
         PeerLog("us").by_entity([view(record(said))])
+
+
+@pytest.mark.parametrize("said", [
+    [{"us": 7}, {"ap": 5}, 0, 0, ""], [{"us": 7}, {}, -1, 0, ""], [{"us": 7}, {}, 0, 1 << 63, ""],
+    [{"us": 7}, {}, "x", 0, ""], [{"us": 1 << 63}, {}, 0, 0, ""],
+])  # fmt: skip
+def test_nor_is_a_state_taken_that_none_writes(said: Any) -> None:
+    with pytest.raises(ReplicaMetaError):
+        PeerLog("us").by_entity([view(record(said, STATE))])
+
+
+@pytest.mark.parametrize("damage", [
+    {"entity_id": 7}, {"entity_id": ""}, {"entity_id": "a|b"}, {"entity_id": "x" * 256},
+    {"manifest": 7}, {"payload": "text"}, {"tags": None}, {"tags": [7]},
+])  # fmt: skip
+@pytest.mark.parametrize("said", [[3, {}], ["ap", 3, {}, 44, 55, 1]])
+def test_a_record_that_could_not_be_read_here_again_is_named(
+    damage: dict[str, Any], said: Any
+) -> None:
+    with pytest.raises(MalformedMessageError, match="a commit of us"):
+        PeerLog("us").by_entity([view(record(said)._replace(**damage))])
 
 
 @pytest.mark.parametrize("body", [b"\xdd\x00", b"\x91\x93\x01\x02\x03", b"\x91\x07", b"\x07"])

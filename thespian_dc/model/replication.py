@@ -15,7 +15,7 @@ a record written here, and 38 to another's; an epoch adds 2 to either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -24,6 +24,8 @@ from thespian_dc.model.replication_errors import ReplicaMetaError
 ORIGIN_META = "r"
 """In the meta of a record of a replicated entity: where it comes from."""
 OFFSET_BITS = 40
+NUMBER_MAX = (1 << 63) - 1
+"""Of a count, an offset, a time, an epoch: one more of any is still a number that can be stored."""
 REFUSED_META = "refused"
 """1 in the meta of a CONTROL record: this replica's class refused the event; others may take it."""
 FORKED_MANIFEST = "$forked"
@@ -142,12 +144,25 @@ def read_remote(fields: Any) -> ReplicaMeta:
         raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
 
 
+def check_remote(fields: Sequence[Any]) -> None:
+    """ReplicaMetaError for a list in the form of `remote_meta`, without `concurrent`, that no
+    replica writes."""
+    try:
+        _check(*fields)
+    except (ValueError, TypeError) as error:
+        raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
+
+
 def read_state(fields: Any) -> StateMeta:
     """What `state_meta` made. ReplicaMetaError where it is none."""
     try:
         vector, tips, time_us, epoch, leader = fields
         for slots in (vector, tips):
             _check_slots(slots)
+        if not tips.keys() <= vector.keys():
+            raise ValueError("it knows the last event of a replica of which it contains none")
+        if not (0 <= time_us <= NUMBER_MAX and 0 <= epoch <= NUMBER_MAX):
+            raise ValueError("its time and its epoch must be 0 to 2^63 - 1")
         return StateMeta(vector, tips, int(time_us), int(epoch), str(leader))
     except (ValueError, TypeError, AttributeError) as error:
         raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
@@ -196,16 +211,25 @@ def _read_remote(fields: Any) -> ReplicaMeta:
 
 def _checked(meta: ReplicaMeta) -> ReplicaMeta:
     """ValueError for what no replica writes: it came from outside."""
-    _check_slots(meta.others)
-    numbers = (meta.n, meta.origin_offset, meta.mark, meta.time_us, meta.epoch)
-    if not meta.origin or meta.origin in meta.others:
-        raise ValueError("its origin is missing, or stands among the others")
-    if meta.n < 1 or min(numbers) < 0 or not all(type(one) is int for one in numbers):
-        raise ValueError("its numbers must be whole, and n at least 1")
+    _check(*meta[:7])
     return meta
+
+
+def _check(
+    origin: str, n: int, others: Mapping[str, int], origin_offset: int, mark: int,
+    time_us: int = 0, epoch: int = 0,
+) -> None:  # fmt: skip
+    if type(origin) is not str or not origin or type(others) is not dict or origin in others:
+        raise ValueError("its origin is missing, or stands among the others")
+    for number in (n, origin_offset, mark, time_us, epoch):
+        if type(number) is not int or not 0 <= number <= NUMBER_MAX:
+            raise ValueError(f"its numbers must be whole, 0 to 2^63 - 1, not {number!r:.40}")
+    if not n:
+        raise ValueError("its events are counted from 1")
+    _check_slots(others)
 
 
 def _check_slots(slots: Mapping[str, int]) -> None:
     for replica, count in slots.items():
-        if type(replica) is not str or type(count) is not int or count < 0:
-            raise ValueError(f"{replica!r}: {count!r} is no slot")
+        if type(replica) is not str or type(count) is not int or not 0 <= count <= NUMBER_MAX:
+            raise ValueError(f"{replica!r}: {count!r:.40} is no slot")

@@ -12,13 +12,15 @@ from typing import Any
 import msgpack
 
 from thespian_dc.entity.api import RemoteEvent, ReplicatedState
-from thespian_dc.model.ids import slice_of
+from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.ids import check_name, slice_of
 from thespian_dc.model.record import CONTROL, STATE, Record
 from thespian_dc.model.replica_errors import ForeignOriginError
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     REFUSED_META,
+    check_remote,
     generation_and_offset,
     mark_of,
     meta_of,
@@ -96,9 +98,12 @@ class PeerLog:
                         continue
                     if origins is not None and origin not in origins:
                         self._check_origins(entity_id, [origin])
+                    check_remote(said)
                     item = RemoteEvent(manifest, payload, tags, said)
+                self._check_content(manifest, payload, tags)
                 items = found.get(entity_id)
                 if items is None:
+                    self._check_entity_id(entity_id)
                     found[entity_id] = [item]
                 else:
                     items.append(item)
@@ -127,8 +132,25 @@ class PeerLog:
             return None
         self._check_origins(entity_id, [told.origin])
         form = remote_meta(told._replace(concurrent=False))
+        check_remote(form)
         set_aside = kind == CONTROL and REFUSED_META not in meta
         return RemoteEvent(manifest, payload, tags, form, set_aside)
+
+    def _check_content(self, manifest: Any, payload: Any, tags: Any) -> None:
+        """What is stored here is read by others, who trust it."""
+        if type(manifest) is not str or type(payload) is not bytes or type(tags) is not list:
+            reason = "a manifest, a payload or tags are of another type"
+        elif any(type(tag) is not str for tag in tags):
+            reason = "a tag is no text"
+        else:
+            return
+        raise MalformedMessageError(f"a commit of {self.peer}", reason)
+
+    def _check_entity_id(self, entity_id: Any) -> None:
+        try:
+            check_name("entity id", entity_id)
+        except SettingsError as error:
+            raise MalformedMessageError(f"a commit of {self.peer}", str(error)) from error
 
     def _check_origins(self, entity_id: str, origins: Iterable[str]) -> None:
         for one in origins:
