@@ -82,6 +82,15 @@ def test_nobody_is_active_after_a_demotion() -> None:
         write(a, "one")
 
 
+def test_where_all_are_active_an_old_epoch_stands_nobody_by() -> None:
+    """The group had an active replica once; one that joins later reads what that one wrote."""
+    a, _ = standby_group()
+    write(a, "one")
+    c = Replica(Chronicle, "c", "abc")
+    c.pull(a)
+    assert write(c, "two") == 2
+
+
 def test_of_two_leaders_of_one_epoch_the_greater_id_counts() -> None:
     """Two people promoted at the same time: everywhere the same one stays."""
     a, b, c = group(Chronicle, "a", "b", "c", active="c")

@@ -63,8 +63,10 @@ class HostedType:
 
     def learn(self, epoch: int, leader: str) -> bool:
         """An event was met that `leader` wrote under this epoch; True where that is news. Of two
-        leaders of one epoch the greater id counts, everywhere."""
-        is_news = epoch > 0 and (epoch, leader) > (self.role.epoch, self.role.active)
+        leaders of one epoch the greater id counts, everywhere. Where all replicas are active it is
+        of a time when one was."""
+        present = self.role.epoch
+        is_news = present > 0 and (epoch, leader) > (present, self.role.active)
         if is_news:
             self.role = self.role._replace(epoch=epoch, active=leader)
         return is_news
