@@ -20,6 +20,7 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
+from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_handshake import Known, OriginPositions, ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import UnknownReplicaError
@@ -100,9 +101,11 @@ class Group:
 
         self.met: list[ReplicaStarted] = []
         self.refuses = False
+        self.listed: list[Listed] = []
         self.group = LinkGroup(
-            HERE, make, Roles("eu"), self.came.append, self.check, self.met.append, _no
-        )
+            HERE, make, Roles("eu"), self.came.append, self.check, self.met.append,
+            self.listed.extend,
+        )  # fmt: skip
         self.group.router = self.router  # type: ignore[assignment]
         progress = LinkProgress("journal", 0, AT, wanted.filter)
         self.group.begin({"us": progress, "ap": progress}, wanted)
@@ -130,10 +133,6 @@ class Group:
     def answer(self, outcome: Absorbed) -> None:
         ticket = self.router.commands.pop(0).ticket
         self.group.on_outcomes([Deliver(ticket, 0, pack(outcome))])
-
-
-def _no(_: Any) -> None:
-    """Nobody wants to know."""
 
 
 def batch(entity_id: str, n: int, said: list[Any] | None = None, kind: int = EVENT) -> SourceBatch:
@@ -224,14 +223,16 @@ def test_a_log_that_was_restored_begins_at_its_first_record() -> None:
     assert (again.positions, again.said.known) == ({}, (OriginPositions("ap", 0, (5, 7)),))
 
 
-def test_an_outcome_of_a_former_run_counts_no_more() -> None:
+def test_an_outcome_of_a_former_run_counts_no_more_but_what_is_listed_is() -> None:
     group = Group()
     us, _ = group.now_open()
     group.open(us)
     us.on.batch(batch("a", 1))
     group.run()
     group.group.change_filter(MORE)
-    group.answer(Absorbed(1))
+    late = Listed("late", "a", "us", 1, 1)
+    group.answer(Absorbed(1, listed=(late,)))
+    assert group.listed == [late], "the entity says it once: the next time it is known"
     positions = group.group.links["us"].progress().positions
     assert positions == AT
 

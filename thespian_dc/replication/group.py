@@ -208,12 +208,12 @@ class LinkGroup:
         for ticket, status, value in outcomes:
             link, core, pending = ticket
             link.in_flight -= 1
-            if link.core is not core:
-                continue  # of a run that is over
             found = self._answer(status, value)
+            if isinstance(found, Absorbed) and found.listed:
+                self._on_listed(found.listed)  # also of a run that is over: nobody says it again
+            if link.core is not core:
+                continue
             if isinstance(found, Absorbed):
-                if found.listed:
-                    self._on_listed(found.listed)
                 if found.through:
                     brought.setdefault(link, []).append(pending.entity_id)
                 link.perform(core.on_outcome(pending, found, now))
