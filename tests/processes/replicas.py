@@ -79,6 +79,11 @@ class Replica:
         """SIGKILL one of its processes."""
         os.kill(self.node.status()[role][0]["pid"], signal.SIGKILL)
 
+    def end(self) -> None:
+        """Stop the node."""
+        self.client.close()
+        self.node.stop()
+
     def begin(self) -> None:
         """Start the node again, after it was stopped."""
         self.node = self.system.start(self.settings)

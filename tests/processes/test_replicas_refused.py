@@ -23,18 +23,13 @@ def begin_as(replica: Replica, replica_id: str, *peers: Peer) -> None:
     replica.begin()
 
 
-def stop(replica: Replica) -> None:
-    replica.client.close()
-    replica.node.stop()
-
-
 def test_a_journal_is_not_written_under_another_replicas_id(tmp_path: Path) -> None:
     """A changed setting would give numbers to events that another replica gave already."""
     with replicas(tmp_path, "ab") as found:
         a, b = found.values()
         a.change("x", 1)
         agree([b], "x", (1, {"a": 1}))
-        stop(a)
+        a.end()
         with pytest.raises(ReplicaIdChangedError, match=r"'a'.*'z'"):
             begin_as(a, "z")
         begin_as(a, "a")
@@ -51,7 +46,7 @@ def test_lists_that_do_not_match_are_reported_at_the_handshake(tmp_path: Path) -
         a, b = found.values()
         a.change("x", 1)
         agree([b], "x", (1, {"a": 1}))
-        stop(a)
+        a.end()
         (to_b,) = a.settings.replication[0].peers
         begin_as(a, "a", to_b, Peer("c"))
         a.change("x", 1)
@@ -61,6 +56,6 @@ def test_lists_that_do_not_match_are_reported_at_the_handshake(tmp_path: Path) -
         agree([a], "x", (12, {"a": 2, "b": 1}))
         assert b.read("x") == (11, {"a": 1, "b": 1})
         (to_a,) = b.settings.replication[0].peers
-        stop(b)
+        b.end()
         begin_as(b, "b", to_a, Peer("c"))
         agree([b], "x", (12, {"a": 2, "b": 1}))

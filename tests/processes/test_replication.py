@@ -109,8 +109,7 @@ def test_a_node_that_was_stopped_catches_up(pair: Two) -> None:
     a.change("stopped", 1)
     b.change("stopped", 1)
     agree([a, b], "stopped", (2, {"a": 1, "b": 1}))
-    b.client.close()
-    b.node.stop()
+    b.end()
     for _ in range(30):
         a.change("stopped", 1)
     b.begin()

@@ -18,8 +18,7 @@ def database(replica: Replica) -> Path:
 
 
 def stop(replica: Replica) -> None:
-    replica.client.close()
-    replica.node.stop()
+    replica.end()
     for leftover in database(replica).parent.glob(f"{replica.name}.db-*"):
         leftover.unlink()
 
