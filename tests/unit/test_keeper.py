@@ -27,7 +27,7 @@ from thespian_dc.model.role_errors import (
 from thespian_dc.model.role_handshake import told
 from thespian_dc.model.roles import Roles
 from thespian_dc.model.stream_errors import PeerUnavailableError
-from thespian_dc.replication import wishes
+from thespian_dc.replication import keeper, wishes
 from thespian_dc.replication.keeper import Keeper, RolesChanged
 from thespian_dc.testkit.eventually import eventually
 
@@ -190,6 +190,23 @@ def test_of_two_keepers_that_find_an_older_copy_one_begins_a_generation(three: W
     assert one.roles.generation == 1
     assert second.roles.recovering
     second.stop(0)
+
+
+def test_an_older_copy_is_found_though_another_is_promoted_meanwhile(
+    standby: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the registry and the change; the peer says it only once."""
+    one, other = standby.replicas["a"], standby.replicas["b"]
+
+    def promoted_meanwhile(journal: Journal, entity_type: str, change: Any) -> Any:
+        if not known_roles(journal, entity_type).recovering:
+            change_roles(journal, entity_type, lambda own: replace(own, epoch=own.epoch + 1))
+        return change_roles(journal, entity_type, change)
+
+    one.keeper.met(other.says(seen_journal_id="j", seen_generation=3, seen={}))
+    monkeypatch.setattr(keeper, "change_roles", promoted_meanwhile)
+    one.keeper.round(1)
+    assert (one.roles.generation, one.roles.recovering) == (4, True)
 
 
 def test_a_journal_made_anew_is_noticed_by_a_refusal(three: World) -> None:

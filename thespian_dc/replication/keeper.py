@@ -220,13 +220,13 @@ class Keeper:
         _, after = change_roles(self._journal, self._type, change)
         self._learn(after)
 
-    def _change_once(self, change: Callable[[Roles], Roles]) -> None:
+    def _change_once(self, change: Callable[[Roles], Roles], raises: str) -> None:
         """Unless the keeper of another node of this replica was quicker: of two that raise the
-        epoch, or the generation, one is enough."""
-        seen = self.roles.epoch, self.roles.generation
+        epoch, or the generation, one is enough. raises: the field."""
+        seen = getattr(self.roles, raises)
 
         def unless_changed(stored: Roles) -> Roles:
-            return change(stored) if (stored.epoch, stored.generation) == seen else stored
+            return change(stored) if getattr(stored, raises) == seen else stored
 
         self._change(unless_changed)
 
@@ -249,7 +249,7 @@ class Keeper:
                 case AskHeads():
                     self._ask(core.catch_up, step)
                 case restoring.Step.RESTORED:
-                    self._change_once(partial(restored, known=self._known))
+                    self._change_once(partial(restored, known=self._known), "generation")
                     core.on_restored()
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
                     log.warning("journal_is_an_older_copy", extra=facts)
@@ -296,7 +296,7 @@ class Keeper:
                     self._promotion = None
                     return
                 case promotion.Step.RAISE:
-                    self._change_once(partial(promoted, entity_type=self._type))
+                    self._change_once(partial(promoted, entity_type=self._type), "epoch")
                     core.on_raised(self.roles.epoch, now)
                 case promotion.Step.OPEN:
                     self._change(opened)
