@@ -52,7 +52,7 @@ class RunningReplica:
         name = setting.entity_type
         if name not in journal.slice_counts():
             journal.slices(name, settings.slices)
-        roles = begin_roles(journal, setting)
+        begin_roles(journal, setting)
         self._wanted = begin_destination_filter(
             journal, setting.stream_id, setting.wanted.spelled_out()
         )
@@ -60,7 +60,7 @@ class RunningReplica:
         self.group = LinkGroup(
             setting,
             self._make_source,
-            roles,
+            self._keeper.roles,  # later ones come from it
             put,
             self._keeper.check,
             self._keeper.met,
