@@ -182,8 +182,9 @@ def test_states_are_for_replicas_only(log: Log, link: Any) -> None:
 
 def test_entities_with_a_stored_state_are_listed(log: Log, link: Any) -> None:
     """Page by page, with where the log begins; what is withheld leaves no trace, not even in the
-    next question."""
-    hidden = [f"h-{n}" for n in range(3000) if slice_of(f"h-{n}", SLICES) == SLICE_A][:600]
+    next question, also where more is withheld in a row than is read for one answer."""
+    hidden = [f"h-{n}" for n in range(20_000) if slice_of(f"h-{n}", SLICES) == SLICE_A][:4_600]
+    assert len(hidden) == 4_600
     ids = [f"c-{n}" for n in range(9000) if slice_of(f"c-{n}", SLICES) == SLICE_A][:1500]
     key = SliceKey(ENTITY_TYPE, SLICE_A)
     log.journal.write_states(key, [StateRow(one, 1, 0, b"state") for one in (*hidden, *ids)])

@@ -196,6 +196,14 @@ CASES: dict[str, Case] = {
             lookups.EntityIds("journal", 1, ("c-2", "c-3"), 41, True),
             lookups.write_entity_ids_answer, lookups.read_entity_ids_answer,
         ),
+        "entity ids resumed": (
+            lookups.EntityIdsRequest("replica:cart", 3, "c-1", 0, "eu", resume=b"w" * 16),
+            lookups.write_entity_ids, lookups.read_entity_ids,
+        ),
+        "entity ids answer none yet": (
+            lookups.EntityIds("journal", 1, (), 41, True, b"w" * 16),
+            lookups.write_entity_ids_answer, lookups.read_entity_ids_answer,
+        ),
         "heads": (
             lookups.HeadsRequest("carts", "ranking/popularity", "k-1"),
             lookups.write_heads, lookups.read_heads,
@@ -296,6 +304,7 @@ MESSAGES = {
     "entity state": pb.EntityStateRequest, "entity state answer": pb.EntityStateAnswer,
     "entity state answer none": pb.EntityStateAnswer,
     "entity ids": pb.EntityIdsRequest, "entity ids answer": pb.EntityIdsAnswer,
+    "entity ids resumed": pb.EntityIdsRequest, "entity ids answer none yet": pb.EntityIdsAnswer,
 }  # fmt: skip
 
 

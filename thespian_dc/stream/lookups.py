@@ -23,6 +23,7 @@ from thespian_dc.model.stream_errors import (
 )
 from thespian_dc.projection.api import EntityReading, Facts, LookedUp, Lookup
 from thespian_dc.stream.batches import read_part, write_part
+from thespian_dc.stream.bookmarks import Place
 from thespian_dc.stream.history import state_first
 from thespian_dc.stream.open_stream import OpenStream
 from thespian_dc.stream.transform import View
@@ -39,6 +40,8 @@ from thespian_dc.wire.lookups import (
 
 ANSWER_MAX = Credit(4 << 20, 10_000)
 """Of one answer, whatever limit was asked for; one event may be larger."""
+PAGES_MAX = 4
+"""Of stored states that are read for one answer, each of as many as ids were asked for."""
 
 
 def check_protocol(spoken: int) -> None:
@@ -111,7 +114,8 @@ def entity_state(stream: OpenStream, entity_id: str) -> EntityState:
 
 def entity_ids(stream: OpenStream, request: EntityIdsRequest) -> EntityIds:
     """The next entities of a slice that have a stored state, of a replica stream; those that the
-    stream withholds are left out. NotAReplicaStreamError, SliceOutOfRangeError. Blocks."""
+    stream withholds are left out. Where it withholds many in a row there may be more without one
+    that is named. NotAReplicaStreamError, SliceOutOfRangeError. Blocks."""
     group, journal = stream.group, stream.journal
     if group is None:
         raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
@@ -119,15 +123,18 @@ def entity_ids(stream: OpenStream, request: EntityIdsRequest) -> EntityIds:
         raise SliceOutOfRangeError(stream.stream_id, request.slice, stream.slices)
     key = SliceKey(stream.entity_type, request.slice)
     limit = min(request.limit or ENTITY_IDS_MAX, ENTITY_IDS_MAX)
-    ids: list[str] = []
-    after, more = request.after, True
-    while more and not ids:  # an id that is withheld must not stand in the next question
+    after = group.bookmarks.find(request.resume, request.slice, otherwise=request.after)
+    resume, more = b"", True
+    for _ in range(PAGES_MAX):
         rows = journal.states(key, after, limit)
         more, after = len(rows) == limit, rows[-1].entity_id if rows else after
         ids = [row.entity_id for row in rows if stream.shown.passes_entity(row.entity_id)]
-    return EntityIds(
-        journal.journal_id, group.generation, tuple(ids), first_offset(journal, key), more
-    )
+        if ids or not more:
+            break
+    else:  # an id that is withheld must not stand in the next question
+        resume = group.bookmarks.put(Place(request.slice, after))
+    begins = first_offset(journal, key)
+    return EntityIds(journal.journal_id, group.generation, tuple(ids), begins, more, resume)
 
 
 def first_offset(journal: Journal, key: SliceKey) -> int:

@@ -92,8 +92,12 @@ class LookupsClient:
         request = EntityIdsRequest(
             self._remote.stream_id, slice_, after, 0, self._replica_id, journal_id, self._consumer
         )
-        answer = await self._ask("EntityIds", write_entity_ids(request))
-        return read_entity_ids_answer(answer)
+        while True:
+            received = await self._ask("EntityIds", write_entity_ids(request))
+            answer = read_entity_ids_answer(received)
+            if answer.ids or not answer.more:
+                return answer
+            request = request._replace(resume=answer.resume)
 
     async def _ask(self, method: str, request: bytes) -> bytes:
         carried = metadata_of(self._remote)

@@ -47,6 +47,7 @@ from thespian_dc.model.role_handshake import heard, roles_of, told
 from thespian_dc.model.roles import Roles, check_peer, denies
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.shell.clock import now_us
+from thespian_dc.stream.bookmarks import Bookmarks
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.leaving_out import LeavingOut, without_own
 from thespian_dc.stream.transform import View
@@ -136,6 +137,8 @@ class ReplicaGroup:
         self.roles: Roles
         """As last seen."""
         self._readers: dict[Reader, ReplicaReading] = {}  # bounded by the server's calls
+        self.bookmarks = Bookmarks()
+        """Of the lists that readers are given page by page."""
         self.watchers: set[Callable[[], None]] = set()
         """Called when `roles` may have changed. Bounded by the server's calls."""
 

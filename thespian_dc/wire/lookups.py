@@ -28,6 +28,7 @@ from thespian_dc.wire.parts import (
 M = TypeVar("M")
 ENTITY_IDS_MAX = 1_000
 """In one answer."""
+RESUME_BYTES_MAX = 64
 
 
 class LookUpRequest(NamedTuple):
@@ -96,8 +97,9 @@ class EntityState(NamedTuple):
 
 
 class EntityIdsRequest(NamedTuple):
-    """Which entities of a slice have a stored state, of replica streams. after: the last id of the
-    answer before, "" for the first. limit: of ids, 0 for as many as there may be."""
+    """Which entities of a slice have a stored state, of replica streams. after: the last id that
+    came, "" for the first. limit: of ids, 0 for as many as there may be. resume: of the answer
+    before, where it had no ids."""
 
     stream_id: str
     slice: int
@@ -108,17 +110,20 @@ class EntityIdsRequest(NamedTuple):
     consumer: str = ""
     correlation_id: str = ""
     protocol: int = PROTOCOL
+    resume: bytes = b""
 
 
 class EntityIds(NamedTuple):
     """The answer, in an order of the producer's. trimmed_to: the first offset of the slice that is
-    there. more: ask again after the last id."""
+    there. more: ask again after the last id; where there is none, since many are withheld, with
+    resume."""
 
     journal_id: str
     generation: int
     ids: tuple[str, ...]
     trimmed_to: int
     more: bool
+    resume: bytes = b""
 
 
 class Positions(NamedTuple):
@@ -265,9 +270,11 @@ def read_entity_ids(received: bytes) -> EntityIdsRequest:
     what = "an EntityIdsRequest"
     message = _parsed(what, pb.EntityIdsRequest, received)
     check_texts(what, message, *_IDENTITY, "journal_id", "after")
+    _check_resume(what, message.resume)
     return EntityIdsRequest(
         message.stream_id, message.slice, message.after, message.limit, message.replica_id,
         message.journal_id, message.consumer, message.correlation_id, message.protocol,
+        message.resume,
     )  # fmt: skip
 
 
@@ -286,17 +293,23 @@ def read_entity_ids_answer(received: bytes) -> EntityIds:
         _check_entity_id(what, entity_id)
     if max(message.generation, message.trimmed_to) > OFFSET_MAX:
         raise MalformedMessageError(what, "a number is greater than 63 bits hold")
-    if message.more and not message.ids:
+    _check_resume(what, message.resume)
+    if message.more and not message.ids and not message.resume:
         raise MalformedMessageError(what, "it says there is more and brings nothing")
     return EntityIds(
         message.journal_id, message.generation, tuple(message.ids), message.trimmed_to,
-        message.more,
+        message.more, message.resume,
     )  # fmt: skip
 
 
 def _check_entity_id(what: str, entity_id: str) -> None:
     if not entity_id or len(entity_id.encode()) > NAME_BYTES_MAX:
         raise MalformedMessageError(what, f"its entity_id is not 1..{NAME_BYTES_MAX} bytes")
+
+
+def _check_resume(what: str, resume: bytes) -> None:
+    if len(resume) > RESUME_BYTES_MAX:
+        raise MalformedMessageError(what, f"its resume is longer than {RESUME_BYTES_MAX} bytes")
 
 
 def _parsed(what: str, kind: Callable[[], M], received: bytes) -> M:

@@ -459,7 +459,7 @@ class EntityStateAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., slice: _Optional[int] = ..., generation: _Optional[int] = ..., seq_nr: _Optional[int] = ..., offset: _Optional[int] = ..., body: _Optional[bytes] = ..., body_crc: _Optional[int] = ...) -> None: ...
 
 class EntityIdsRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "slice", "after", "limit", "replica_id", "journal_id", "consumer", "correlation_id")
+    __slots__ = ("protocol", "stream_id", "slice", "after", "limit", "replica_id", "journal_id", "consumer", "correlation_id", "resume")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     SLICE_FIELD_NUMBER: _ClassVar[int]
@@ -469,6 +469,7 @@ class EntityIdsRequest(_message.Message):
     JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     slice: int
@@ -478,21 +479,24 @@ class EntityIdsRequest(_message.Message):
     journal_id: str
     consumer: str
     correlation_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., slice: _Optional[int] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    resume: bytes
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., slice: _Optional[int] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., resume: _Optional[bytes] = ...) -> None: ...
 
 class EntityIdsAnswer(_message.Message):
-    __slots__ = ("journal_id", "generation", "ids", "trimmed_to", "more")
+    __slots__ = ("journal_id", "generation", "ids", "trimmed_to", "more", "resume")
     JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TRIMMED_TO_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     journal_id: str
     generation: int
     ids: _containers.RepeatedScalarFieldContainer[str]
     trimmed_to: int
     more: bool
-    def __init__(self, journal_id: _Optional[str] = ..., generation: _Optional[int] = ..., ids: _Optional[_Iterable[str]] = ..., trimmed_to: _Optional[int] = ..., more: bool = ...) -> None: ...
+    resume: bytes
+    def __init__(self, journal_id: _Optional[str] = ..., generation: _Optional[int] = ..., ids: _Optional[_Iterable[str]] = ..., trimmed_to: _Optional[int] = ..., more: bool = ..., resume: _Optional[bytes] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("error", "arguments")
