@@ -104,7 +104,7 @@ def test_what_is_reported_while_connected_is_left_out_from_then_on(log: Log, lin
 def test_a_restored_replica_gets_its_own_events_again(log: Log, link: Any) -> None:
     log.took(READER, (A, 6), (A, 7))
     known = OriginPositions(READER, 0, (7,) * SLICES)
-    reader = link(recovering=True, known=(known,), generation=1).open()
+    reader = link(known=(known,), generation=1).open()
     eventually(lambda: [one.meta.origin_offset for one in reader.came] == [7])
 
 
@@ -125,7 +125,7 @@ def test_lookups_bring_events_of_others_with_their_commits(log: Log, link: Any) 
 
 def test_a_restored_replica_looks_up_its_own_events_too(log: Log, link: Any) -> None:
     log.took(READER, (A, 7))
-    reader = link(recovering=True, generation=1).open()
+    reader = link(generation=1).open()
     eventually(lambda: reader.said)
     assert [one.meta.origin for one in came_in(reader.look_up(A).commits)] == [READER]
 

@@ -48,7 +48,7 @@ class Replica:
         self.cursor: dict[str, tuple[int, int]] = {}  # (generation, offset) in a peer's log
         self.earlier: dict[tuple[str, int], int] = {}  # positions in former generations
         self.saved: list[dict[str, tuple[int, int]]] = [{}]  # cursors, by length of the log
-        self.owed: set[str] = set()  # peers that were not asked yet for what was lost
+        self.owed: set[str] = set()  # peers whose logs were not read yet since it was put back
 
     def add(self, event: Event) -> None:
         assert event.n == self.vector[event.entity][event.origin] + 1, "once, in its origin's order"
@@ -76,11 +76,12 @@ class Replica:
         self.cursor, self.earlier = dict(cursors), {}
         self.saved[-1] = dict(cursors)
 
-    def start(self, peer: str) -> ReplicaStart:
+    def start(self) -> ReplicaStart:
         places = {(p, g): at for p, (g, at) in self.cursor.items()} | self.earlier
         known = tuple(OriginPositions(p, g, (at,)) for (p, g), at in sorted(places.items()))
-        return ReplicaStart(self.name, "t", tuple(REPLICAS), known=known,
-                            recovering=peer in self.owed)  # fmt: skip
+        return ReplicaStart(
+            self.name, "t", tuple(REPLICAS), known=known, generation=self.generation
+        )
 
 
 def facts_at(sender: Replica, at: int) -> ReplicaFacts:
@@ -118,7 +119,7 @@ class World:
         pair = one.name, peer.name
         if pair not in self.links:
             life = peer.name, peer.generation
-            self.links[pair] = self.kind(one.start(peer.name), life, 1)
+            self.links[pair] = self.kind(one.start(), life, 1)
         return self.links[pair]
 
     def pull(self, one: Replica, peer: Replica) -> bool:

@@ -20,7 +20,7 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
-from thespian_dc.model.replication import Listed
+from thespian_dc.model.replication import Listed, offset_in_origin
 from thespian_dc.model.replication_handshake import Known, OriginPositions, ReplicaStarted
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import UnknownReplicaError
@@ -95,20 +95,20 @@ class Group:
         self.came: list[Came] = []
         self.router = Router()
 
-        def make(peer: Peer, call: ReplicaCall) -> Any:
-            self.sources.append(Source(peer, call))
-            return self.sources[-1]
-
         self.met: list[ReplicaStarted] = []
         self.refuses = False
         self.listed: list[Listed] = []
         self.group = LinkGroup(
-            HERE, make, Roles("eu"), self.came.append, self.check, self.met.append,
+            HERE, self.make, Roles("eu"), self.came.append, self.check, self.met.append,
             self.listed.extend,
         )  # fmt: skip
         self.group.router = self.router  # type: ignore[assignment]
         progress = LinkProgress("journal", 0, AT, wanted.filter)
         self.group.begin({"us": progress, "ap": progress}, wanted)
+
+    def make(self, peer: Peer, call: ReplicaCall) -> Any:
+        self.sources.append(Source(peer, call))
+        return self.sources[-1]
 
     def check(self, said: ReplicaStarted) -> None:
         if self.refuses:
@@ -320,7 +320,35 @@ def test_in_another_life_of_the_own_log_all_is_read_anew() -> None:
     group.group.change_roles(replace(before, generation=1, recovering=True), before)
     us, _ = group.now_open()
     assert (us.positions, us.said.known) == ({}, ())
-    assert (us.said.recovering, us.said.generation) == (True, 1)
+    assert us.said.generation == 1
+
+
+def test_positions_of_another_life_of_the_own_log_count_no_more() -> None:
+    """The process ended when the registry knew of that life, and had not stored them anew."""
+    group = Group()
+    group.group = LinkGroup(
+        HERE, group.make, Roles("eu", generation=1), group.came.append, group.check,
+        group.met.append, group.listed.extend,
+    )  # fmt: skip
+    progress = LinkProgress("journal", 0, AT)
+    group.group.begin({"us": progress, "ap": progress._replace(life=1)}, UNFILTERED)
+    us, ap = group.sources[-2:]
+    assert (us.positions, ap.positions) == ({}, AT)
+
+
+def test_what_it_lost_is_taken_whenever_it_comes() -> None:
+    """Also of a peer that was away while the others were read: commands are taken again then."""
+    group = Group(UNFILTERED)
+    before = Roles("eu")
+    group.group.change_roles(replace(before, generation=1), before)
+    us, _ = group.now_open()
+    group.open(us)
+    for n, life in ((3, 0), (4, 1)):
+        one = batch("a", n, ["eu", n, {}, offset_in_origin(life, n), 7])
+        us.on.batch(one)
+    group.run()
+    (command,) = group.router.commands
+    assert [one.meta[:2] for one in unpack(command.body).events] == [["eu", 3]]
 
 
 def test_what_came_from_its_origin_is_no_command_when_it_comes_again() -> None:

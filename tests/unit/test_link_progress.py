@@ -65,13 +65,22 @@ def test_another_log_begins_at_its_first_record() -> None:
     assert before.again("j", 1) == LinkProgress("j", 1, {}, TESTS)
 
 
+def test_in_another_life_of_the_own_journal_a_log_begins_at_its_first_record() -> None:
+    """Once: a process that dies before that is stored finds positions of another life."""
+    before = LinkProgress("j", 2, AT, TESTS, frozenset("a"), joining={1: "b"})
+    after = before.in_life(3)
+    assert after == LinkProgress("j", 2, {}, TESTS, life=3)
+    assert after._replace(positions=AT).in_life(3).positions == AT
+    assert before.in_life(0) == before
+
+
 def test_a_link_that_never_ran_has_nothing_to_read_again() -> None:
     assert LinkProgress().under(TESTS) == LinkProgress(filter=TESTS)
 
 
 def test_the_stored_form_reads_back() -> None:
     wanted = Filter(exclude=Criteria(tags=["large"]))
-    progress = LinkProgress("journal", 3, AT, wanted, frozenset(("a", "b")), shown=TESTS)
+    progress = LinkProgress("journal", 3, AT, wanted, frozenset(("a", "b")), shown=TESTS, life=2)
     stored = msgpack.unpackb(msgpack.packb(plain_of_progress(progress)))
     assert progress_of(stored) == progress
     assert progress_of(None) == LinkProgress()

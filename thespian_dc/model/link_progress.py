@@ -26,7 +26,8 @@ class LinkProgress(NamedTuple):
     log. positions: by slice of the peer. filter: the one they were reached under. coming_in: ids
     that it let in and that are not read as a whole yet. shown: the filter under which the peer
     showed its log then. joining: slices that begin where the peer's log is trimmed, while what lies
-    below is fetched entity by entity; of each the last id that was asked for, "" for none."""
+    below is fetched entity by entity; of each the last id that was asked for, "" for none. life:
+    the generation of this replica's own journal in which the reading began."""
 
     journal_id: str = ""
     generation: int = 0
@@ -35,6 +36,7 @@ class LinkProgress(NamedTuple):
     coming_in: frozenset[str] = frozenset()
     shown: Filter = Filter()
     joining: Mapping[int, str] = {}
+    life: int = 0
 
     @property
     def offsets(self) -> dict[int, int]:
@@ -71,6 +73,13 @@ class LinkProgress(NamedTuple):
             journal_id=journal_id, generation=generation, positions={}, coming_in=frozenset(),
             joining={},
         )  # fmt: skip
+
+    def in_life(self, generation: int) -> LinkProgress:
+        """The progress to go on from in this generation of the own journal: in a new one at the
+        first record, for events that this replica lost were left out as its own until then."""
+        if self.life == generation:
+            return self
+        return self.again(self.journal_id, self.generation)._replace(life=generation)
 
     def _opened(self, ids: Set[str] | None, left: Set[str]) -> LinkProgress:
         if ids is None or not self.positions:
@@ -111,6 +120,7 @@ def plain_of_progress(progress: LinkProgress) -> dict[str, Any]:
         "coming_in": sorted(progress.coming_in),
         "shown": plain_of(progress.shown),
         "joining": [[slice_, after] for slice_, after in sorted(progress.joining.items())],
+        "life": progress.life,
     }
 
 
@@ -129,6 +139,7 @@ def progress_of(value: Any) -> LinkProgress:
             frozenset(value["coming_in"]),
             filter_from(value["shown"]),
             dict(value["joining"]),
+            int(value["life"]),
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SettingsError(f"the stored progress of a link cannot be read: {error}") from error

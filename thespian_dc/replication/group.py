@@ -112,7 +112,7 @@ class LinkGroup:
     def begin(self, progress: Mapping[str, LinkProgress], wanted: VersionedFilter) -> None:
         """Open all links where they were."""
         for name, link in self.links.items():
-            link.place(progress[name], wanted)
+            link.place(progress[name].in_life(self._roles.generation), wanted)
             if name in self._roles.fenced:
                 link.close()
         self._restart()
@@ -137,7 +137,7 @@ class LinkGroup:
                 link.close()
         if roles.generation != before.generation:
             for link in self.links.values():
-                link.begin_again()
+                link.begin_life(roles.generation)
         if (roles.generation, roles.recovering) != (before.generation, before.recovering):
             self._restart()
         else:

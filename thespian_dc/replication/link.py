@@ -97,7 +97,6 @@ class Link:
         self._wanted: VersionedFilter
         self._source: ReplicaSource | None = None
         self.core: LinkCore | None = None
-        self._own = setting.replica_id
         self._origins = set(setting.replicas)  # and those that were retired
         self._log = PeerLog(peer.replica_id)
         self._run = 0
@@ -175,13 +174,12 @@ class Link:
             self._source.change_filter(wanted)
         return False
 
-    def begin_again(self) -> None:
-        """From the first record at the next `restart`."""
-        progress = self.progress()
-        self._stop_at(progress.again(progress.journal_id, progress.generation))
+    def begin_life(self, generation: int) -> None:
+        """The own journal was restored: from the first record at the next `restart`."""
+        self._stop_at(self.progress().in_life(generation))
 
     def restart(self) -> None:
-        """After `place`, `change_filter` or `begin_again`, or when what is said at the beginning of
+        """After `place`, `change_filter` or `begin_life`, or when what is said at the beginning of
         a call has changed."""
         if self._source is not None:
             self.end()
@@ -195,7 +193,6 @@ class Link:
         hand = self._hand(self._run)
         said = self._say()
         self.begun_in = said.generation
-        self._own = "" if said.recovering else said.replica_id
         self._origins.update(said.retired)
         source = self._source = self._new_source(hand)
         progress = self._progress
@@ -300,7 +297,10 @@ class Link:
             self._stop_at(progress._replace(positions=at))
             self.is_due = True
             return
-        self._log = PeerLog(self.peer.replica_id, progress.generation, self._own, self._origins)
+        self._log = PeerLog(
+            self.peer.replica_id, progress.generation, self._setting.replica_id, self._origins,
+            self.begun_in,
+        )  # fmt: skip
         self.core = LinkCore(
             self.peer.replica_id, of.slices, progress.positions,
             int(self._setting.look_up_after_s * 1e6), bool(self._wanted.filter),

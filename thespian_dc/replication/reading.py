@@ -46,14 +46,15 @@ _NO_CLAIMS: Claims = {}
 
 class PeerLog:
     """Reads one peer's records. generation: how often its log was restored from an older copy.
-    without: the replica whose events are left out, "" for none. origins: the replicas whose events
-    it may show, None for all; may grow."""
+    without: the replica whose events are left out, "" for none, if they are of this life of its
+    journal. origins: the replicas whose events it may show, None for all; may grow."""
 
     def __init__(
         self, peer: str, generation: int = 0, without: str = "",
-        origins: Collection[str] | None = None,
+        origins: Collection[str] | None = None, life: int = 0,
     ) -> None:  # fmt: skip
         self.peer, self.generation, self.without = peer, generation, without
+        self._without_from = offset_in_origin(life, 0)
         self._origins = origins
 
     def by_entity(
@@ -68,6 +69,7 @@ class PeerLog:
         read; ForeignOriginError."""
         found: dict[str, list[Item]] = {}
         generation, without = offset_in_origin(self.generation, 0), self.without
+        without_from = self._without_from
         origins = self._origins
         for first, _, write_id, _, body, kept in commits:
             mark = mark_of(write_id)
@@ -91,14 +93,14 @@ class PeerLog:
                     elif elements != _PLAIN_REMOTE or type(said[0]) is not str:
                         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
                         said = remote_meta(told._replace(concurrent=False))
+                    check_remote(said)
                     origin = said[0]
-                    if origin == without or (
+                    if (origin == without and said[3] >= without_from) or (
                         origin in claims and _covers(claims[origin], entity_id, said[3])
                     ):
                         continue
                     if origins is not None and origin not in origins:
                         self._check_origins(entity_id, [origin])
-                    check_remote(said)
                     item = RemoteEvent(manifest, payload, tags, said)
                 self._check_content(manifest, payload, tags)
                 items = found.get(entity_id)
@@ -128,7 +130,7 @@ class PeerLog:
         if kind == CONTROL and (said is None or manifest == FORKED_MANIFEST):
             return None
         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
-        if told.origin == self.without:
+        if told.origin == self.without and told.origin_offset >= self._without_from:
             return None
         self._check_origins(entity_id, [told.origin])
         form = remote_meta(told._replace(concurrent=False))

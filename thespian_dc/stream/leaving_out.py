@@ -6,7 +6,9 @@ Laws:
   very generation of the origin's journal, a position above the offset. Nothing follows from the
   position of another generation: what a restored replica wrote before its loss it may have learnt
   again at any later place of its log.
-- Of its own events a receiver gets none, unless its journal was restored: then the same rule holds.
+- Of its own events a receiver gets none of the present life of its journal. For those of lives
+  before it was restored the same rule holds as for others' events: it may have lost them, and they
+  may come to whom it reads at any time.
 - Notes that a replica makes for itself are never sent; states always are.
 """
 
@@ -92,7 +94,7 @@ class LeavingOut:
     """For one call. own: of the replica whose stream it is; slices: of its entity type."""
 
     def __init__(self, start: ReplicaStart, own: Life, slices: int) -> None:
-        self._receiver, self._recovering = start.replica_id, start.recovering
+        self._receiver = start.replica_id, start.generation
         self._own, self._slices = own, slices
         self._known: dict[Life, tuple[int, ...]] = {}
         self.know(start.known)
@@ -119,7 +121,8 @@ class LeavingOut:
         return out
 
     def _of_group(self, slice_: int, life: Life, group: Group, ids: Sequence[str]) -> list[int]:
-        if life[0] == self._receiver and not self._recovering:
+        receiver, generation = self._receiver
+        if life[0] == receiver and life[1] >= generation:
             return group.indexes
         known = self._known.get(life)
         if known is None:
@@ -135,7 +138,8 @@ class LeavingOut:
 
 
 def without_own(view: View, start: ReplicaStart, own: Life, slices: int) -> View:
-    """How a replica sees what it looks up: whatever it reported, but none of its own events."""
+    """How a replica sees what it looks up: whatever it reported, but none of its own events of the
+    present life of its journal."""
     leaving_out = LeavingOut(start._replace(known=()), own, slices)
 
     def shown(commit: Commit, wanted: Container[int] | None = None) -> CommitView:

@@ -190,12 +190,11 @@ class ReplicaGroup:
 
     def view_of(self, replica_id: str, view: View) -> View:
         """How this replica sees what it looks up."""
-        recovering = any(
-            one.start.recovering
-            for one in self._readers.values()
-            if one.start.replica_id == replica_id
-        )
-        start = ReplicaStart(replica_id, self.entity_type, (), recovering=recovering)
+        starts = [one.start for one in self._readers.values()]
+        lives = [one.generation for one in starts if one.replica_id == replica_id]
+        known = self.roles.origins.get(replica_id)  # it may call again just now
+        generation = max(lives, default=known.generation if known else 0)
+        start = ReplicaStart(replica_id, self.entity_type, (), generation=generation)
         own = self.setting.replica_id, self.generation
         return without_own(view, start, own, self.slices)
 
