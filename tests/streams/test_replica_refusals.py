@@ -32,6 +32,8 @@ from thespian_dc.model.replica_errors import (
     WrongReplicaError,
 )
 from thespian_dc.model.replication_handshake import (
+    REPLICAS_MAX,
+    Known,
     OriginFacts,
     ReplicaStart,
 )
@@ -41,6 +43,7 @@ from thespian_dc.model.role_errors import (
     OriginChangedError,
     OwnReplicaIdError,
     RetiredReplicaError,
+    TooManyReplicasError,
     UnknownReplicaError,
 )
 from thespian_dc.model.settings import Tls
@@ -116,6 +119,25 @@ def test_another_journal_under_a_known_id_is_refused(log: Log, link: Any) -> Non
     eventually(lambda: first.said)
     other = link(origins=(OriginFacts(READER, "journal-2", 4, 0),)).open()
     assert "journal-1" in str(ends_with(other, OriginChangedError))
+
+
+def test_replicas_that_nobody_names_elsewhere_are_not_kept_without_end(log: Log, link: Any) -> None:
+    """At a handshake and while connected: the call is refused by name, what was known stays."""
+    log.wrote(A)
+    told = [tuple(f"{of}-{n}" for n in range(REPLICAS_MAX // 2)) for of in "xyz"]
+    first = link(retired=told[0]).open()
+    eventually(lambda: first.entities == [A])
+    first.tell(Known((), retired=told[1]))
+    kept = {*told[0], *told[1]}
+    eventually(lambda: known_roles(log.journal, ENTITY_TYPE).retired == kept)
+    first.tell(Known((), retired=told[2]))
+    eventually(lambda: isinstance(first.error, TooManyReplicasError))
+    assert f"more than {REPLICAS_MAX} replicas" in str(
+        ends_with(link(retired=told[2]).open(), TooManyReplicasError)
+    )
+    assert known_roles(log.journal, ENTITY_TYPE).retired == kept
+    again = link(retired=told[1]).open()
+    eventually(lambda: again.entities == [A])
 
 
 def test_a_retired_replica_is_ended_and_refused(log: Log, link: Any) -> None:

@@ -6,13 +6,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
+from thespian_dc.model.replication_handshake import (
+    REPLICAS_MAX,
+    Known,
+    ReplicaStart,
+    ReplicaStarted,
+)
 from thespian_dc.model.role_errors import (
     AllActiveError,
     AlreadyRetiredError,
@@ -24,6 +30,7 @@ from thespian_dc.model.role_errors import (
     ReplicaIdChangedError,
     RetiredReplicaError,
     RetireSelfError,
+    TooManyReplicasError,
     UnknownReplicaError,
 )
 from thespian_dc.model.role_handshake import heard, roles_of, told, told_while_open
@@ -152,6 +159,44 @@ def test_a_peer_that_may_not_take_part_is_refused_by_name(
     own = retire(met(_first("a"), _first("b")), "cart", "c", GROUP)
     with pytest.raises(refusal):
         check_peer(own, peer, "cart", GROUP)
+
+
+def _ids(count: int, of: str = "x") -> tuple[str, ...]:
+    return tuple(f"{of}-{n}" for n in range(count))
+
+
+def _telling(what: str, count: int, of: str = "x") -> Roles:
+    """b, which knows of so many replicas that nobody else ever named."""
+    ids, first = _ids(count, of), _first("b")
+    told: dict[str, Any] = {
+        "retired": {"retired": frozenset(ids)},
+        "origins": {"origins": {**first.origins, **{one: _origin(one) for one in ids}}},
+        "retiring": {"retiring": {one: {} for one in ids}},
+        "stages": {"retiring": {"x": {one: Stage(0, 0, ()) for one in ids}}},
+    }
+    return replace(first, **told[what])
+
+
+@pytest.mark.parametrize("what", ["retired", "origins", "retiring", "stages"])
+def test_what_peers_tell_of_replicas_is_bounded(what: str) -> None:
+    """What is known always fits a message, so that it can be told; nothing is taken in part."""
+    group = (*GROUP, "x")
+    room = REPLICAS_MAX - (2 if what == "origins" else 0)
+    full = met(_first("a"), _telling(what, room))
+    assert met(full, _telling(what, room)) == full
+    with pytest.raises(TooManyReplicasError, match=f"'a' would know of more than {REPLICAS_MAX}"):
+        met(full, _telling(what, 1, "y") if what != "stages" else _telling(what, room, "y"))
+    for many in (_telling(what, room + 1), _telling(what, 10 * REPLICAS_MAX)):
+        with pytest.raises(TooManyReplicasError):
+            check_peer(_first("a"), many, "cart", group)
+
+
+def test_no_more_replicas_are_retired_than_can_be_told() -> None:
+    own = replace(_first("a"), retired=frozenset(_ids(REPLICAS_MAX - 1)))
+    full = retired(retire(own, "cart", "b", GROUP), "b")
+    assert retire(retire(own, "cart", "b", GROUP), "cart", "b", GROUP).fenced == full.retired
+    with pytest.raises(TooManyReplicasError):
+        retire(full, "cart", "c", GROUP)
 
 
 def test_a_later_life_of_a_peer_is_taken_with_any_journal() -> None:

@@ -138,6 +138,22 @@ class OriginChangedError(ReplicationError):
         )
 
 
+@with_fields
+class TooManyReplicasError(ReplicationError):
+    """More replicas than a group may have had in all its life. what: which list of them."""
+
+    replica: str
+    what: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"replica {self.replica!r} would know of more than {self.limit} replicas "
+            f"({self.what}), and what is known of them is kept for ever; nothing of what was said "
+            "is kept: see who tells of ids that nobody uses"
+        )
+
+
 # --- wishes that cannot be fulfilled ---
 
 

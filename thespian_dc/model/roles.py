@@ -11,11 +11,12 @@ retired never comes back; a lower epoch never demotes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from thespian_dc.model.replication import Role
+from thespian_dc.model.replication_handshake import REPLICAS_MAX
 from thespian_dc.model.role_errors import (
     AllActiveError,
     AlreadyRetiredError,
@@ -27,6 +28,7 @@ from thespian_dc.model.role_errors import (
     ReplicaIdChangedError,
     RetiredReplicaError,
     RetireSelfError,
+    TooManyReplicasError,
     UnknownReplicaError,
 )
 
@@ -169,6 +171,7 @@ def retire(before: Roles, entity_type: str, replica: str, group: Collection[str]
         raise UnknownReplicaError(entity_type, replica, ", ".join(sorted(group)))
     if replica in before.retiring:
         return before
+    _check_size(before, "retired", [*before.fenced, replica])
     return replace(before, retiring={**before.retiring, replica: {}})
 
 
@@ -205,7 +208,7 @@ def check_peer(own: Roles, peer: Roles, entity_type: str, group: Collection[str]
 
     In order: the own id; one that is retired here; one that nobody named; the other mode (all
     active, or one); another journal, or another slice count, under an id and generation that are
-    known.
+    known; more replicas than may be known.
     """
     if peer.replica_id == own.replica_id:
         raise OwnReplicaIdError(entity_type, peer.replica_id)
@@ -220,10 +223,12 @@ def check_peer(own: Roles, peer: Roles, entity_type: str, group: Collection[str]
         raise OriginChangedError(
             entity_type, peer.replica_id, known.journal_id, known.slices, now.journal_id, now.slices
         )
+    met(own, peer)
 
 
 def met(own: Roles, peer: Roles) -> Roles:
-    """What is known after hearing what `peer` knows. `check_peer` has let it in."""
+    """What is known after hearing what `peer` knows. `check_peer` has let it in.
+    TooManyReplicasError."""
     epoch, active = max((own.epoch, own.active), (peer.epoch, peer.active))
     gone = own.retired | peer.retired
     retiring: dict[str, dict[str, Stage]] = {}
@@ -235,6 +240,11 @@ def met(own: Roles, peer: Roles) -> Roles:
     me = own.origins.get(own.replica_id)
     if me is not None:  # nobody knows better which journal this is
         origins[own.replica_id] = me
+    _check_size(own, "retired", gone)
+    _check_size(own, "origins", origins)
+    _check_size(own, "retiring", retiring)
+    for stages in retiring.values():
+        _check_size(own, "retiring", stages)
     return replace(
         own, epoch=epoch, active=active, promoting=own.promoting and active == own.replica_id,
         retiring=retiring, retired=gone, origins=origins,
@@ -269,6 +279,12 @@ def _joined(one: Mapping[str, Origin], other: Mapping[str, Origin]) -> dict[str,
         present = both.get(replica, origin)
         both[replica] = max(present, origin, key=lambda o: (o.generation, o.journal_id, o.slices))
     return both
+
+
+def _check_size(own: Roles, what: str, ids: Sized) -> None:
+    """What does not fit a message could be told to nobody."""
+    if len(ids) > REPLICAS_MAX:
+        raise TooManyReplicasError(own.replica_id, what, REPLICAS_MAX)
 
 
 def _check_mode(roles: Roles, entity_type: str, verb: str) -> None:

@@ -51,7 +51,7 @@ _TRAVELS: dict[str, type[ThespianDcError]] = {
         replica_errors.WrongReplicaError, replication_errors.ReplicaRecoveringError,
         role_errors.GroupModeDiffersError, role_errors.OriginChangedError,
         role_errors.OwnReplicaIdError, role_errors.RetiredReplicaError,
-        role_errors.UnknownReplicaError,
+        role_errors.TooManyReplicasError, role_errors.UnknownReplicaError,
         stream_errors.FilterTooLargeError, stream_errors.InvalidFilterError,
         stream_errors.HistoryMovedError, stream_errors.HistoryRefusedError,
         stream_errors.MalformedMessageError, stream_errors.PeerSilentError,
