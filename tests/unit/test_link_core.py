@@ -11,6 +11,7 @@ from tests.unit.link_world import BrokenError, World
 from thespian_dc.entity.api import Absorbed, RemoteEvent, Replicated, ReplicatedState
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.replication import Listed
+from thespian_dc.model.replication_errors import ReplicatedEntityFailedError
 from thespian_dc.projection.api import CommitView, Lookup, SourceBatch
 from thespian_dc.replication.link_core import (
     BATCHES_TIDIED,
@@ -227,6 +228,26 @@ def test_an_entity_that_is_trimmed_begins_with_a_state() -> None:
     assert one.lookups[-1].from_seq_nr == 8
     one.do(one.core.on_looked_up(S0, [], 7, 9, more=False))
     assert (one.core.coming_in, one.core.is_idle) == (set(), True)
+
+
+def test_a_state_that_is_not_taken_holds_the_cursor_and_nothing_else() -> None:
+    """It is asked for again after pauses; meanwhile others are read, and it is seen why."""
+    one, ids = One(), [f"e{n}" for n in range(LOOK_UPS_MAX)]
+    one.do(one.core.come_in([S0, *ids]))
+    one.batch(S0, event(9))
+    one.do(one.core.on_trimmed(S0))
+    one.do(one.core.on_state(S0, ReplicatedState("m", b"", {"us": 9}, {}), 9))
+    assert ids[-1] not in [lookup.entity_id for lookup in one.lookups]
+    one.answer(Absorbed(0, "waits", error=ReplicatedEntityFailedError("x", "no such type")))
+    assert one.lookups[-1].entity_id == ids[-1]
+    [blocked] = one.core.blocked(9)
+    assert (blocked.entity_id, blocked.missing) == (S0, None)
+    assert "no such type" in blocked.text
+    one.do(one.core.on_looked_up(ids[0], [], 0, 9, more=False))
+    due_us = one.core.wakeup_us()
+    assert due_us is not None
+    one.do(one.core.on_tick(due_us))
+    assert (one.lookups[-1], one.cursor(S0)) == (Lookup(S0, slice_of(S0, 2), 1), 0)
 
 
 def test_few_entities_are_read_at_once() -> None:

@@ -5,7 +5,8 @@ Laws:
 - A state is never stored as it came where this replica has events that it lacks: they are applied
   on top, as concurrent ones, in the order of this log. The vector of what is stored covers both.
 - What it lacks and this log has no more cannot be applied: nothing is stored then, and the state
-  waits, under a named error, until one comes that has it.
+  waits, under a named error, until one comes that has it. So does one that code cannot read or
+  join, until there is code that can: what is passed by is asked for by nobody.
 """
 
 from __future__ import annotations
@@ -62,9 +63,8 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
             encoded = instance.type.encode_state(state)
     except RAISED as error:  # user code, or a type that this code does not know
         cause = f"a state of {theirs.peer}: {type(error).__name__}: {error}"
-        intake.note("failed", theirs.peer, theirs.vector.get(theirs.peer, 0), theirs.epoch, cause)
         failed = ReplicatedEntityFailedError(str(instance.ref), cause)
-        return Absorbed(0, "set_aside", listed=tuple(intake.listed), error=failed)
+        return Absorbed(0, "waits", error=failed)
     intake.state(state, encoded, _joined(instance, theirs))
     return Absorbed(1)
 

@@ -249,6 +249,7 @@ class LinkCore:
             self._pass_all(pending, actions)
         if reason == "waits":
             self._wait(pending, outcome.missing, now_us, actions)
+            pending.text = str(outcome.error or "")
         elif reason == "delayed":
             due_us = now_us + max(1_000, outcome.delay_us)
             self._block(pending, "its class delays it", now_us, due_us, actions)
