@@ -29,6 +29,9 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import keeper, wishes
 from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.link_core import Blocked
+from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.replica import lacks_own
 from thespian_dc.testkit.eventually import eventually
 
 SECOND = 1_000_000
@@ -170,6 +173,26 @@ def test_what_a_producer_found_counts_too(three: World) -> None:
     assert (one.roles.generation, one.roles.recovering) == (3, True)
     one.keeper.round(2)
     assert one.roles.generation == 3
+
+
+def test_what_follows_an_own_event_that_is_not_here_proves_an_older_copy_once(
+    three: World,
+) -> None:
+    """No peer was further in this log, but one has what was in it."""
+    one = three.replicas["a"]
+    waits = Blocked(0, "x", 1, ("a", 4), "")
+    facts = [LinkFacts("b", "up", waits=(waits,))]
+    assert not lacks_own(facts, "a", 2 * SECOND)
+    assert lacks_own(facts, "a", 4 * SECOND)
+    assert not lacks_own(facts, "c", 4 * SECOND)
+    one.keeper.lacks_own()
+    one.keeper.round(1)
+    assert (one.roles.generation, one.roles.recovering) == (1, True)
+    one.read = {"b": 0, "c": 0}
+    three.until(lambda: not one.roles.recovering)
+    one.keeper.lacks_own()
+    one.keeper.round(2)
+    assert (one.roles.generation, one.roles.recovering) == (1, False)
 
 
 def test_a_stranger_is_refused_before_it_is_heard(three: World) -> None:

@@ -115,6 +115,7 @@ class Keeper:
         self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="heads")
         self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
         self._beat_us = 0
+        self._lacks_own = self._fetched_own = False
         self._known = 0  # the latest generation of this replica that a peer knows
         self._is_retired = self._is_denied = False  # by what a peer said
         self._denied: Exception | None = None
@@ -153,6 +154,12 @@ class Keeper:
         elif error is not self._denied:
             self._denied, self._is_denied = error, True
         self._news.set()
+
+    def lacks_own(self) -> None:
+        """What came from a peer follows an event of this replica that is not here: the peer has it,
+        so this journal is an older copy, though no peer was further in it. Once is enough: what
+        nobody has any more cannot be had. From any thread."""
+        self._lacks_own = True
 
     def facts(self) -> dict[str, Any]:
         """For `node.status()`."""
@@ -243,6 +250,9 @@ class Keeper:
         for peer, generation in found.items():
             core.on_said(peer, is_older=True)
             self._known = max(self._known, generation)
+        if self._lacks_own and not self._fetched_own and not self.roles.recovering:
+            self._fetched_own = True
+            core.on_said(self.roles.replica_id, is_older=True)
         core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):
             match step:

@@ -25,6 +25,9 @@ from thespian_dc.stream.relay import EdgeSource
 from thespian_dc.stream.replica_call import ReplicaCall
 
 STORE_US = 200_000
+OWN_MISSING_US = 3_000_000
+"""So long something waits for an event of this replica itself before its journal is thought to have
+lost it: a host that was replaced may not know the last ones for a moment."""
 
 
 class RunningReplica:
@@ -112,6 +115,8 @@ class RunningReplica:
             for link in self.group.links.values():
                 if link.refusal is not None:
                     self._keeper.refused(link.refusal)
+            if lacks_own(self._facts, self._setting.replica_id, now_us):
+                self._keeper.lacks_own()
             self._storing.offer(self.group.progress(), self._facts)
 
     def wakeup_us(self) -> int:
@@ -160,3 +165,12 @@ class RunningReplica:
 
     def _on_listed(self, listed: Any) -> None:
         self._storing.list_(listed)
+
+
+def lacks_own(facts: Sequence[LinkFacts], own: str, now_us: int) -> bool:
+    """Does anything that peers wrote wait, for long, for an event of this replica?"""
+    return any(
+        one.missing is not None and one.missing[0] == own and now_us - one.since_us > OWN_MISSING_US
+        for link in facts
+        for one in link.waits
+    )

@@ -10,7 +10,7 @@ everywhere), states equal to the fold of these events.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -50,6 +50,7 @@ class Held:
         self.leaders: dict[str, tuple[int, str]] = {}
         self.logs: list[list[Stored | None]] = [[] for _ in range(slices)]
         self.nonces: dict[str, int] = {}
+        self.events: dict[tuple[str, str, int], Event] = {}
         self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
         self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
 
@@ -65,6 +66,7 @@ class ReplicaChecker:
         self.written: dict[tuple[str, str, int], Event] = {}
         self.forked: set[str] = set()
         self.parted: set[str] = set()
+        self.put_back: set[str] = set()
         self.aside: set[tuple[str, str, int]] = set()
         self.writers: dict[int, set[str]] = defaultdict(set)
 
@@ -98,6 +100,7 @@ class ReplicaChecker:
         else:
             event = self._remote(site, held, entity_id, said, changed)
         held.vectors[entity_id][event.origin] = event.n
+        held.events[entity_id, event.origin, event.n] = event
         if kind == CONTROL:
             self.aside.add((entity_id, event.origin, event.n))
         return Stored(entity_id, event.origin, event.n, kind)
@@ -114,9 +117,10 @@ class ReplicaChecker:
         if others != before:
             self._breaks("K2", f"{where} says that it has seen {others}, which is {before}")
         event = Event(site.name, n, {**others, site.name: n}, changed)
-        known = self.written.setdefault((entity_id, site.name, n), event)
+        known = self.written.get((entity_id, site.name, n), event)
         if known.changed != changed and not self._scopes.may_fork:
             self._breaks("fork", f"{where} is written twice")
+        self.written[entity_id, site.name, n] = event
         held.flags[entity_id, site.name, changed.nonce].add(False)
         held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
         epoch = said[3] if len(said) > 2 else 0
@@ -158,6 +162,9 @@ class ReplicaChecker:
         if late:
             site.world.hit("replica: late event")
         held.flags[entity_id, origin, changed.nonce].add(flag)
+        if origin == site.name:  # it fetches what its journal lost
+            site.world.hit("replica: own event fetched")
+            held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
         return Event(origin, n, {**others, origin: n}, changed)
 
     def _join(self, site: Site, mine: Slots, entity_id: str, said: Sequence[Any]) -> None:
@@ -167,6 +174,17 @@ class ReplicaChecker:
         if lost:
             self._breaks("state", f"{entity_id} at {site.name}: {lost} is gone, it has {vector}")
         mine.update(vector)
+
+    def on_put_back(self, site: Site) -> None:
+        """This replica's journal is an older copy: begin again with what it holds."""
+        held = self.held[site.name] = Held(self._slices)
+        self.put_back.add(site.name)
+        for key in site.keys:
+            for commit in site.journal.memory.read(key, 0, 1 << 30):
+                held.logs[key.slice] += [
+                    self._take(site, held, fields, commit)
+                    for fields in msgpack.unpackb(commit.body)
+                ]
 
     def on_witnessed(self, applied: Applied) -> None:
         """An entity applies an event: on replay it must see what it saw then."""
@@ -206,7 +224,9 @@ class ReplicaChecker:
     def _check_below(
         self, site: Site, peer: str, slice_: int, first: int, offset: int, progress: Any
     ) -> None:
-        vectors, gone = self.held[site.name].vectors, site.roles.fenced
+        # What a replica wrote before its journal was put back is left out for who has read as far
+        # in what it wrote since, until that is noticed: in its next generation it comes again.
+        vectors, gone = self.held[site.name].vectors, site.roles.fenced | self.put_back
         for one in self.held[peer].logs[slice_][first:offset]:
             if one is None or one.origin == site.name or one.origin in gone:
                 continue
@@ -268,14 +288,26 @@ class ReplicaChecker:
                 if vector.keys() - {name} and not self._scopes.was_in(name, entity_id):
                     self._breaks("scope", f"{entity_id} is at {name}: {vector}")
 
+    def check_forks(self, names: Sequence[str]) -> None:
+        """Two events under one number at two replicas: somebody has noticed."""
+        for (entity_id, origin, n), event in self._all_events(names):
+            first = self.written[entity_id, origin, n]
+            if event.changed != first.changed and entity_id not in self.forked:
+                self._breaks("fork", f"{entity_id} {origin} {n}: {event} and {first}, unnoticed")
+
+    def _all_events(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, str, int], Event]]:
+        for name in names:
+            yield from self.held[name].events.items()
+
     def check_states(self, looked: Iterable[Asked]) -> None:
         """What readers saw is the fold of what the replica has."""
         for one in looked:
             if one.entity_id in self.forked:
                 continue
             vector = self.vector(one.site, one.entity_id)
+            mine = self.held[one.site].events
             events = [
-                self.written[one.entity_id, origin, n]
+                mine.get((one.entity_id, origin, n)) or self.written[one.entity_id, origin, n]
                 for origin, count in vector.items() for n in range(1, count + 1)
                 if (one.entity_id, origin, n) not in self.aside
             ]  # fmt: skip

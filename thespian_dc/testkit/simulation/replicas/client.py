@@ -90,7 +90,7 @@ class ReplicaClient(Process):
 
     def on_answer(self, answer: Answer, member: str) -> None:
         """From a host."""
-        if answer.to.client_id == self._router.client_id:
+        if self.alive and answer.to.client_id == self._router.client_id:
             self._router.on_answer(answer, member)
 
     def _on_outcome(self, outcome: Deliver) -> None:

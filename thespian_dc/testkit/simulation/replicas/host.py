@@ -30,7 +30,7 @@ class ReplicaHost(base.SimulatedHost):
     def boot(self) -> None:
         super().boot()
         memory, name = self._site.journal.memory, Ledger.entity_type
-        self._watch = RoleWatch(memory, [name], self._site.name)
+        self._watch = RoleWatch(memory, [name], self._site.node_id)
         self._checked = False
         self._look()
 

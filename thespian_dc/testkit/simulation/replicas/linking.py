@@ -133,7 +133,7 @@ class LinksProcess(Process):
             Ledger.entity_type,
         )  # fmt: skip
         start = StartReplication("simulated", site.name, setting, site.slices)
-        running = self.running = SimulatedReplica(start, site.name, self._put)
+        running = self.running = SimulatedReplica(start, site.node_id, self._put)
         running.process = self
         for link in running.group.links.values():
             make: Any = partial(self._new_source, link)
@@ -163,7 +163,7 @@ class LinksProcess(Process):
 
     def on_answer(self, answer: Answer, member: str) -> None:
         """From a host."""
-        if answer.to.client_id == self._router.client_id:
+        if self.alive and answer.to.client_id == self._router.client_id:
             self._router.on_answer(answer, member)
 
     def _on_outcome(self, outcome: Deliver) -> None:

@@ -1,5 +1,5 @@
 """What people do to a group of replicas while it runs: other filters, promotions, retirements,
-trimmed logs. Wishes go through the registry, as the command line's do.
+trimmed logs, journals put back. Wishes go through the registry, as the command line's do.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from thespian_dc.model.criteria import Filter
 from thespian_dc.replication import wishes
 from thespian_dc.replication.trimming import Limits, lacking_states, limits_of, trim
 from thespian_dc.stream.destination_filters import set_destination_filter
+from thespian_dc.testkit.simulation.replicas.journal import Copy
 from thespian_dc.testkit.simulation.replicas.ledger import REGIONS, Ledger
 from thespian_dc.testkit.simulation.replicas.plan import Plan
 from thespian_dc.testkit.simulation.replicas.scope import Scopes, only, only_tag
@@ -35,9 +36,11 @@ class Operators:
     def __init__(
         self, world: World, plan: Plan, sites: Mapping[str, Site], scopes: Scopes,
         entity_ids: tuple[str, ...], isolate: Callable[[Site, int], None],
+        on_put_back: Callable[[Site], None],
     ) -> None:  # fmt: skip
         self._world, self._plan, self._sites, self._scopes = world, plan, sites, scopes
         self._entity_ids, self._isolate = entity_ids, isolate
+        self._on_put_back = on_put_back
         self.is_forced = False
         """A promotion was, so that two may have been active under one epoch."""
 
@@ -52,6 +55,9 @@ class Operators:
             world.after(world.between(*TRIM_US), self._trim)
         if plan.retires:
             world.after(world.rng.randrange(6_000_000), self._retire)
+
+        if plan.restores:
+            world.after(world.rng.randrange(4_000_000), self._back_up)
 
     def _hit(self, what: str) -> None:
         self._world.hit(f"replica: {what}")
@@ -125,6 +131,22 @@ class Operators:
             leaver = self._sites[name]
             leaver.is_gone = True
             leaver.crash(None)
+
+    # --- journals ---
+    def _back_up(self) -> None:
+        site = self._sites[self._plan.restores]
+        later_us = self._world.between(500_000, 3_500_000)
+        self._world.after(later_us, self._put_back, site, site.journal.copy())
+
+    def _put_back(self, site: Site, copy: Copy) -> None:
+        """Its disk is broken; there is a backup."""
+        self._hit("journal put back to an older copy")
+        self._world.note(f"the journal of {site.name} is put back")
+        self._scopes.may_fork = True
+        site.crash(None)
+        site.journal.put_back(copy, site.keys)
+        self._on_put_back(site)
+        self._world.after(self._world.between(100_000, 1_500_000), site.start)
 
     # --- logs ---
     def _trim(self) -> None:

@@ -6,6 +6,9 @@ import random
 from dataclasses import dataclass
 
 NAMES = ("A", "B", "C", "D", "E")
+KINDS = (
+    "plain", "plain", "filters", "filters", "standby", "trims", "retires", "restores",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,16 @@ def plan_of(seed: int) -> Plan:
     rng = random.Random(f"plan {seed}")
     names = NAMES[: rng.choice((2, 3, 3, 3, 4, 5))]
     topology = rng.choice(("mesh", "mesh", "star", "chain")) if len(names) > 2 else "mesh"
-    kind = rng.choice(("plain", "plain", "filters", "filters", "standby", "trims", "retires"))
+    kind = rng.choice(KINDS)
     others = names[1:]
     return Plan(
         names, topology, _links(names, topology), rng.choice((1, 2)),
-        late=rng.choice(others) if rng.random() < 0.3 else "",
+        late=rng.choice(others) if rng.random() < 0.3 and kind != "restores" else "",
         lost=rng.choice(names) if rng.random() < 0.3 and kind in {"plain", "filters"} else "",
         filters=_filters(rng, kind),
         one_active=kind == "standby",
         trims=kind == "trims",
+        restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
     )  # fmt: skip
 

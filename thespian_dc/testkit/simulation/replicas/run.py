@@ -9,12 +9,12 @@ from functools import partial
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.replication.restoring import CHECK_US
 from thespian_dc.testkit.simulation.history import Broken, History
-from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
 from thespian_dc.testkit.simulation.replicas.checker import ReplicaChecker
 from thespian_dc.testkit.simulation.replicas.client import Asked, ReplicaClient
 from thespian_dc.testkit.simulation.replicas.faults import ReplicaFaults
 from thespian_dc.testkit.simulation.replicas.host import ReplicaHost
+from thespian_dc.testkit.simulation.replicas.journal import ReplicaJournal
 from thespian_dc.testkit.simulation.replicas.linking import LinksProcess, simulated_time
 from thespian_dc.testkit.simulation.replicas.operators import Operators
 from thespian_dc.testkit.simulation.replicas.plan import plan_of
@@ -58,7 +58,7 @@ class Outcome:
 class ReplicaSimulation:
     """The parts of one run. A seeded bug replaces classes here (bugs.py)."""
 
-    journal_class = SimulatedJournal
+    journal_class = ReplicaJournal
     host_class = ReplicaHost
     links_class = LinksProcess
     producer_class = ReplicaProducer
@@ -81,7 +81,8 @@ class ReplicaSimulation:
             self._populate(site)
         self.faults = ReplicaFaults(world, self.network, list(self.sites.values()))
         self.operators = Operators(
-            world, plan, self.sites, self.scopes, ENTITIES, self.faults.isolate
+            world, plan, self.sites, self.scopes, ENTITIES, self.faults.isolate,
+            self.checker.on_put_back,
         )  # fmt: skip
 
     def _site(self, setting: Replication, linked: tuple[str, ...]) -> Site:
@@ -126,6 +127,7 @@ class ReplicaSimulation:
         world.run(FAULTY_US)
         self._come_to_rest()
         self.checker.check_scopes()
+        self.checker.check_forks([one.name for one in self._live()])
         self.checker.check_epochs(self._live(), self.operators.is_forced)
 
     def _join(self, site: Site) -> None:
@@ -188,6 +190,8 @@ class ReplicaSimulation:
             left += [f"{site.name}: {asked.nonce} waits" for asked in site.client.open.values()]
             if self.plan.retires and self.plan.retires not in site.roles.retired:
                 left.append(f"{site.name} has not retired {self.plan.retires}: {site.roles}")
+            if site.roles.recovering:
+                left.append(f"{site.name} has not got back what its journal lost")
             if not site.links.alive:
                 left.append(f"{site.links.name} does not run")
                 continue

@@ -12,8 +12,8 @@ from thespian_dc.entity.role_registry import begin_roles, known_roles
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.roles import Roles
-from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.replicas.journal import ReplicaJournal
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger, Look
 from thespian_dc.testkit.simulation.world import World
 
@@ -43,7 +43,7 @@ class Site:
     client: ReplicaClient
 
     def __init__(
-        self, world: World, network: Network, journal: SimulatedJournal, setting: Replication,
+        self, world: World, network: Network, journal: ReplicaJournal, setting: Replication,
         linked: tuple[str, ...], slices: int,
     ) -> None:  # fmt: skip
         self.world, self.network, self.journal = world, network, journal
@@ -61,6 +61,11 @@ class Site:
     @property
     def processes(self) -> list[Process]:
         return [*self.hosts, self.links, self.serves, self.client]
+
+    @property
+    def node_id(self) -> str:
+        """A node that begins over a journal that was put back is another one."""
+        return f"{self.name}.{self.journal.life}"
 
     @property
     def keys(self) -> list[SliceKey]:
