@@ -95,7 +95,7 @@ def row(result: Result) -> dict[str, Any]:
 def test_status_says_who_it_is_and_what_its_links_do(url: str, journal: Journal) -> None:
     blocked = Blocked(2, "c-1", now_us() - 3_000_000, ("ap", 4), "")
     link = LinkFacts("us", "up", cursors={0: 3, 2: 5}, heads={0: 3, 2: 9}, waits=(blocked,),
-                     waiting=1, taken=8)  # fmt: skip
+                     waiting=1, taken=8, relayed_by=("ap", "eu"))  # fmt: skip
     store_status(journal, "cart", "node", [link], now_us())
     found = run(url, "status", "--json")
     status = row(found)
@@ -110,6 +110,8 @@ def test_status_says_who_it_is_and_what_its_links_do(url: str, journal: Journal)
     assert 3 <= wait["for_s"] < 60
     text = run(url, "status", "--slices", "--listed").output
     assert "stands by; us is active, epoch 1" in text
+    assert "us withholds what is shown by ap, eu" in text
+    assert shown["relayed_by"] == ["ap", "eu"]
     assert "does not run" in text
 
 

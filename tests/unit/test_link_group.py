@@ -215,6 +215,20 @@ def test_a_peer_that_shows_more_is_read_anew_and_nobody_leaves_out_meanwhile() -
     assert [lookup.entity_id for lookup, _ in again.lookups] == ["hidden"]
 
 
+def test_what_one_replica_withholds_and_another_shows_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once the peers have said what they show; whoever withholds as much is not named."""
+    group = Group(UNFILTERED)
+    us, ap = group.now_open()
+    group.open(us, shown=VersionedFilter(1, Exclude.entity_ids("a", "b")))
+    assert {one.peer: one.relayed_by for one in group.group.facts()} == {"us": ("eu",), "ap": ()}
+    group.open(ap, shown=VersionedFilter(1, Exclude.entity_ids("a")))
+    facts = {one.peer: one.relayed_by for one in group.group.facts()}
+    assert facts == {"us": ("ap", "eu"), "ap": ("eu",)}
+    assert [one.message for one in caplog.records] == ["withheld_and_relayed"] * 3
+
+
 def test_a_log_that_was_restored_begins_at_its_first_record() -> None:
     group = Group()
     us, _ = group.now_open()

@@ -326,7 +326,12 @@ def _print(view: ReplicaView, by_slice: bool, with_listed: bool) -> None:
             click.echo(safe(f"retiring {replica}: {peer} {text}"))
     if view.roles.retired:
         click.echo(safe(f"retired: {', '.join(sorted(view.roles.retired))}"))
-    print_rows(LINKS, [{c: one[c] for c in LINKS} for one in _links(view)], False)
+    links = _links(view)
+    for one in links:
+        if one["relayed_by"]:
+            relays = ", ".join(one["relayed_by"])
+            click.echo(safe(f"shown: {one['peer']} withholds what is shown by {relays}"))
+    print_rows(LINKS, [{c: one[c] for c in LINKS} for one in links], False)
     if by_slice:
         print_rows(SLICES, [row for one in _links(view) for row in one["slices"]], False)
     waits_ = _waits(view)
@@ -343,6 +348,7 @@ def _links(view: ReplicaView) -> list[dict[str, Any]]:
     return [
         {
             **{name: link[name] for name in LINKS},
+            "relayed_by": link.get("relayed_by", []),  # stored by an earlier version
             "slices": [
                 {"peer": link["peer"], "slice": n, "offset": at, "head": head, "lag": head - at}
                 for n, at, head in link["slices"]

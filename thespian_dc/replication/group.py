@@ -4,13 +4,14 @@ of them brings may be what another one waits for. Runs on the leaf's main thread
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.api import Absorbed, Deliver, Outgoing, Router, Status
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
-from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.link_progress import LinkProgress, let_in
 from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_handshake import (
     Known,
@@ -26,6 +27,8 @@ from thespian_dc.replication.link_core import LinkCore, Pending
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import pack, unpack
+
+log = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT_S = 30.0
 KNOWN_US = 1_000_000
@@ -181,9 +184,26 @@ class LinkGroup:
         for came in items:
             for said in came.link.on_came(came, now):
                 self._on_said(said)
+                self._compare_shown()
         if any(link.is_due for link in self.links.values()):
             self._restart()
         self._submit()
+
+    def _compare_shown(self) -> None:
+        """What one replica withholds and another one shows comes by the other one, or does not:
+        people are to know."""
+        known = {name: link.said for name, link in self.links.items() if link.said is not None}
+        shown = {name: said.shown.filter for name, said in known.items()}
+        shown[self.setting.replica_id] = self.setting.shown.spelled_out()
+        for name in known:
+            link, before = self.links[name], self.links[name].relayed_by
+            link.relayed_by = tuple(
+                other for other, one in sorted(shown.items()) if let_in(shown[name], one) != set()
+            )
+            if link.relayed_by and link.relayed_by != before:
+                facts = {"entity_type": self.setting.entity_type, "replica": name}
+                relays = ", ".join(link.relayed_by)
+                log.warning("withheld_and_relayed", extra={**facts, "relayed_by": relays})
 
     def on_tick(self) -> None:
         now = now_us()

@@ -112,6 +112,8 @@ class Link:
         """Why the last run failed; for who wants to know what kind it is."""
         self.said: ReplicaStarted | None = None
         """What the peer said of itself last."""
+        self.relayed_by: tuple[str, ...] = ()
+        """Replicas that show what this peer withholds."""
         self._marks: dict[int, int | None] = {}  # where the peer's slices begin; None: asked for
         self._is_asking = False  # for the next ids of a slice that joins
         self.submits: list[tuple[LinkCore, Submit]] = []
@@ -447,7 +449,7 @@ class Link:
             peer, state, self.error if self._retry_us else trouble,
             {n: at.offset for n, at in progress.positions.items()},
             dict(self._heads), progress.generation,
-            replicas=self.said.replicas if self.said else (),
+            replicas=self.said.replicas if self.said else (), relayed_by=self.relayed_by,
         )  # fmt: skip
         if core is None:
             return facts

@@ -18,7 +18,8 @@ class LinkFacts(NamedTuple):
     heard. generation: of the peer's log. waits: entities that hold a cursor, the longest first;
     waiting: how many there are. coming_in: ids that came into scope and are not read yet. joining:
     slices whose trimmed part is being fetched. taken: events since this process began. listed: the
-    newest; counts: all, by what.
+    newest; counts: all, by what. replicas: all that the peer knows. relayed_by: those that show
+    entities which the peer withholds.
     """
 
     peer: str
@@ -35,6 +36,7 @@ class LinkFacts(NamedTuple):
     listed: tuple[Listed, ...] = ()
     counts: Mapping[str, int] = {}
     replicas: tuple[str, ...] = ()
+    relayed_by: tuple[str, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -70,4 +72,5 @@ class LinkFacts(NamedTuple):
             "listed": [list(one) for one in self.listed],
             "counts": dict(self.counts),
             "replicas": list(self.replicas),
+            "relayed_by": list(self.relayed_by),
         }  # fmt: skip
