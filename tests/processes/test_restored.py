@@ -28,10 +28,10 @@ def status_of(replica: Replica) -> tuple[int, str]:
     return roles.generation, roles.closed
 
 
-def takes(replica: Replica, entity_id: str) -> bool:
+def takes(replica: Replica, entity_id: str, change: int = 1) -> bool:
     """It handles a command, or says that it is not whole yet."""
     try:
-        replica.change(entity_id, 1)
+        replica.change(entity_id, change)
     except ReplicaRecoveringError:
         return False
     return True
@@ -102,4 +102,5 @@ def test_what_slipped_through_is_a_fork_and_is_listed(tmp_path: Path) -> None:
             return {one.entity_id for _, one in listed if one.what == "forked"}
 
         eventually(lambda: forked(a) | forked(b) == {"x"}, WITHIN_S)
-        agree([a, b], "y", (10, {"a": 1}))
+        eventually(lambda: takes(a, "y", 5), WITHIN_S)  # its hosts hear of it a moment later
+        agree([a, b], "y", (15, {"a": 2}))
