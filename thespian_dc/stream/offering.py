@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc.aio
 
-from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.replica_errors import WrongReplicaError
 from thespian_dc.model.replication_settings import Peer
@@ -30,7 +29,7 @@ from thespian_dc.stream.dialled import DialledLine
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
 from thespian_dc.stream.pull import PullCall
-from thespian_dc.stream.push import Pusher
+from thespian_dc.stream.push import Offered, Pusher
 from thespian_dc.stream.questions import Question as Asked
 from thespian_dc.stream.questions import Questions
 from thespian_dc.stream.replica_group import ReplicaGroup
@@ -109,30 +108,24 @@ class QuestionedLine:
         await self.write(write_reply(reply))
 
 
-class OfferedToReplica:
-    """Implements pull.Admission: the peer that was dialled may read the log, and nobody else."""
+class OfferedToReplica(Offered):
+    """The peer that was dialled may read the log, and nobody else."""
 
     def __init__(self, stream: OpenStream, group: ReplicaGroup, peer: Peer) -> None:
-        self._stream, self._group, self._peer = stream, group, peer
-
-    def check_filter(self, filter_: VersionedFilter) -> None:
-        """See Admission."""
-
-    def change_filter(self, caller: Caller, filter_: VersionedFilter) -> None:
-        """See Admission."""
+        super().__init__(stream.stream_id, stream)
+        self._group, self._peer = group, peer
 
     async def find(
         self, kind: str, stream_id: str, consumer: str, caller: Caller, context: Any,
         replica_id: str = "",
     ) -> OpenStream:  # fmt: skip
         """See Admission; UnknownStreamError, WrongReplicaError, RetiredReplicaError."""
-        if stream_id != self._stream.stream_id or not replica_id:
+        if not replica_id:
             raise UnknownStreamError(stream_id)
         if replica_id != self._peer.replica_id:
             raise WrongReplicaError(self._peer.target, self._peer.replica_id, replica_id)
         self._group.check_retired(replica_id)
-        self._stream.check()
-        return self._stream
+        return await super().find(kind, stream_id, consumer, caller, context, replica_id)
 
 
 class ReplicaPusher(Pusher):
