@@ -33,7 +33,6 @@ from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Limits
 from thespian_dc.testkit.local_entities import LocalEntities
 
-
 ROUNDS_MAX = 50
 
 
@@ -101,9 +100,7 @@ class Replica:
 
     def key(self, entity_id: str = "x") -> SliceKey:
         types = self.local.host.core._hosted.types
-        return self.local.host.core._hosted.slice_for(
-            types[self.entity.entity_type], entity_id
-        ).key
+        return self.local.host.core._hosted.slice_for(types[self.entity.entity_type], entity_id).key
 
     def records(self, entity_id: str = "x") -> list[Found]:
         return self.local.journal.read_entity(self.key(entity_id), entity_id)
