@@ -31,6 +31,7 @@ from thespian_dc.wire.lookups import EntityState
 A, B = "c-1", "c-2"
 SLICE_A = slice_of(A, SLICES)
 HUB = Replication(ENTITY_TYPE, READER, peers=[Peer(OWN, edge=True), Peer(THIRD)])
+SECOND = Replication(ENTITY_TYPE, THIRD, peers=[Peer(OWN, edge=True), Peer(READER)])
 
 
 class EdgeLink(Link):
@@ -59,7 +60,7 @@ def star(log: Log, journal_url: str, tmp_path: Path) -> Iterator[Callable[..., S
     journals: list[Journal] = []
 
     def start(setting: Replication = HUB, **changes: Any) -> Star:
-        hub_url = f"sqlite:///{tmp_path}/hub.db"
+        hub_url = f"sqlite:///{tmp_path}/{setting.replica_id}.db"
         hub = StreamServer(StartProducer("hub", hub_url, (), "127.0.0.1:0", SLICES,
                                          replication=(setting,), **changes))  # fmt: skip
         servers.append(hub)
@@ -67,8 +68,11 @@ def star(log: Log, journal_url: str, tmp_path: Path) -> Iterator[Callable[..., S
         journal = open_journal(hub_url)
         journals.append(journal)
 
-        def edge(tls: Any = None, identity: str = "", **more: Any) -> StreamServer:
-            peers = [Peer(READER, f"127.0.0.1:{port}", tls, identity, edge=True), Peer(THIRD)]
+        def edge(
+            tls: Any = None, identity: str = "", third_at: str = "", **more: Any
+        ) -> StreamServer:  # fmt: skip
+            peers = [Peer(READER, f"127.0.0.1:{port}", tls, identity, edge=True),
+                     Peer(THIRD, third_at, edge=bool(third_at))]  # fmt: skip
             setting = replication(peers=peers, **more)
             server = StreamServer(StartProducer("edge", journal_url, (), "", SLICES,
                                                 replication=(setting,)))  # fmt: skip
@@ -126,6 +130,32 @@ def test_questions_are_answered_on_its_call(log: Log, star: Any) -> None:
     state = link.state_of(A)
     assert isinstance(state, EntityState)
     assert (state.seq_nr, state.body) == (1, b"state")
+
+
+def test_an_edge_brings_its_log_to_two_hubs(log: Log, star: Any) -> None:
+    """To each what that one lacks; one that is gone holds up nobody."""
+    one, two = star(), star(SECOND)
+    one.edge(third_at=f"127.0.0.1:{two.port}")
+    log.wrote(A)
+    log.took(THIRD, (A, 40))
+    first, second = one.link().open(), two.link(replica_id=THIRD).open()
+    eventually(lambda: [came.meta.origin for came in first.came] == [OWN, THIRD])
+    eventually(lambda: [came.meta.origin for came in second.came] == [OWN])
+    two.hub.stop()
+    log.wrote(B)
+    eventually(lambda: first.entities == [A, A, B])
+
+
+def test_what_was_written_before_an_edge_became_a_replica_is_read_too(log: Log, star: Any) -> None:
+    """It is the edge's own, counted by its numbers; nothing was rewritten."""
+    log.put([log._record(A, [])._replace(meta=None) for _ in range(2)])
+    world = star()
+    world.edge()
+    link = world.link().open()
+    log.wrote(A)
+    eventually(lambda: [one.offset for one in link.came] == [0, 1, 2])
+    before = [(one.meta.origin, one.meta.n, one.meta.others) for one in link.came[:2]]
+    assert before == [(OWN, 1, {}), (OWN, 2, {})]
 
 
 def test_another_link_takes_over_where_the_first_one_ended(log: Log, star: Any) -> None:
