@@ -9,7 +9,7 @@ import pytest
 
 from tests.streams.asking import Pulled, asked
 from tests.streams.certificates import Authority
-from tests.streams.material import ENTITY_TYPE
+from tests.streams.material import ENTITY_TYPE, SLICES
 from tests.streams.replicas import (
     GROUP,
     OWN,
@@ -20,7 +20,7 @@ from tests.streams.replicas import (
     ends_with,
     replication,
 )
-from thespian_dc.entity.api import change_roles, known_roles
+from thespian_dc.entity.api import begin_roles, change_roles, known_roles
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.history import History
 from thespian_dc.model.replica_errors import (
@@ -148,6 +148,19 @@ def test_a_retired_replica_is_ended_and_refused(log: Log, link: Any) -> None:
     )
     ends_with(reader, RetiredReplicaError)
     ends_with(link().open(), RetiredReplicaError)
+
+
+def test_a_retired_replica_hears_so_where_its_id_is_in_no_settings_any_more(
+    log: Log, link: Any
+) -> None:
+    """It was away all the time: this is how it learns to take no more commands."""
+    log.journal.slices(ENTITY_TYPE, SLICES)
+    begin_roles(log.journal, replication())
+    change_roles(
+        log.journal, ENTITY_TYPE, lambda roles: replace(roles, retired=frozenset({READER}))
+    )
+    without = replication(peers=[Peer(THIRD)])
+    ends_with(link({"replication": (without,)}).open(), RetiredReplicaError)
 
 
 def test_no_history_is_given(log: Log, serve: Any) -> None:

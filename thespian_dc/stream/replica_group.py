@@ -165,6 +165,7 @@ class ReplicaGroup:
             raise OwnReplicaIdError(self.entity_type, replica_id)
         peer = setting.peer(replica_id)
         if peer is None:
+            self.check_retired(replica_id)  # it may have been away, and is to hear it for ever
             known = ", ".join(setting.replicas)
             raise UnknownReplicaError(self.entity_type, replica_id, known)
         reason = unproved(peer, setting.peers, caller)
