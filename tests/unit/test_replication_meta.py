@@ -23,7 +23,6 @@ from thespian_dc.model.replication import (
     read_state,
     remote_meta,
     state_meta,
-    vector_of,
 )
 from thespian_dc.model.replication_errors import ReplicaMetaError
 
@@ -95,7 +94,6 @@ def test_record_from_before_replication_counts_by_its_seq_nr() -> None:
     read = meta_of(None, "eu", 5, 77, WRITE_ID)
     assert read == ReplicaMeta("eu", 5, {}, 77, mark_of(WRITE_ID))
     assert meta_of({"event": []}, "eu", 5, 77, WRITE_ID) == read
-    assert vector_of(read) == {"eu": 5}
 
 
 def test_metadata_costs_at_most_forty_bytes() -> None:

@@ -114,7 +114,7 @@ def test_a_peer_that_comes_late_and_knows_more_begins_another_recovery() -> None
     world.run(CHECK_US + SECOND)
     world.core.on_said("a", is_older=True)
     assert world.run(SECOND) == [Step.RESTORED]
-    assert world.core.is_recovering
+    assert world.core.waits_for()
 
 
 # --- real files ---

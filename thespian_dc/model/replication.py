@@ -195,11 +195,6 @@ def meta_of(
         raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
 
 
-def vector_of(meta: ReplicaMeta) -> dict[str, int]:
-    """The origin's vector once it had written the event."""
-    return {**meta.others, meta.origin: meta.n}
-
-
 def _read_remote(fields: Any) -> ReplicaMeta:
     origin, n, others, origin_offset, mark, *tail = fields
     time_us, epoch = tail[:2] if len(tail) > 1 else (0, 0)

@@ -60,10 +60,6 @@ class Restoring:
         self._checked = False
         self.catch_up = CatchUp(linked)
 
-    @property
-    def is_recovering(self) -> bool:
-        return self._recovering
-
     def waits_for(self) -> dict[str, str]:
         """What a recovery lacks, per peer, for people."""
         if not self._recovering:
