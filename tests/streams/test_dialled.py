@@ -14,7 +14,7 @@ import pytest
 
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
 from thespian_dc.model.position import Position
-from thespian_dc.model.stream_errors import PeerUnavailableError
+from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
 from thespian_dc.projection.api import CommitView, SourceBatch
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import write_batch
@@ -140,6 +140,42 @@ def test_a_conversation_hands_over_all_that_came_before_the_end() -> None:
     assert asyncio.run(many_calls(serve, use)) == {expected: CALLS}
 
 
+class SlowLine:
+    """A line whose writes take a while, on a machine with much to do."""
+
+    def __init__(self, comes: bytes | None) -> None:
+        self._comes, self.begun, self.written = comes, asyncio.Event(), 0
+
+    async def read(self) -> bytes:
+        await self.begun.wait()
+        if self._comes is None:
+            await asyncio.Event().wait()
+        return self._comes or b""
+
+    async def write(self, message: bytes) -> None:
+        self.begun.set()
+        await asyncio.sleep(0.5)
+        self.written += 1
+
+
+@pytest.mark.parametrize("comes", [b"nonsense", None], ids=["error", "ended by others"])
+def test_an_end_waits_for_what_is_just_being_written(comes: bytes | None) -> None:
+    """Of a server's call that is ended in the midst of a write, gRPC never sends the status."""
+
+    async def talk() -> int:
+        core = ConsumerCore("carts", "ranking/test", "", {}, Credit(0, 0), "x", 1_000, now_us())
+        line, ears = SlowLine(comes), Ears(lambda _: None, lambda _: None, lambda _: None)
+        talking = asyncio.create_task(Conversation(core, line, ears, "carts", "x").run())
+        await line.begun.wait()
+        if comes is None:
+            talking.cancel()
+        with pytest.raises((MalformedMessageError, asyncio.CancelledError)):
+            await talking
+        return line.written
+
+    assert asyncio.run(talk()) == 1
+
+
 async def many_calls(serve: Serve, use: Use) -> dict[str, int]:
     """What the calls gave, and how often."""
 
@@ -155,7 +191,7 @@ async def many_calls(serve: Serve, use: Use) -> dict[str, int]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         for _ in range(CALLS):
             call: Any = channel.stream_stream("/Test/Pull")()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(10):
                 found[await use(call)] += 1
             call.cancel()
     await server.stop(0)

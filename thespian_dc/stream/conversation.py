@@ -27,9 +27,9 @@ from thespian_dc.wire.conversion import (
     write_from_consumer,
 )
 
-WRITTEN_S = 0.2
+WRITTEN_S = 2.0
 """How long a write that is under way may take where the call is over: of a server's call that is
-ended in the midst of one, gRPC may never send the status."""
+ended in the midst of one, gRPC never sends the status."""
 ROOM_S = 0.01
 """How often is looked whether batches were handled, where too many were not."""
 
