@@ -185,6 +185,25 @@ def test_while_an_id_comes_in_nobody_leaves_out_what_it_may_lack() -> None:
     assert ap.known[-1].origins == (OriginPositions("us", 0, (5, 7)),)
 
 
+def test_what_is_wanted_no_more_holds_no_cursor() -> None:
+    """It waits for what may never come; under the narrower filter it does not come again."""
+    group = Group(UNFILTERED)
+    us, _ = group.now_open()
+    group.open(us)
+    us.on.batch(batch("a", 2))
+    group.run()
+    group.answer(Absorbed(0, "waits", ("ap", 1)))
+    narrower = VersionedFilter(1, Exclude.entity_ids("a"))
+    group.group.change_filter(narrower)
+    us, _ = group.now_open()
+    group.open(us)
+    gone = batch("a", 2)
+    us.on.batch(gone._replace(commits=[gone.commits[0]._replace(body=b"")]))
+    group.run()
+    facts = next(one for one in group.group.facts() if one.peer == "us")
+    assert (facts.waiting, facts.cursors[gone.slice]) == (0, gone.next_offset)
+
+
 def test_what_one_link_brings_is_what_another_one_waits_for() -> None:
     group = Group(UNFILTERED)
     us, ap = group.now_open()

@@ -161,13 +161,15 @@ class Link:
         return OriginPositions(self.peer.replica_id, progress.generation, offsets)
 
     def change_filter(self, wanted: VersionedFilter) -> bool:
-        """Another filter is wanted. True: it lets something in, so the run is over; the group calls
-        `restart` once nobody says any more that it has what it may lack."""
+        """Another filter is wanted. True: it lets something in, or something waits that it may not
+        want any more, so the run is over; the group calls `restart` once nobody says any more that
+        it has what it may lack."""
         before = self.progress()
         self._wanted, self._progress = wanted, before.under(wanted.filter)
         # Also of a call that is not open yet: its peer may pass records under the former filter.
         is_begun = bool(before.positions) or self._source is not None
-        if is_begun and _lets_in(before, self._progress):
+        waits = self.core is not None and self.core.blocked_count > 0
+        if is_begun and (waits or _lets_in(before, self._progress)):
             self._stop_at(self._progress)
             return True
         self._is_under = False
