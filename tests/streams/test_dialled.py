@@ -14,6 +14,7 @@ import pytest
 
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
 from thespian_dc.model.position import Position
+from thespian_dc.model.push_errors import PushBeginsAgainError
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
 from thespian_dc.projection.api import CommitView, SourceBatch
 from thespian_dc.shell.clock import now_us
@@ -21,7 +22,8 @@ from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.consumer_core import ConsumerCore
 from thespian_dc.stream.conversation import Conversation, Ears
 from thespian_dc.stream.dialled import DialledLine
-from thespian_dc.wire.conversion import PROTOCOL, Credit, Started, write_started
+from thespian_dc.stream.edges import EdgeLine
+from thespian_dc.wire.conversion import PROTOCOL, Credit, Offer, Started, write_started
 from thespian_dc.wire.status import status_of
 
 CALLS, MESSAGES = 100, 20
@@ -174,6 +176,24 @@ def test_an_end_waits_for_what_is_just_being_written(comes: bytes | None) -> Non
         return line.written
 
     assert asyncio.run(talk()) == 1
+
+
+def test_an_edges_call_ends_when_all_is_written() -> None:
+    """The link is done with it in the midst of a message to the edge."""
+
+    async def lend() -> int:
+        slow = SlowLine(None)
+        line = EdgeLine(Offer(PROTOCOL, "replica:cart", "eu", "journal", "cart", 1), slow)
+        serving = asyncio.create_task(line.run())
+        writing = asyncio.create_task(line.write(b"from the link"))
+        await slow.begun.wait()
+        writing.cancel()
+        line.end(PushBeginsAgainError("replica:cart", "eu"))
+        with pytest.raises(PushBeginsAgainError):
+            await serving
+        return slow.written
+
+    assert asyncio.run(lend()) == 1
 
 
 async def many_calls(serve: Serve, use: Use) -> dict[str, int]:

@@ -25,6 +25,7 @@ from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.push_errors import OriginRefusedError, PushBeginsAgainError
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
+from thespian_dc.stream.conversation import WRITTEN_S
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.replica_group import ReplicaGroup
 from thespian_dc.wire.conversion import Offer
@@ -56,6 +57,7 @@ class EdgeLine:
         self.peer = f"replica {offer.origin}"
         self.lent = False
         self._writing = asyncio.Lock()
+        self._sending: set[asyncio.Task[None]] = set()  # bounded by the relay's calls
         self._asked: dict[int, asyncio.Future[Reply]] = {}  # bounded by the relay's calls
         self._count = 0
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -75,6 +77,8 @@ class EdgeLine:
             self._over.exception()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+            if self._sending:  # see WRITTEN_S
+                await asyncio.wait(self._sending, timeout=WRITTEN_S)
 
     def end(self, error: ThespianDcError) -> None:
         """Whoever waits for something is told; the first error counts."""
@@ -101,7 +105,18 @@ class EdgeLine:
                     asked.set_result(reply)
 
     async def write(self, message: bytes) -> None:
-        """To the replica; PeerUnavailableError."""
+        """To the replica; PeerUnavailableError. What is begun goes on where this is cancelled."""
+        sending = asyncio.create_task(self._send(message))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sent)
+        await asyncio.shield(sending)
+
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        self._sending.discard(sending)
+        if not sending.cancelled():
+            sending.exception()  # whoever waited has it
+
+    async def _send(self, message: bytes) -> None:
         try:
             async with self._writing:
                 await self._context.write(message)
