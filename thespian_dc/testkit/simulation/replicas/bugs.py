@@ -72,7 +72,7 @@ def skip_linked_origins() -> Iterator[type[ReplicaSimulation]]:
     of_group = LeavingOut._of_group
 
     def wrong(self: LeavingOut, slice_: int, life: Any, group: Any, ids: Any) -> Any:
-        linked = life[0] in _LinksKnown.links[self._receiver]
+        linked = life[0] in _LinksKnown.links[self._receiver[0]]
         if life[0] != self._own[0] and linked:
             return group.indexes
         return of_group(self, slice_, life, group, ids)
