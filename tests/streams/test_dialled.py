@@ -1,5 +1,5 @@
-"""Why the other end ended a call arrives, whatever this end was just writing; and all that was sent
-before arrives first."""
+"""Why one end ended a call arrives at the other, whatever either was just writing; and all that was
+sent before arrives first."""
 
 from __future__ import annotations
 
@@ -126,16 +126,17 @@ def test_a_conversation_hands_over_all_that_came_before_the_end() -> None:
         ears = Ears(lambda _: None, got.append, lambda _: None)
         talk = Conversation(core, DialledLine(call, "the shop"), ears, "carts", "the shop")
 
-        async def busy() -> None:
-            while True:
+        def go_on() -> None:
+            if not talking.done():
                 talk.core.on_handled(Credit(1, 0))
                 talk.wake()
-                await asyncio.sleep(0)
+                loop.call_soon(go_on)
 
-        writing = asyncio.create_task(busy())
+        loop = asyncio.get_running_loop()
+        talking = asyncio.create_task(talk.run())
+        go_on()
         with pytest.raises(ThespianDcError) as ended:
-            await talk.run()
-        writing.cancel()
+            await talking
         return f"{len(got)} batches, {ended.value!r}"
 
     expected = f"{MESSAGES} batches, {ENDED!r}"
@@ -143,10 +144,11 @@ def test_a_conversation_hands_over_all_that_came_before_the_end() -> None:
 
 
 class SlowLine:
-    """A line whose writes take a while, on a machine with much to do."""
+    """A line whose first write ends when the test says so: on a machine with much to do."""
 
     def __init__(self, comes: bytes | None) -> None:
-        self._comes, self.begun, self.written = comes, asyncio.Event(), 0
+        self._comes, self.written = comes, 0
+        self.begun, self._through = asyncio.Event(), asyncio.Event()
 
     async def read(self) -> bytes:
         await self.begun.wait()
@@ -156,32 +158,41 @@ class SlowLine:
 
     async def write(self, message: bytes) -> None:
         self.begun.set()
-        await asyncio.sleep(0.5)
+        await self._through.wait()
         self.written += 1
+
+    async def ends_after(self, call: asyncio.Task[None]) -> bool:
+        """The write, and not before it the call."""
+        await asyncio.wait({call}, timeout=0.5)
+        too_early = call.done()
+        self._through.set()
+        await asyncio.wait({call})
+        return self.written == 1 and not too_early
 
 
 @pytest.mark.parametrize("comes", [b"nonsense", None], ids=["error", "ended by others"])
 def test_an_end_waits_for_what_is_just_being_written(comes: bytes | None) -> None:
     """Of a server's call that is ended in the midst of a write, gRPC never sends the status."""
 
-    async def talk() -> int:
+    async def talk() -> bool:
         core = ConsumerCore("carts", "ranking/test", "", {}, Credit(0, 0), "x", 1_000, now_us())
         line, ears = SlowLine(comes), Ears(lambda _: None, lambda _: None, lambda _: None)
         talking = asyncio.create_task(Conversation(core, line, ears, "carts", "x").run())
         await line.begun.wait()
         if comes is None:
             talking.cancel()
+        ended = await line.ends_after(talking)
         with pytest.raises((MalformedMessageError, asyncio.CancelledError)):
-            await talking
-        return line.written
+            talking.result()
+        return ended
 
-    assert asyncio.run(talk()) == 1
+    assert asyncio.run(talk())
 
 
 def test_an_edges_call_ends_when_all_is_written() -> None:
     """The link is done with it in the midst of a message to the edge."""
 
-    async def lend() -> int:
+    async def lend() -> bool:
         slow = SlowLine(None)
         line = EdgeLine(Offer(PROTOCOL, "replica:cart", "eu", "journal", "cart", 1), slow)
         serving = asyncio.create_task(line.run())
@@ -189,11 +200,12 @@ def test_an_edges_call_ends_when_all_is_written() -> None:
         await slow.begun.wait()
         writing.cancel()
         line.end(PushBeginsAgainError("replica:cart", "eu"))
+        ended = await slow.ends_after(serving)
         with pytest.raises(PushBeginsAgainError):
-            await serving
-        return slow.written
+            serving.result()
+        return ended
 
-    assert asyncio.run(lend()) == 1
+    assert asyncio.run(lend())
 
 
 async def many_calls(serve: Serve, use: Use) -> dict[str, int]:
