@@ -9,9 +9,12 @@ import os
 import random
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,12 +187,27 @@ class World:
         return evidence
 
 
-class Evidence(NamedTuple):
-    """A run that broke no promise."""
+@dataclass(frozen=True)
+class Evidence:
+    """A run that broke no promise. attempts: in the order of their ends."""
 
     attempts: Sequence[Attempt]
     records: Sequence[Stored]
     kills: Sequence[Kill]
+
+    @cached_property
+    def slice_of(self) -> dict[str, int]:
+        """Of each entity that has records."""
+        return {record.entity_id: record.slice for record in self.records}
+
+    @cached_property
+    def slices(self) -> set[int]:
+        return set(self.slice_of.values())
+
+    def ended_since(self, us: int) -> Iterator[Attempt]:
+        """The attempts that ended then or later."""
+        first = bisect_left(self.attempts, us, key=lambda attempt: attempt.done_us)
+        return islice(self.attempts, first, None)
 
     def rate(self) -> float:
         """Commands acknowledged per second, outages included."""
@@ -198,35 +216,37 @@ class Evidence(NamedTuple):
 
     def pause_s(self, since_us: int) -> float:
         """From then until each slice has acknowledged a command that was sent after it."""
-        slice_of = {record.entity_id: record.slice for record in self.records}
         first: dict[int, int] = {}
-        for attempt in self.attempts:
+        for attempt in self.ended_since(since_us):
             if attempt.outcome == ACKNOWLEDGED and attempt.sent_us >= since_us:
-                slice_ = slice_of.get(attempt.entity_id)
+                slice_ = self.slice_of.get(attempt.entity_id)
                 if slice_ is not None:
                     first.setdefault(slice_, attempt.done_us)
-        assert first.keys() == set(slice_of.values()), "a slice has acknowledged nothing since"
+                    if len(first) == len(self.slices):
+                        break
+        assert first.keys() == self.slices, "a slice has acknowledged nothing since"
         return (max(first.values()) - since_us) / 1e6
 
     def silence_s(self, since_us: int) -> float:
         """From then until each slice has acknowledged anything: after an outage the queue is long,
         and what is sent later has to wait for its turn."""
-        slice_of = {record.entity_id: record.slice for record in self.records}
         first: dict[int, int] = {}
-        for attempt in self.attempts:
-            if attempt.outcome == ACKNOWLEDGED and attempt.done_us > since_us:
-                first.setdefault(slice_of.get(attempt.entity_id, 0), attempt.done_us)
+        for attempt in self.ended_since(since_us + 1):
+            if attempt.outcome == ACKNOWLEDGED and attempt.entity_id in self.slice_of:
+                first.setdefault(self.slice_of[attempt.entity_id], attempt.done_us)
+                if len(first) == len(self.slices):
+                    break
         return (max(first.values()) - since_us) / 1e6
 
     def longest_pause_s(self, since_us: int) -> float:
         """The longest time in which a slice acknowledged nothing, from then to the next kill."""
-        slice_of = {record.entity_id: record.slice for record in self.records}
         until_us = min((kill.us for kill in self.kills if kill.us > since_us), default=1 << 62)
-        last, longest = dict.fromkeys(slice_of.values(), since_us), 0
-        for attempt in self.attempts:
-            slice_ = slice_of.get(attempt.entity_id)
-            within = since_us <= attempt.done_us < until_us
-            if slice_ is not None and within and attempt.outcome == ACKNOWLEDGED:
+        last, longest = dict.fromkeys(self.slices, since_us), 0
+        for attempt in self.ended_since(since_us):
+            if attempt.done_us >= until_us:
+                break
+            slice_ = self.slice_of.get(attempt.entity_id)
+            if slice_ is not None and attempt.outcome == ACKNOWLEDGED:
                 longest = max(longest, attempt.done_us - last[slice_])
                 last[slice_] = attempt.done_us
         return longest / 1e6
