@@ -111,9 +111,7 @@ def test_a_gap_is_refused_and_asked_for_again(
             yield write_batch(batch(journal, key, offset + 6, 12))
 
     read_model = tmp_path / "read.db"
-    running, sources = consume(
-        projection(read_model, Remote("carts", f"127.0.0.1:{play(script)}"))
-    )
+    running, sources = consume(projection(read_model, Remote("carts", f"127.0.0.1:{play(script)}")))
     check(read_model)
     assert len(calls) >= 3
     assert sources[0].reconnects >= 2
