@@ -56,7 +56,7 @@ RETIRING = (Retiring("ap", (RetiringStage("eu", 1, 2, (7, 8)),)),)
 REPLICA_STARTS = [
     ReplicaStart("us", "cart", ("ap", "eu", "us")),
     ReplicaStart(
-        "us", "cart", ("ap", "eu", "us"), 0, "", 1, True, (OriginFacts("us", "j", 4, 1),), KNOWN
+        "us", "cart", ("ap", "eu", "us"), 0, "", 1, (OriginFacts("us", "j", 4, 1),), KNOWN
     ),
 ]
 

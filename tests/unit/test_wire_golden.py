@@ -110,7 +110,7 @@ class Case(NamedTuple):
 RETIRING = (Retiring("us", (RetiringStage("eu", 1, 2, (7, 8)),)),)
 ORIGINS = (OriginFacts("eu", "journal", 16, 1), OriginFacts("us"))
 REPLICA_START = ReplicaStart(
-    "eu", "cart", ("eu", "us"), 3, "us", 1, True, ORIGINS,
+    "eu", "cart", ("eu", "us"), 3, "us", 1, ORIGINS,
     (OriginPositions("us", 0, (5, 0, 1 << 39, 7)), OriginPositions("us", 1, (1,))), RETIRING,
     ("old",),
 )  # fmt: skip

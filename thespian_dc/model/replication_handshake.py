@@ -59,8 +59,8 @@ class Retiring(NamedTuple):
 
 class ReplicaStart(NamedTuple):
     """Who opens a replica stream. replicas: all ids it knows, its own included. epoch, active: of
-    being active, 0 and "" where all are. recovering: its journal was restored from an older copy,
-    so it wants its own events too."""
+    being active, 0 and "" where all are. generation: of its own journal; what it wrote in earlier
+    ones it may have lost."""
 
     replica_id: str
     entity_type: str
@@ -68,7 +68,6 @@ class ReplicaStart(NamedTuple):
     epoch: int = 0
     active: str = ""
     generation: int = 0
-    recovering: bool = False
     origins: tuple[OriginFacts, ...] = ()
     known: tuple[OriginPositions, ...] = ()
     retiring: tuple[Retiring, ...] = ()

@@ -56,7 +56,7 @@ def roles_of(said: ReplicaStart | ReplicaStarted) -> Roles:
     return Roles(
         said.replica_id,
         said.generation,
-        isinstance(said, ReplicaStart) and said.recovering,
+        False,
         said.epoch > 0,
         said.epoch,
         said.active,
@@ -70,7 +70,7 @@ def roles_of(said: ReplicaStart | ReplicaStarted) -> Roles:
 def heard(own: Roles, said: ReplicaStart | ReplicaStarted | Known) -> Roles:
     """What is known after hearing it. `check_peer` has let its speaker in."""
     if isinstance(said, Known):
-        said = ReplicaStart("", "", (), said.epoch, said.active, 0, False, (), (), *said[3:])
+        said = ReplicaStart("", "", (), said.epoch, said.active, 0, (), (), *said[3:])
     return met(own, roles_of(said))
 
 

@@ -90,7 +90,7 @@ class LinkGroup:
         roles, setting = self._roles, self.setting
         known = tuple(self._known().values())
         facts = told(roles, setting.entity_type, setting.replicas)
-        return ReplicaStart(**facts, recovering=roles.recovering, known=known)
+        return ReplicaStart(**facts, known=known)
 
     def _known(self) -> dict[str, OriginPositions]:
         found = {name: link.known() for name, link in self.links.items()}
@@ -132,8 +132,8 @@ class LinkGroup:
             self._restart()
 
     def change_roles(self, roles: Roles, before: Roles) -> None:
-        """The group is another one than it was: say so. In a new generation of the own journal, or
-        out of recovering it, calls begin again: in a new one at the first record."""
+        """The group is another one than it was: say so. In a new generation of the own journal all
+        calls begin again, at the first record."""
         self._roles = roles
         for name, link in self.links.items():
             if name in roles.fenced and not link.is_closed:
@@ -141,7 +141,6 @@ class LinkGroup:
         if roles.generation != before.generation:
             for link in self.links.values():
                 link.begin_life(roles.generation)
-        if (roles.generation, roles.recovering) != (before.generation, before.recovering):
             self._restart()
         else:
             self._start = self._what_to_say()

@@ -38,7 +38,7 @@ from thespian_dc.wire.parts import (
 def replica_start_of(sent: pb.ReplicaStart) -> ReplicaStart:
     what = "a ReplicaStart"
     return ReplicaStart(
-        *_head(what, sent), sent.recovering, _origins_of(what, sent.origins),
+        *_head(what, sent), _origins_of(what, sent.origins),
         _positions_of(what, sent.known), _retiring_of(what, sent.retiring),
         _ids(what, sent.retired),
     )  # fmt: skip

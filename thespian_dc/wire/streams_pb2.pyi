@@ -59,14 +59,13 @@ class Start(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica: _Optional[_Union[ReplicaStart, _Mapping]] = ...) -> None: ...
 
 class ReplicaStart(_message.Message):
-    __slots__ = ("replica_id", "entity_type", "replicas", "epoch", "active", "generation", "recovering", "origins", "known", "retiring", "retired")
+    __slots__ = ("replica_id", "entity_type", "replicas", "epoch", "active", "generation", "origins", "known", "retiring", "retired")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_TYPE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
-    RECOVERING_FIELD_NUMBER: _ClassVar[int]
     ORIGINS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     RETIRING_FIELD_NUMBER: _ClassVar[int]
@@ -77,12 +76,11 @@ class ReplicaStart(_message.Message):
     epoch: int
     active: str
     generation: int
-    recovering: bool
     origins: _containers.RepeatedCompositeFieldContainer[OriginFacts]
     known: _containers.RepeatedCompositeFieldContainer[OriginPositions]
     retiring: _containers.RepeatedCompositeFieldContainer[Retiring]
     retired: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, replica_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., replicas: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., generation: _Optional[int] = ..., recovering: bool = ..., origins: _Optional[_Iterable[_Union[OriginFacts, _Mapping]]] = ..., known: _Optional[_Iterable[_Union[OriginPositions, _Mapping]]] = ..., retiring: _Optional[_Iterable[_Union[Retiring, _Mapping]]] = ..., retired: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, replica_id: _Optional[str] = ..., entity_type: _Optional[str] = ..., replicas: _Optional[_Iterable[str]] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., generation: _Optional[int] = ..., origins: _Optional[_Iterable[_Union[OriginFacts, _Mapping]]] = ..., known: _Optional[_Iterable[_Union[OriginPositions, _Mapping]]] = ..., retiring: _Optional[_Iterable[_Union[Retiring, _Mapping]]] = ..., retired: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OriginFacts(_message.Message):
     __slots__ = ("replica", "journal_id", "slices", "generation")
