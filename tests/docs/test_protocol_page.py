@@ -42,7 +42,7 @@ def test_limits_are_the_ones_in_force() -> None:
         f"{answer.bytes // mib} MiB and {answer.events:,} events"
     )
     assert limits["replicas in one list"] == (
-        f"{replication_handshake.REPLICAS_MAX}; "
+        f"{replication_handshake.REPLICAS_MAX}, which is what a group may have had in its life; "
         f"{replication_handshake.ORIGIN_POSITIONS_MAX} positions of origins"
     )
     assert limits["ids in one answer"] == f"{wire_lookups.ENTITY_IDS_MAX:,}"
