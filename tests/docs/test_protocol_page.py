@@ -45,7 +45,8 @@ def test_limits_are_the_ones_in_force() -> None:
         f"{replication_handshake.REPLICAS_MAX}, which is what a group may have had in its life; "
         f"{replication_handshake.ORIGIN_POSITIONS_MAX} positions of origins"
     )
-    assert limits["ids in one answer"] == f"{wire_lookups.ENTITY_IDS_MAX:,}"
+    most, pages = wire_lookups.ENTITY_IDS_MAX, lookups.PAGES_MAX
+    assert limits["ids in one answer"] == f"{most:,}; of {most * pages:,} entities looked at"
     assert limits["open calls"] == f"{server.CALLS_MAX:,} per producer"
 
 
