@@ -23,6 +23,7 @@ from thespian_dc.journal.cassandra.url import parse_url
 from thespian_dc.model.errors import JournalAccessError, JournalError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
+from thespian_dc.testkit.eventually import eventually
 from thespian_dc.testkit.journal_cases.storage import Writer
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(400)]
@@ -95,8 +96,16 @@ def server(files: Files) -> Iterator[EmbeddedCassandra]:
 
 @pytest.fixture(scope="module")
 def journal_url(server: EmbeddedCassandra, files: Files) -> str:
+    """With its schema. The server makes its first user a moment after it listens."""
     url = f"{server.url('guarded')}?{files.query()}"
-    apply_schema(url)
+
+    def has_schema() -> bool:
+        try:
+            return bool(apply_schema(url))
+        except JournalAccessError as refused:
+            raise AssertionError(str(refused)) from refused
+
+    eventually(has_schema, deadline_s=30)
     return url
 
 

@@ -16,8 +16,8 @@ from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.model.errors import JournalAccessError, SettingsError
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-_NO_CERTIFICATE = ("ALERT", "EOF_OCCURRED")
-_CLOSED = ("reset by peer", "closed", "Broken pipe")
+_NO_CERTIFICATE = ("ALERT",)
+_CLOSED = ("reset by peer", "closed", "Broken pipe", "EOF occurred")
 
 
 def password_of(parsed: CassandraUrl) -> str:
