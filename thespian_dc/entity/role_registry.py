@@ -8,9 +8,9 @@ peers found this journal to be another than it was (`diverged`), how far they ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_settings import Replication
@@ -21,8 +21,6 @@ LISTED_MAX = 200
 """Kept of what was listed, the newest; all are counted."""
 CHECKED_MAX = 64
 """Nodes that are remembered to have checked this journal with its peers."""
-
-_Value = TypeVar("_Value")
 
 
 def stored_roles(journal: Journal, entity_type: str) -> Roles | None:
@@ -52,12 +50,12 @@ def begin_roles(journal: Journal, setting: Replication) -> Roles:
         raise SettingsError(f"{setting.entity_type}: no slice count is recorded in {journal.url}")
     own = Origin(journal.journal_id, slices)
 
-    def begin(value: Any) -> tuple[Any, Roles]:
-        before = None if value is None else roles_from(value, setting.entity_type)
+    def begin(entry: Entry) -> tuple[Any, Roles]:
+        before = None if entry.value is None else roles_from(entry.value, setting.entity_type)
         after = begun(before, setting.entity_type, setting.replica_id, own, setting.active)
         return plain_of(after), after
 
-    return _changed(journal, _name(setting.entity_type), begin)
+    return change_entry(journal, _name(setting.entity_type), begin)
 
 
 def change_roles(
@@ -66,14 +64,14 @@ def change_roles(
     """Store what `change` makes of what is stored; again where somebody else was quicker. Returns
     (before, after). change may raise: then nothing is stored."""
 
-    def apply(value: Any) -> tuple[Any, tuple[Roles, Roles]]:
-        if value is None:
+    def apply(entry: Entry) -> tuple[Any, tuple[Roles, Roles]]:
+        if entry.value is None:
             raise NotReplicatedError(entity_type, tuple(replicated_types(journal)))
-        before = roles_from(value, entity_type)
+        before = roles_from(entry.value, entity_type)
         after = change(before)
         return plain_of(after), (before, after)
 
-    return _changed(journal, _name(entity_type), apply)
+    return change_entry(journal, _name(entity_type), apply)
 
 
 # --- what was listed ---
@@ -92,11 +90,11 @@ def add_listed(journal: Journal, entity_type: str, listed: Iterable[Listed], now
     if not added:
         return
 
-    def add(value: Any) -> tuple[Any, None]:
-        count, newest = value or (0, [])
+    def add(entry: Entry) -> tuple[Any, None]:
+        count, newest = entry.value or (0, [])
         return [count + len(added), [*newest, *added][-LISTED_MAX:]], None
 
-    _changed(journal, f"replication_listed:{entity_type}", add)
+    change_entry(journal, f"replication_listed:{entity_type}", add)
 
 
 def listing(journal: Journal, entity_type: str) -> Listing:
@@ -111,10 +109,10 @@ def listing(journal: Journal, entity_type: str) -> Listing:
 def note_diverged(journal: Journal, entity_type: str, peer: str, generation: int) -> None:
     """A peer knows more of this replica's log, of this generation, than there is here."""
 
-    def note(value: Any) -> tuple[Any, None]:
-        return {**(value or {}), peer: generation}, None
+    def note(entry: Entry) -> tuple[Any, None]:
+        return {**(entry.value or {}), peer: generation}, None
 
-    _changed(journal, f"replication_diverged:{entity_type}", note)
+    change_entry(journal, f"replication_diverged:{entity_type}", note)
 
 
 def diverged_at(journal: Journal, entity_type: str, generation: int) -> dict[str, int]:
@@ -126,11 +124,11 @@ def diverged_at(journal: Journal, entity_type: str, generation: int) -> dict[str
 def note_checked(journal: Journal, entity_type: str, node_id: str) -> None:
     """This node has asked its peers whether this journal is what they know; hosts wait for it."""
 
-    def note(value: Any) -> tuple[Any, None]:
-        nodes = [one for one in value or [] if one != node_id]
+    def note(entry: Entry) -> tuple[Any, None]:
+        nodes = [one for one in entry.value or [] if one != node_id]
         return [*nodes, node_id][-CHECKED_MAX:], None
 
-    _changed(journal, _checked(entity_type), note)
+    change_entry(journal, _checked(entity_type), note)
 
 
 def is_checked(journal: Journal, entity_type: str, node_id: str) -> bool:
@@ -152,12 +150,13 @@ class Seen(NamedTuple):
 def note_seen(journal: Journal, entity_type: str, peer: str, seen: Seen) -> None:
     """A peer said how far it has this replica's log; an older saying changes nothing."""
 
-    def note(value: Any) -> tuple[Any, None]:
+    def note(entry: Entry) -> tuple[Any, None]:
+        value = entry.value
         if value is not None and (value[0], value[2]) > (seen.generation, seen.time_us):
             return value, None
         return [seen.generation, list(seen.offsets), seen.time_us], None
 
-    _changed(journal, seen_entry(entity_type, peer), note)
+    change_entry(journal, seen_entry(entity_type, peer), note)
 
 
 def seen_by(journal: Journal, entity_type: str, peer: str) -> Seen | None:
@@ -184,10 +183,10 @@ class WantedStates(NamedTuple):
 def want_states(journal: Journal, entity_type: str, ids: Iterable[str]) -> None:
     """Hosts store these soon, as far as nothing of them is under way; the wish before is over."""
 
-    def want(value: Any) -> tuple[Any, None]:
-        return [(value or [0])[0] + 1, list(ids)], None
+    def want(entry: Entry) -> tuple[Any, None]:
+        return [(entry.value or [0])[0] + 1, list(ids)], None
 
-    _changed(journal, f"replication_states:{entity_type}", want)
+    change_entry(journal, f"replication_states:{entity_type}", want)
 
 
 def wanted_states(journal: Journal, entity_type: str) -> WantedStates:
@@ -205,12 +204,3 @@ def _name(entity_type: str) -> str:
 
 def _checked(entity_type: str) -> str:
     return f"replication_checked:{entity_type}"
-
-
-def _changed(journal: Journal, name: str, change: Callable[[Any], tuple[Any, _Value]]) -> _Value:
-    """By compare-and-set, again where somebody else was quicker."""
-    while True:
-        entry = journal.entry(name)
-        value, result = change(entry.value)
-        if value == entry.value or journal.put_entry(name, entry.version, value):
-            return result

@@ -1,5 +1,5 @@
 """The journal contract: what a backend promises. One conformance suite (testkit/journal_kit.py)
-proves it for each.
+proves it for each. Long because the whole contract stands in one place, and is the room's door.
 
 Laws every backend keeps:
 - A slice log is a gapless sequence of records in commits; only `append` and `install` change (head,
@@ -19,11 +19,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, Position
 from thespian_dc.model.record import Commit, Record
+
+_Result = TypeVar("_Result")
 
 
 class Head(NamedTuple):
@@ -299,6 +301,19 @@ def append_wait(
     if not complete.wait(timeout_s):
         return [answers.get(c.write_id, Appended(c, Outcome.UNKNOWN, "no answer")) for c in commits]
     return [answers[c.write_id] for c in commits]
+
+
+def change_entry(
+    journal: Journal, name: str, change: Callable[[Entry], tuple[Any, _Result]]
+) -> _Result:
+    """Put what `change` makes of a registry value in its place; again where somebody else was
+    quicker. change: (value to be stored, what is returned here); the same value: nothing is
+    written; what it raises passes through, with nothing written. Blocks."""
+    while True:
+        before = journal.entry(name)
+        value, result = change(before)
+        if value == before.value or journal.put_entry(name, before.version, value):
+            return result
 
 
 def open_journal(url: str, create: bool = True) -> Journal:

@@ -7,9 +7,9 @@ A consumer's own database knows better how far it is now; here is what its journ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Entry, Journal, change_entry
 
 CONSUMERS_MAX = 256
 """Of one entity type; of more the one that has not come for longest is forgotten."""
@@ -28,15 +28,16 @@ def note_consumer(
     journal: Journal, entity_type: str, name: str, offsets: Mapping[int, int], time_us: int
 ) -> None:
     """It begins to read here. Slices that others of its workers read stay as they are."""
-    while True:
-        entry = journal.entry(_name(entity_type))
+
+    def note(entry: Entry) -> tuple[Any, None]:
         known = dict(entry.value or {})
         _, before = known.get(name, (0, []))
         now = {**dict(before), **offsets}
         known[name] = [time_us, sorted(map(list, now.items()))]
         newest = sorted(known.items(), key=lambda one: one[1][0])[-CONSUMERS_MAX:]
-        if journal.put_entry(_name(entity_type), entry.version, dict(newest)):
-            return
+        return dict(newest), None
+
+    change_entry(journal, _name(entity_type), note)
 
 
 def noted_consumers(journal: Journal, entity_type: str) -> list[Consumer]:
@@ -49,13 +50,14 @@ def noted_consumers(journal: Journal, entity_type: str) -> list[Consumer]:
 
 def forget_consumer(journal: Journal, entity_type: str, name: str) -> bool:
     """It will not come again; False where nobody knows it."""
-    while True:
-        entry = journal.entry(_name(entity_type))
+
+    def forget(entry: Entry) -> tuple[Any, bool]:
         known = dict(entry.value or {})
         if known.pop(name, None) is None:
-            return False
-        if journal.put_entry(_name(entity_type), entry.version, known):
-            return True
+            return entry.value, False
+        return known, True
+
+    return change_entry(journal, _name(entity_type), forget)
 
 
 def _name(entity_type: str) -> str:

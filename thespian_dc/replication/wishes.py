@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.role_errors import TooManyWishesError
 
 PROMOTE, DEMOTE, RETIRE, RESUME = "promote", "demote", "retire", "resume"
@@ -124,10 +124,11 @@ def _read(value: Any) -> Wishes:
 def _changed(
     journal: Journal, entity_type: str, change: Callable[[Wishes], tuple[Wishes, _T]]
 ) -> _T:
-    while True:
-        entry = journal.entry(_name(entity_type))
+    def apply(entry: Entry) -> tuple[Any, _T]:
         before = _read(entry.value)
         after, result = change(before)
-        plain = [after.next_nr, [list(one) for one in after.kept]]
-        if after == before or journal.put_entry(_name(entity_type), entry.version, plain):
-            return result
+        if after == before:
+            return entry.value, result
+        return [after.next_nr, [list(one) for one in after.kept]], result
+
+    return change_entry(journal, _name(entity_type), apply)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter, filter_from, plain_of
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.push_errors import DestinationFilterChangedError
@@ -17,19 +17,21 @@ def begin_destination_filter(journal: Journal, stream_id: str, initial: Filter) 
     """Make the destination known. initial: of its settings; takes over where it is another one than
     they said before."""
     plain = plain_of(initial)
-    while True:
-        before, value = _read(journal, stream_id)
+
+    def begin(entry: Entry) -> tuple[Any, Any]:
+        value = entry.value
         if value is not None and value[2] == plain:
-            return _filter_of(stream_id, value)
+            return value, value
         version = 0 if value is None else value[0]
         wanted = [version + 1, plain, plain] if value is not None or plain else [0, {}, {}]
-        if journal.put_entry(_name(stream_id), before, wanted):
-            return _filter_of(stream_id, wanted)
+        return wanted, wanted
+
+    return _filter_of(stream_id, change_entry(journal, _name(stream_id), begin))
 
 
 def destination_filter(journal: Journal, stream_id: str) -> VersionedFilter:
     """What is wanted now; UnknownStreamError where the journal never had this destination."""
-    _, value = _read(journal, stream_id)
+    value = journal.entry(_name(stream_id)).value
     if value is None:
         raise UnknownStreamError(stream_id)
     return _filter_of(stream_id, value)
@@ -45,24 +47,21 @@ def set_destination_filter(
     """
     if wanted.from_seq_nrs:
         raise SettingsError("a destination's filter has no from_seq_nr: what is let in comes whole")
-    while True:
-        before, value = _read(journal, stream_id)
+
+    def change(entry: Entry) -> tuple[Any, Any]:
+        value = entry.value
         if value is None:
             raise UnknownStreamError(stream_id)
         if expected_version is not None and value[0] != expected_version:
             raise DestinationFilterChangedError(stream_id, expected_version, value[0])
         put = [value[0] + 1, plain_of(wanted), value[2]]
-        if journal.put_entry(_name(stream_id), before, put):
-            return _filter_of(stream_id, put)
+        return put, put
+
+    return _filter_of(stream_id, change_entry(journal, _name(stream_id), change))
 
 
 def _name(stream_id: str) -> str:
     return f"destination_filter:{stream_id}"
-
-
-def _read(journal: Journal, stream_id: str) -> tuple[int, Any]:
-    entry = journal.entry(_name(stream_id))
-    return entry.version, entry.value
 
 
 def _filter_of(stream_id: str, value: Any) -> VersionedFilter:

@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc.aio
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Journal, change_entry
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.push_errors import OriginRefusedError, PushBeginsAgainError
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
@@ -189,8 +189,7 @@ class Edges:
             await run(self._pool, self._store, edge_entry(*key), [target, token])
 
     def _store(self, name: str, value: list[str]) -> None:
-        while not self._journal.put_entry(name, self._journal.entry(name).version, value):
-            continue
+        change_entry(self._journal, name, lambda _: (value, None))
 
     def check(self, offer: Offer, caller: Caller) -> None:
         """OriginRefusedError where nobody of that name calls here, and what check_caller raises."""

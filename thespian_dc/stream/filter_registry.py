@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from thespian_dc.journal.api import Journal
+from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.criteria import FILTER_BYTES_MAX, Filter, filter_from, plain_of
 from thespian_dc.model.stream_errors import (
     FilterTooLargeError,
@@ -52,11 +52,7 @@ class StoredFilters(NamedTuple):
 
 def stored_filters(journal: Journal) -> StoredFilters:
     """What is set in this journal now."""
-    entry = journal.entry(ENTRY)
-    value = {} if entry.value is None else entry.value
-    if not isinstance(value, dict):
-        raise InvalidFilterError("the journal's entry of stream filters", "it is no table")
-    return StoredFilters(entry.version, value)
+    return _read(journal.entry(ENTRY))
 
 
 def announce_streams(journal: Journal, stream_ids: Iterable[str]) -> StoredFilters:
@@ -93,14 +89,21 @@ def set_stream_filter(
 def _change(
     journal: Journal, change: Callable[[Mapping[str, Any]], dict[str, Any]]
 ) -> StoredFilters:
-    """By compare-and-set, again where somebody else was quicker."""
-    while True:
-        before = stored_filters(journal)
+    def apply(entry: Entry) -> tuple[Any, StoredFilters]:
+        before = _read(entry)
         plain = change(before.plain)
         if plain == dict(before.plain):
-            return before
+            return entry.value, before
         size = len(msgpack.packb(plain))
         if size > FILTER_BYTES_MAX:
             raise FilterTooLargeError("bytes over all streams", size, FILTER_BYTES_MAX)
-        if journal.put_entry(ENTRY, before.version, plain):
-            return StoredFilters(before.version + 1, plain)
+        return plain, StoredFilters(before.version + 1, plain)
+
+    return change_entry(journal, ENTRY, apply)
+
+
+def _read(entry: Entry) -> StoredFilters:
+    value = {} if entry.value is None else entry.value
+    if not isinstance(value, dict):
+        raise InvalidFilterError("the journal's entry of stream filters", "it is no table")
+    return StoredFilters(entry.version, value)
