@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from thespian_dc.testkit.simulation.outcome import Outcome, Totals
 
-from thespian_dc.testkit.simulation.run import Outcome
-
-STEPS_MIN, FAULTS_MIN, CALLS_MIN = 2_000, 3, 2
+STEPS_MIN, CALLS_MIN = 2_000, 2
 FAULTS = (
     "append by a clock behind the last owner's", "append met another head or epoch",
     "append refused, overloaded", "append refused, poison",
@@ -69,48 +67,33 @@ WANTED = (
     *(f"stream: {one}" for one in STREAM),
     *REST,
 )
-"""A run of many seeds in which one of these never happened has proved too little: it fails."""
 
 
-class Totals:
-    """Of all seeds of one call."""
+class WriterTotals(Totals):
+    """Beside the rest: crashes in the midst of an append, and calls, in each seed."""
+
+    wanted = WANTED
 
     def __init__(self) -> None:
-        self.hits: Counter[str] = Counter()
-        self.seeds = self.steps = self.commands = self.records = 0
-        self.steps_least = self.faults_least = self.append_crashes_least = 1 << 30
-        self.calls_least = 1 << 30
+        super().__init__()
+        self.steps_least = self.append_crashes_least = self.calls_least = 1 << 30
 
     def add(self, outcome: Outcome) -> None:
-        self.hits.update(outcome.hits)
-        self.seeds += 1
-        self.steps += outcome.steps
-        self.commands += outcome.commands
-        self.records += outcome.records
+        super().add(outcome)
         self.steps_least = min(self.steps_least, outcome.steps)
-        self.faults_least = min(self.faults_least, outcome.faults)
         crashes = outcome.hits["fault: crash during an append"]
         self.append_crashes_least = min(self.append_crashes_least, crashes)
         self.calls_least = min(self.calls_least, outcome.hits["stream: call opened"])
 
     def missing(self) -> list[str]:
-        """What should have happened and did not."""
-        left = [name for name in WANTED if not self.hits[name]]
+        left = super().missing()
         if self.steps_least < STEPS_MIN:
             left.append(f"{STEPS_MIN} actions in each seed; one had {self.steps_least}")
-        if self.faults_least < FAULTS_MIN:
-            left.append(f"{FAULTS_MIN} faults in each seed; one had {self.faults_least}")
         if self.append_crashes_least < 1:
             left.append("a crash during an append in each seed")
         if self.calls_least < CALLS_MIN:
             left.append(f"{CALLS_MIN} calls of streams in each seed; one had {self.calls_least}")
         return left
-
-    def lines(self) -> list[str]:
-        """How often each fault and transition was hit."""
-        wanted = set(WANTED)
-        found = sorted({*self.hits, *wanted})
-        return [f"{self.hits[name]:>10}  {name}" for name in found]
 
     def summary(self) -> str:
         return (

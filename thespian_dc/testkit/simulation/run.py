@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from thespian_dc.model.criteria import Exclude, Filter, Include
@@ -13,10 +12,11 @@ from thespian_dc.testkit.simulation.client import RoutedClient, SimulatedClient
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter as CounterEntity
 from thespian_dc.testkit.simulation.faults import FaultPlan
-from thespian_dc.testkit.simulation.history import Broken, History
+from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
+from thespian_dc.testkit.simulation.outcome import Outcome
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
 from thespian_dc.testkit.simulation.producer import SimulatedProducer
 from thespian_dc.testkit.simulation.source import JournalSource
@@ -43,28 +43,6 @@ class Shape:
     faulty_us: int = 10_000_000
     rest_us: int = 60_000_000
     pause_us: int = 60_000
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run met and what was found."""
-
-    seed: int
-    steps: int
-    commands: int
-    records: int
-    hits: Counter[str]
-    broken: list[Broken]
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def unsafe(self) -> list[Broken]:
-        """What is broken beyond "it does not get on"."""
-        return [one for one in self.broken if one.invariant != "liveness"]
-
-    @property
-    def faults(self) -> int:
-        return sum(count for name, count in self.hits.items() if name.startswith("fault: "))
 
 
 class Simulation:

@@ -30,8 +30,9 @@ from thespian_dc.replication.link import Link
 from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.shell.frames import pack
 from thespian_dc.stream.leaving_out import LeavingOut
+from thespian_dc.testkit.simulation.outcome import Outcome
 from thespian_dc.testkit.simulation.replicas.plan import Plan, plan_of
-from thespian_dc.testkit.simulation.replicas.run import Outcome, ReplicaSimulation
+from thespian_dc.testkit.simulation.replicas.run import ReplicaSimulation
 
 Bug = Callable[[], contextlib.AbstractContextManager[type[ReplicaSimulation]]]
 

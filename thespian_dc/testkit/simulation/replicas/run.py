@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.replication.restoring import CHECK_US
-from thespian_dc.testkit.simulation.history import Broken, History
+from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
+from thespian_dc.testkit.simulation.outcome import Outcome
 from thespian_dc.testkit.simulation.replicas.checker import ReplicaChecker
 from thespian_dc.testkit.simulation.replicas.client import Asked, ReplicaClient
 from thespian_dc.testkit.simulation.replicas.faults import ReplicaFaults
@@ -30,29 +29,6 @@ SLICES = 2
 CALM_US, FAULTY_US, LATEST_US, REST_US = 1_500_000, 8_000_000, 4_000_000, 60_000_000
 QUIET_US = 500_000
 PAUSE_US = 90_000
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run met and what was found."""
-
-    seed: int
-    plan: str
-    steps: int
-    commands: int
-    records: int
-    hits: Counter[str]
-    broken: list[Broken]
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def unsafe(self) -> list[Broken]:
-        """A bug that is put in must break one of these; that it stops everything is no proof."""
-        return [one for one in self.broken if one.invariant != "liveness"]
-
-    @property
-    def faults(self) -> int:
-        return sum(count for name, count in self.hits.items() if name.startswith("fault: "))
 
 
 class ReplicaSimulation:
@@ -250,6 +226,6 @@ class ReplicaSimulation:
         records = sum(sum(site.heads()) for site in self.sites.values())
         commands = sum(site.client.asked for site in self.sites.values())
         return Outcome(
-            world.seed, str(self.plan), world.steps, commands, records, world.hits,
-            self.history.broken, list(world.trace),
+            world.seed, world.steps, commands, records, world.hits, self.history.broken,
+            list(world.trace), str(self.plan),
         )  # fmt: skip
