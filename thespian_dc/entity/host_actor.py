@@ -8,7 +8,6 @@ for a client in one frame.
 
 from __future__ import annotations
 
-import gc
 import logging
 from typing import Any
 from uuid import uuid4
@@ -47,6 +46,7 @@ from thespian_dc.model.replication import Role
 from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import unpack, unpack_items
+from thespian_dc.shell.garbage import collect_seldom
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, GetRoutes, Peers, Routes
 from thespian_dc.slices.actions import Append, Installed
@@ -55,12 +55,6 @@ from thespian_dc.slices.allocation import Assigned
 log = logging.getLogger(__name__)
 
 ACK_WITHIN_US = 20_000
-GC_THRESHOLDS = (400_000, 5, 20)
-"""A command makes some 13 objects that live until its commit is durable, and hardly a cycle: each
-look for cycles among the young walks all that are in flight. With Python's defaults (700, 10, 10)
-that took a quarter of this process's time, with 50,000 still 3 us a command. 400,000 is above what
-20,000 commands in flight hold; what cycles keep meanwhile is bounded by it: some 50 MiB of small
-objects."""
 FORWARD_TIMEOUT_S = 60.0
 SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0
@@ -122,9 +116,7 @@ class HostActor(LeafActor):
             self._on_role(seen)
         self._membership = Membership(self._journal, me, self._slices, self.bridge.put, roles)
         self._membership.start()
-        gc.collect()
-        gc.freeze()  # what is imported and compiled stays for good: no collection walks it again
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
 
     # --- inputs ---
 

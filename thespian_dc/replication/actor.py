@@ -7,7 +7,6 @@ and goes on from the stored cursors; what comes again is known to the entities.
 
 from __future__ import annotations
 
-import gc
 import logging
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,6 +15,7 @@ from thespian_dc.entity.api import CommandFrame, ReplyFrame
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.roles import Roles
 from thespian_dc.shell.addresses import address_of, text_of
+from thespian_dc.shell.garbage import collect_seldom
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, GetRoutes, Peers, Routes
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # grpc: never imported where this class is only looked at, or
 log = logging.getLogger(__name__)
 
 RETRY_US = 1_000_000
-GC_THRESHOLDS = (400_000, 5, 20)
-"""As in entity/host_actor.py: an event under way is a few objects and hardly ever a cycle."""
 
 
 class ReplicationActor(LeafActor):
@@ -43,9 +41,7 @@ class ReplicationActor(LeafActor):
         """Open the links. A journal that does not answer is tried again; what else is wrong is
         raised."""
         self._open(begin)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
 
     def _open(self, begin: Begin) -> None:
         from thespian_dc.entity.api import Router
