@@ -137,19 +137,26 @@ def _check_given(given: bool) -> None:
         raise click.UsageError("give --id, --regex, --tag or --topic")
 
 
+def print_criteria(shown: Filter) -> None:
+    """A line for each."""
+    starts = dict(shown.from_seq_nrs)
+    plain = plain_of(shown)
+    for side in ("exclude", "include"):
+        for kind, texts in plain.get(side, {}).items():
+            for text in texts:
+                start = starts.get(text) if side == "include" else None
+                more = f" from seq_nr {start}" if start and kind == "entity_ids" else ""
+                click.echo(safe(f"{side} {ONE[kind]} {text}{more}"))
+
+
 def _print(projection: str, found: VersionedFilter, as_json: bool) -> None:
-    plain = plain_of(found.filter)
     if as_json:
+        plain = plain_of(found.filter)
         click.echo(json_line({"projection": projection, "version": found.version, **plain}))
         return
     click.echo(safe(f"{projection}: filter version {found.version}"))
     if not found.filter:
         click.echo("everything passes")
-    for side in ("exclude", "include"):
-        for kind, texts in plain.get(side, {}).items():
-            for text in texts:
-                start = dict(found.filter.from_seq_nrs).get(text) if side == "include" else None
-                more = f" from seq_nr {start}" if start and kind == "entity_ids" else ""
-                click.echo(safe(f"{side} {ONE[kind]} {text}{more}"))
+    print_criteria(found.filter)
     if found.filter.events_only:
         click.echo("tags and topics select single events")

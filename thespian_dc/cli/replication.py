@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from thespian_dc.cli.filters import (
-    ONE,
     all_option,
     criteria_options,
     expected_option,
+    print_criteria,
 )
 from thespian_dc.cli.journals import journal_option, json_option, opened
 from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe, styled
@@ -254,17 +254,14 @@ def _add(entity_type: str, url: str, more: Filter, expected: int | None, as_json
 
 
 def _print_filter(entity_type: str, found: VersionedFilter, as_json: bool) -> None:
-    plain = plain_of(found.filter)
     if as_json:
+        plain = plain_of(found.filter)
         click.echo(json_line({"type": entity_type, "version": found.version, **plain}))
         return
     click.echo(safe(f"{entity_type}: filter version {found.version}"))
     if not found.filter:
         click.echo("all entities are taken")
-    for side in ("exclude", "include"):
-        for kind, texts in plain.get(side, {}).items():
-            for text in texts:
-                click.echo(safe(f"{side} {ONE[kind]} {text}"))
+    print_criteria(found.filter)
 
 
 # --- showing ---
