@@ -9,17 +9,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from tests.laws import ROOT
-from tests.left_behind import end, marked
-from thespian_dc.testkit.eventually import eventually
+from tests.processes.ended import check_ended_twice
 
 FLIGHTS = 20_000
 """With less it is over before four kills are done."""
-MARK = "THESPIAN_DC_TEST_DEMO"
 ALL = 10
 """Processes at least, when both services run: themselves, with what each of them starts."""
 
@@ -51,22 +48,7 @@ def test_the_demo_agrees_with_its_input_in_every_figure() -> None:
 def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ended by SIGTERM, and by another one while it ends its services for that: it ends when both
     are gone with all their actors."""
-    value = uuid4().hex
-    demo = subprocess.Popen(
-        [sys.executable, ROOT / "samples/flights/demo.py"],
-        env=os.environ | {MARK: value, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        eventually(lambda: len(marked(MARK, value)) >= ALL, deadline_s=60)
-        demo.terminate()
-        eventually(lambda: len(marked(MARK, value)) < ALL, deadline_s=60)
-        demo.terminate()
-        assert demo.wait(60) == 143
-        eventually(lambda: not marked(MARK, value), deadline_s=0.5)
-    finally:
-        end(marked(MARK, value))
-        demo.wait(10)
+    check_ended_twice("flights/demo.py", tmp_path, ALL, up_s=60, gone_s=0.5)
 
 
 def test_the_demo_says_what_it_cannot_do_with_few_flights() -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from tests.laws import ROOT
-from tests.left_behind import end, marked
-from thespian_dc.testkit.eventually import eventually
+from tests.processes.ended import check_ended_twice
 
 pytestmark = pytest.mark.processes
-MARK = "THESPIAN_DC_TEST_SAMPLE"
 
 
 def run(script: str, *options: str) -> tuple[str, list[str]]:
@@ -60,20 +56,5 @@ def test_a_sample_that_is_ended_leaves_nothing_behind(
     script: str, systems: int, tmp_path: Path
 ) -> None:
     """By SIGTERM, and another one while it ends its regions for that."""
-    value = uuid4().hex
-    sample = subprocess.Popen(
-        [sys.executable, ROOT / f"samples/{script}/demo.py"],
-        env=os.environ | {MARK: value, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     all_of_them = 1 + systems * 6  # Admin, logger, coordinator, host, producer, replication
-    try:
-        eventually(lambda: len(marked(MARK, value)) >= all_of_them, deadline_s=100)
-        sample.terminate()
-        eventually(lambda: len(marked(MARK, value)) < all_of_them, deadline_s=60)
-        sample.terminate()
-        assert sample.wait(60) == 143
-        eventually(lambda: not marked(MARK, value), deadline_s=10)
-    finally:
-        end(marked(MARK, value))
-        sample.wait(10)
+    check_ended_twice(f"{script}/demo.py", tmp_path, all_of_them, up_s=100, gone_s=10)
