@@ -20,6 +20,7 @@ from thespian_dc.testkit.eventually import eventually
 pytestmark = pytest.mark.processes
 ENTITIES = [f"c-{nr}" for nr in range(40)]
 KILLS = 10
+KILLS_MAX = 60
 
 
 def random_filter(rng: random.Random) -> Filter:
@@ -52,8 +53,9 @@ def test_consumer_killed_while_filters_change(
     producer = start_producer(settings(journal_url))
     children.append(producer)
     wanted = projection(read_model, Remote("carts", f"127.0.0.1:{producer.answer}"))
-    met = 0
-    for _ in range(KILLS):
+    met = kills = 0
+    while kills < KILLS or (not met and kills < KILLS_MAX):
+        kills += 1
         before = sum(offsets(read_model).values())
         write(writer, rng, 5)
         consumer = start_consumer(wanted)
