@@ -208,6 +208,29 @@ def test_after_a_while_the_entity_is_read_as_a_whole() -> None:
     assert (one.cursor(S0), one.core.is_idle) == (2, True)
 
 
+def test_what_is_read_again_and_waits_for_the_same_event_has_waited_all_along() -> None:
+    """The known events before it are no progress: the pauses grow, and people see since when."""
+    one, now_us, pauses = One(), AFTER_US, []
+    one.batch(S0, event(3))
+    one.answer(waits(), 0)
+    one.do(one.core.on_tick(AFTER_US))
+    one.answer(waits(), AFTER_US)
+    one.do(one.core.on_looked_up(S0, [event(1)], 1, 1, more=True))
+    one.answer(Absorbed(1), now_us)
+    for _ in range(5):
+        assert one.lookups[-1].from_seq_nr == 2, "the piece that waits"
+        one.do(one.core.on_looked_up(S0, [event(2), event(3)], 3, 1, more=False))
+        one.answer(waits(through=1), now_us)
+        (blocked,) = one.core.blocked(9)
+        assert (blocked.missing, blocked.since_us) == (("ap", 1), 0)
+        due_us = one.core.wakeup_us()
+        assert due_us is not None
+        pauses.append(due_us - now_us)
+        now_us = due_us
+        one.do(one.core.on_tick(now_us))
+    assert pauses == sorted(pauses) and pauses[0] < pauses[-1]
+
+
 def test_where_a_filter_is_in_force_it_is_read_at_once() -> None:
     one = One(filtered=True)
     one.batch(S0, event(3))

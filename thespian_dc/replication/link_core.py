@@ -122,7 +122,7 @@ class Pending:
 
     __slots__ = (
         "due_us", "entity_id", "is_blocked", "is_read", "missing", "pause_us", "portions",
-        "reading", "since_us", "slice", "taken", "text",
+        "reading", "since_us", "slice", "taken", "text", "waited",
     )  # fmt: skip
 
     def __init__(self, entity_id: str, slice_: int) -> None:
@@ -136,6 +136,16 @@ class Pending:
         self.pause_us = PAUSE_US[0]
         self.missing: tuple[str, int] | None = None
         self.text = ""
+        self.waited: _Waited | None = None
+
+
+class _Waited(NamedTuple):
+    """What an entity was held up by last. Known events that come again before those that wait for
+    it are no progress."""
+
+    missing: tuple[str, int]
+    since_us: int
+    pause_us: int
 
 
 class _Lane:
@@ -394,6 +404,9 @@ class LinkCore:
         actions: list[Action],
     ) -> None:  # fmt: skip
         since_us = pending.since_us if pending.is_blocked else now_us
+        waited = pending.waited
+        if not pending.is_blocked and waited is not None and waited.missing == missing:
+            since_us, pending.pause_us = waited.since_us, waited.pause_us
         overdue = self.filtered or now_us - since_us >= self._look_up_after_us
         has_room = self._blocked_events < BLOCKED_EVENTS_MAX
         if overdue and has_room and pending.reading is None:
@@ -403,7 +416,7 @@ class LinkCore:
             self._retry_later(pending, "", now_us, actions)
             if pending.reading is not None:  # the peer itself has not what it waits for
                 self._pause_reading(pending, actions)
-        pending.missing = missing
+        pending.missing, pending.since_us = missing, since_us
 
     def _retry_later(self, pending: Pending, text: str, now_us: int, actions: list[Action]) -> None:
         due_us = now_us + pending.pause_us
@@ -428,6 +441,8 @@ class LinkCore:
                 self._close(portion, actions)
 
     def _unblock(self, pending: Pending) -> None:
+        if pending.missing is not None:
+            pending.waited = _Waited(pending.missing, pending.since_us, pending.pause_us)
         pending.is_blocked, pending.missing, pending.text = False, None, ""
         pending.pause_us, pending.due_us = PAUSE_US[0], 0
         del self._blocked[pending.entity_id]
