@@ -228,7 +228,8 @@ def test_what_is_read_again_and_waits_for_the_same_event_has_waited_all_along() 
         pauses.append(due_us - now_us)
         now_us = due_us
         one.do(one.core.on_tick(now_us))
-    assert pauses == sorted(pauses) and pauses[0] < pauses[-1]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1]
 
 
 def test_where_a_filter_is_in_force_it_is_read_at_once() -> None:
