@@ -146,8 +146,8 @@ class Link:
         assert isinstance(answer, LookedUp), answer
         return answer
 
-    def state_of(self, entity_id: str) -> EntityState | Exception:
-        answer = self._answered(lambda heard: self.source.entity_state(entity_id, heard))
+    def state_of(self, entity_id: str, fresh: bool = False) -> EntityState | Exception:
+        answer = self._answered(lambda heard: self.source.entity_state(entity_id, fresh, heard))
         return answer.error if isinstance(answer, LookUpFailed) else answer
 
     def ids_of(self, slice_: int, after: str = "") -> EntityIds | Exception:

@@ -19,7 +19,7 @@ from tests.streams.replicas import (
     replication,
 )
 from thespian_dc.entity.api import change_roles, known_roles, seen_by
-from thespian_dc.entity.role_registry import diverged_at
+from thespian_dc.entity.role_registry import diverged_at, wanted_states
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.errors import JournalDivergedError
@@ -169,6 +169,17 @@ def test_a_stored_state_is_answered_as_it_is(log: Log, link: Any) -> None:
     journal_id = log.journal.journal_id
     assert reader.state_of(A) == EntityState(journal_id, SLICE_A, 0, 1, 0, b"state")
     assert reader.state_of(B) == EntityState(journal_id, slice_of(B, SLICES), 0)
+
+
+def test_who_asks_for_a_fresh_state_has_it_stored(log: Log, link: Any) -> None:
+    """By whoever holds the entity: the hosts look for what is wanted."""
+    log.wrote(A)
+    reader = link().open()
+    before = wanted_states(log.journal, ENTITY_TYPE).nr
+    reader.state_of(A)
+    assert wanted_states(log.journal, ENTITY_TYPE).nr == before
+    reader.state_of(A, fresh=True)
+    assert wanted_states(log.journal, ENTITY_TYPE) == (before + 1, (A,))
 
 
 def test_states_are_for_replicas_only(log: Log, link: Any) -> None:

@@ -14,18 +14,17 @@ from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_errors import ReplicatedEntityFailedError
 from thespian_dc.projection.api import CommitView, Lookup, SourceBatch
 from thespian_dc.replication.link_core import (
-    BATCHES_TIDIED,
     BLOCKED_EVENTS_MAX,
     COMMAND_BYTES_MAX,
     COMMAND_EVENTS_MAX,
     LOOK_UPS_MAX,
-    PAUSE_US,
     Action,
     Handled,
     LinkCore,
     LookUp,
     Submit,
 )
+from thespian_dc.replication.pending import BATCHES_TIDIED, PAUSE_US
 
 BUGS = (
     "own_origin_only", "skip_linked_origins", "no_wait", "position_before_apply",
@@ -70,6 +69,7 @@ class One:
         self.given_back: list[int] = []
         self.lookups: list[Lookup] = []
         self.states: list[str] = []
+        self.fresh: list[bool] = []
         self.at = [0, 0]
 
     def do(self, actions: list[Action]) -> One:
@@ -82,6 +82,7 @@ class One:
                 self.lookups.append(action.lookup)
             else:
                 self.states.append(action.entity_id)
+                self.fresh.append(action.fresh)
         return self
 
     def batch(self, entity_id: str, *events: RemoteEvent, now_us: int = 0) -> None:
@@ -272,6 +273,20 @@ def test_a_state_that_is_not_taken_holds_the_cursor_and_nothing_else() -> None:
     assert due_us is not None
     one.do(one.core.on_tick(due_us))
     assert (one.lookups[-1], one.cursor(S0)) == (Lookup(S0, slice_of(S0, 2), 1), 0)
+
+
+def test_where_the_stored_state_does_not_do_a_fresh_one_is_asked_for() -> None:
+    """It lacks what this replica took and trimmed; by now the peer may have that, too."""
+    one = One()
+    one.do(one.core.come_in([S0]))
+    for _ in range(2):
+        one.do(one.core.on_trimmed(S0))
+        one.do(one.core.on_state(S0, ReplicatedState("m", b"", {"us": 9}, {}), 9))
+        one.answer(waits())
+        due_us = one.core.wakeup_us()
+        assert due_us is not None
+        one.do(one.core.on_tick(due_us))
+    assert (one.states, one.fresh) == ([S0, S0], [False, True])
 
 
 def test_few_entities_are_read_at_once() -> None:

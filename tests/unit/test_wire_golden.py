@@ -180,6 +180,10 @@ CASES: dict[str, Case] = {
             lookups.EntityStateRequest("replica:cart", "c-1", "eu", "journal", "shop/us", "k-1"),
             lookups.write_entity_state, lookups.read_entity_state,
         ),
+        "entity state fresh": (
+            lookups.EntityStateRequest("replica:cart", "c-1", "eu", "journal", fresh=True),
+            lookups.write_entity_state, lookups.read_entity_state,
+        ),
         "entity state answer": (
             lookups.EntityState("journal", 3, 1, 300, 41, b"body"),
             lookups.write_entity_state_answer, lookups.read_entity_state_answer,
@@ -301,7 +305,8 @@ MESSAGES = {
     "position at": pb.PositionAtRequest, "position at answer": pb.PositionAtAnswer,
     "look up replica": pb.LookUpRequest, "heads replica": pb.HeadsRequest,
     "position at replica": pb.PositionAtRequest,
-    "entity state": pb.EntityStateRequest, "entity state answer": pb.EntityStateAnswer,
+    "entity state": pb.EntityStateRequest, "entity state fresh": pb.EntityStateRequest,
+    "entity state answer": pb.EntityStateAnswer,
     "entity state answer none": pb.EntityStateAnswer,
     "entity ids": pb.EntityIdsRequest, "entity ids answer": pb.EntityIdsAnswer,
     "entity ids resumed": pb.EntityIdsRequest, "entity ids answer none yet": pb.EntityIdsAnswer,

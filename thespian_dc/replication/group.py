@@ -23,8 +23,9 @@ from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.role_handshake import told, told_while_open
 from thespian_dc.model.roles import Roles
 from thespian_dc.replication.link import Came, Link, MakeSource
-from thespian_dc.replication.link_core import LinkCore, Pending
+from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.pending import Pending
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import pack, unpack
 

@@ -411,9 +411,8 @@ class Link:
             elif isinstance(action, LookUp):
                 source.look_up(action.lookup, self._hand(run))
             elif isinstance(action, GetState):
-                source.entity_state(
-                    action.entity_id, partial(self._state_of, run, action.entity_id)
-                )
+                hand = partial(self._state_of, run, action.entity_id)
+                source.entity_state(action.entity_id, action.fresh, hand)
 
     def send_known(self, known: Known) -> None:
         """Tell the peer, if a call is open."""

@@ -20,7 +20,7 @@ Long because a batch, an entity and a reading are three views of one state.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
@@ -30,6 +30,15 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.position import START, Position
 from thespian_dc.model.replication import Listed
 from thespian_dc.projection.api import Lookup, SourceBatch
+from thespian_dc.replication.pending import (
+    PAUSE_US,
+    Lane,
+    Pending,
+    Portion,
+    Reading,
+    Tracked,
+    Waited,
+)
 from thespian_dc.replication.reading import Item
 
 COMMAND_EVENTS_MAX = 500
@@ -37,9 +46,7 @@ COMMAND_BYTES_MAX = 256 << 10
 """Of the payloads in one command; a single event may be larger."""
 BLOCKED_EVENTS_MAX = 20_000
 LOOK_UPS_MAX = 8
-PAUSE_US = (50_000, 5_000_000)
 LISTED_MAX = 1_000
-BATCHES_TIDIED = 256
 
 
 class Submit(NamedTuple):
@@ -62,9 +69,11 @@ class LookUp(NamedTuple):
 
 
 class GetState(NamedTuple):
-    """Ask the peer for the entity's state; then on_state or on_look_up_failed."""
+    """Ask the peer for the entity's state; then on_state or on_look_up_failed. fresh: the one that
+    it has stored was not enough."""
 
     entity_id: str
+    fresh: bool
 
 
 class Blocked(NamedTuple):
@@ -81,82 +90,6 @@ class Blocked(NamedTuple):
 Action = Submit | Handled | LookUp | GetState
 
 
-class _Batch:
-    """left: portions that hold the cursor; open: those of them that hold the credit."""
-
-    __slots__ = ("batch", "end", "left", "open", "position")
-
-    def __init__(self, batch: SourceBatch) -> None:
-        self.batch: SourceBatch | None = batch
-        self.end = batch.next_offset
-        self.position = Position(batch.next_offset, batch.commits[-1].write_id)
-        self.left = self.open = 0
-
-
-class _Portion:
-    """One entity's events of one batch that are not done."""
-
-    __slots__ = ("batch", "is_open", "items")
-
-    def __init__(self, items: list[Item], batch: _Batch, is_open: bool) -> None:
-        self.items, self.batch, self.is_open = items, batch, is_open
-
-
-class _Reading:
-    """An entity that is behind. hold: the batch that it holds. until: what came of it lies below
-    this offset. page: what was read and is not taken yet."""
-
-    __slots__ = ("below", "from_seq_nr", "hold", "is_under_way", "more", "next", "page", "until")
-
-    def __init__(self) -> None:
-        self.hold: _Batch | None = None
-        self.until = self.below = 0
-        self.from_seq_nr = self.next = 1
-        self.is_under_way = False
-        self.more = True
-        self.page: list[Item] = []
-
-
-class Pending:
-    """An entity with something to do."""
-
-    __slots__ = (
-        "due_us", "entity_id", "is_blocked", "is_read", "missing", "pause_us", "portions",
-        "reading", "since_us", "slice", "taken", "text", "waited",
-    )  # fmt: skip
-
-    def __init__(self, entity_id: str, slice_: int) -> None:
-        self.entity_id, self.slice = entity_id, slice_
-        self.portions: deque[_Portion] = deque()  # bounded by the window and BLOCKED_EVENTS_MAX
-        self.taken = 0  # so many items are under way
-        self.reading: _Reading | None = None
-        self.is_read = False  # to be read as a whole, once nothing is under way
-        self.is_blocked = False
-        self.since_us = self.due_us = 0
-        self.pause_us = PAUSE_US[0]
-        self.missing: tuple[str, int] | None = None
-        self.text = ""
-        self.waited: _Waited | None = None
-
-
-class _Waited(NamedTuple):
-    """What an entity was held up by last. Known events that come again before those that wait for
-    it are no progress."""
-
-    missing: tuple[str, int]
-    since_us: int
-    pause_us: int
-
-
-class _Lane:
-    __slots__ = ("batches", "cursor", "tidy_at")
-
-    def __init__(self, cursor: Position) -> None:
-        self.cursor = cursor
-        self.batches: deque[_Batch] = deque()  # bounded: see _tidy
-        self.tidy_at = BATCHES_TIDIED
-
-
 class LinkCore:
     """One peer. cursors: of slices that were read before. filtered: a filter is in force, so that
     an entity's earlier events may have been left out."""
@@ -171,7 +104,7 @@ class LinkCore:
     ) -> None:
         self.peer, self.slices, self.filtered = peer, slices, filtered
         self._look_up_after_us = look_up_after_us
-        self._lanes = [_Lane(cursors.get(number, START)) for number in range(slices)]
+        self._lanes = [Lane(cursors.get(number, START)) for number in range(slices)]
         self._pending: dict[str, Pending] = {}
         self._blocked: dict[str, Pending] = {}
         self._blocked_events = 0
@@ -216,13 +149,13 @@ class LinkCore:
     ) -> list[Action]:
         """The next one of its slice, and what it holds."""
         actions: list[Action] = []
-        lane, tracked = self._lanes[batch.slice], _Batch(batch)
+        lane, tracked = self._lanes[batch.slice], Tracked(batch)
         lane.batches.append(tracked)
         for entity_id, items in by_entity.items():
             pending = self._pending.get(entity_id)
             if pending is None:
                 pending = self._pending[entity_id] = Pending(entity_id, batch.slice)
-                pending.portions.append(_Portion(items, tracked, is_open=True))
+                pending.portions.append(Portion(items, tracked, is_open=True))
                 tracked.left += 1
                 tracked.open += 1
                 self._submit(pending, actions)
@@ -230,16 +163,15 @@ class LinkCore:
                 self._leave_to(pending.reading, tracked)
             else:
                 has_room = pending.is_blocked and self._blocked_events < BLOCKED_EVENTS_MAX
-                pending.portions.append(_Portion(items, tracked, is_open=not has_room))
+                pending.portions.append(Portion(items, tracked, is_open=not has_room))
                 tracked.left += 1
                 tracked.open += not has_room
                 self._blocked_events += len(items) if pending.is_blocked else 0
         if not tracked.open:
             self._give_back(tracked, actions)
         if not tracked.left:
-            self._advance(lane)
-        if len(lane.batches) > lane.tidy_at:
-            _tidy(lane)
+            lane.advance()
+        lane.tidy()
         return actions
 
     def on_outcome(self, pending: Pending, outcome: Absorbed, now_us: int) -> list[Action]:
@@ -293,7 +225,10 @@ class LinkCore:
 
     def on_trimmed(self, entity_id: str) -> list[Action]:
         """The peer has not all of the entity's events any more."""
-        return [GetState(entity_id)] if self._read_of(entity_id) is not None else []
+        pending = self._read_of(entity_id)
+        if pending is None or pending.reading is None:
+            return []
+        return [GetState(entity_id, pending.reading.is_stale)]
 
     def on_state(self, entity_id: str, state: ReplicatedState, seq_nr: int) -> list[Action]:
         """The state that the peer has of an entity, and the peer's seq_nr of it."""
@@ -415,6 +350,8 @@ class LinkCore:
         else:
             self._retry_later(pending, "", now_us, actions)
             if pending.reading is not None:  # the peer itself has not what it waits for
+                first = pending.reading.page[0]
+                pending.reading.is_stale = missing is not None and type(first) is ReplicatedState
                 self._pause_reading(pending, actions)
         pending.missing, pending.since_us = missing, since_us
 
@@ -442,7 +379,7 @@ class LinkCore:
 
     def _unblock(self, pending: Pending) -> None:
         if pending.missing is not None:
-            pending.waited = _Waited(pending.missing, pending.since_us, pending.pause_us)
+            pending.waited = Waited(pending.missing, pending.since_us, pending.pause_us)
         pending.is_blocked, pending.missing, pending.text = False, None, ""
         pending.pause_us, pending.due_us = PAUSE_US[0], 0
         del self._blocked[pending.entity_id]
@@ -465,7 +402,7 @@ class LinkCore:
         if reading is not None:  # from the first event again
             reading.next, reading.more, reading.page = 1, True, []
         else:
-            reading = pending.reading = _Reading()
+            reading = pending.reading = Reading()
             self._blocked_events += 1
         while pending.portions:
             portion = pending.portions.popleft()
@@ -474,13 +411,13 @@ class LinkCore:
             self._left(pending.slice, portion.batch)
         self._look_up(pending, reading, actions)
 
-    def _leave_to(self, reading: _Reading, batch: _Batch) -> None:
+    def _leave_to(self, reading: Reading, batch: Tracked) -> None:
         reading.until = batch.end
         if reading.hold is None:
             reading.hold = batch
             batch.left += 1
 
-    def _look_up(self, pending: Pending, reading: _Reading, actions: list[Action]) -> None:
+    def _look_up(self, pending: Pending, reading: Reading, actions: list[Action]) -> None:
         pending.due_us = 0
         if not reading.is_under_way:
             if self._read_now >= LOOK_UPS_MAX:
@@ -498,7 +435,7 @@ class LinkCore:
         reading.page, reading.next, reading.more = [], reading.from_seq_nr, True
         self._read_others(reading, actions)
 
-    def _read_others(self, reading: _Reading, actions: list[Action]) -> None:
+    def _read_others(self, reading: Reading, actions: list[Action]) -> None:
         if not reading.is_under_way:
             return
         reading.is_under_way = False
@@ -508,7 +445,7 @@ class LinkCore:
             if other.reading is not None and not other.reading.is_under_way:
                 self._look_up(other, other.reading, actions)
 
-    def _caught_up(self, pending: Pending, reading: _Reading, actions: list[Action]) -> None:
+    def _caught_up(self, pending: Pending, reading: Reading, actions: list[Action]) -> None:
         pending.reading = None
         self._blocked_events -= 1
         self.coming_in.discard(pending.entity_id)
@@ -526,12 +463,12 @@ class LinkCore:
 
     # --- batches ---
 
-    def _finish(self, pending: Pending, portion: _Portion, actions: list[Action]) -> None:
+    def _finish(self, pending: Pending, portion: Portion, actions: list[Action]) -> None:
         if portion.is_open:
             self._close(portion, actions)
         self._left(pending.slice, portion.batch)
 
-    def _close(self, portion: _Portion, actions: list[Action]) -> None:
+    def _close(self, portion: Portion, actions: list[Action]) -> None:
         """It does not hold the batch's credit any more."""
         if portion.is_open:
             portion.is_open = False
@@ -539,20 +476,15 @@ class LinkCore:
             if not portion.batch.open:
                 self._give_back(portion.batch, actions)
 
-    def _give_back(self, tracked: _Batch, actions: list[Action]) -> None:
+    def _give_back(self, tracked: Tracked, actions: list[Action]) -> None:
         if tracked.batch is not None:
             actions.append(Handled(tracked.batch))
             tracked.batch = None
 
-    def _left(self, slice_: int, tracked: _Batch) -> None:
+    def _left(self, slice_: int, tracked: Tracked) -> None:
         tracked.left -= 1
         if not tracked.left:
-            self._advance(self._lanes[slice_])
-
-    def _advance(self, lane: _Lane) -> None:
-        batches = lane.batches
-        while batches and not batches[0].left:
-            lane.cursor = batches.popleft().position
+            self._lanes[slice_].advance()
 
     def _list(self, listed: Sequence[Listed]) -> None:
         for one in listed:
@@ -582,11 +514,3 @@ def _first_of(source: Sequence[Sequence[Item]]) -> Sequence[Item]:
             if is_state:
                 return chosen
     return chosen
-
-
-def _tidy(lane: _Lane) -> None:
-    """Batches that are done, behind one that is not, need no place but the last one's."""
-    *most, last = lane.batches
-    # bounded: what is left holds the cursor, each by an entity that is blocked or under way
-    lane.batches = deque([one for one in most if one.left] + [last])
-    lane.tidy_at = max(BATCHES_TIDIED, 2 * len(lane.batches))

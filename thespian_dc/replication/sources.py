@@ -41,7 +41,7 @@ class ReplicaSource(Protocol):
         self, lookup: Lookup, on_answer: Callable[[LookedUp | LookUpFailed], None]
     ) -> None: ...
     def entity_state(
-        self, entity_id: str, on_answer: Callable[[EntityState | LookUpFailed], None]
+        self, entity_id: str, fresh: bool, on_answer: Callable[[EntityState | LookUpFailed], None]
     ) -> None: ...
     def entity_ids(
         self, slice_: int, after: str, on_answer: Callable[[EntityIds | LookUpFailed], None]
@@ -107,10 +107,10 @@ class SharedSource:
         self._of(lookup.slice).look_up(lookup, on_answer)
 
     def entity_state(
-        self, entity_id: str, on_answer: Callable[[EntityState | LookUpFailed], None]
+        self, entity_id: str, fresh: bool, on_answer: Callable[[EntityState | LookUpFailed], None]
     ) -> None:
         """See RemoteSource.entity_state."""
-        self._sources[0].entity_state(entity_id, on_answer)
+        self._sources[0].entity_state(entity_id, fresh, on_answer)
 
     def entity_ids(
         self, slice_: int, after: str, on_answer: Callable[[EntityIds | LookUpFailed], None]

@@ -124,16 +124,16 @@ class RemoteSource:
             loop.loop.call_soon_threadsafe(self._know, known)
 
     def entity_state(
-        self, entity_id: str, on_answer: Callable[[EntityState | LookUpFailed], None]
+        self, entity_id: str, fresh: bool, on_answer: Callable[[EntityState | LookUpFailed], None]
     ) -> None:
-        """The stored state of an entity at the other replica. on_answer: as of look_up; a
-        LookUpFailed has a lookup of the entity in slice -1."""
+        """The stored state of an entity at the other replica. fresh: see EntityStateRequest.
+        on_answer: as of look_up; a LookUpFailed has a lookup of the entity in slice -1."""
         loop = self._loop
         if loop is not None:
             lookup = Lookup(entity_id, -1, 1)
 
             def ask(client: LookupsClient) -> Coroutine[Any, Any, EntityState]:
-                return client.entity_state(entity_id, self._journal_id)
+                return client.entity_state(entity_id, self._journal_id, fresh)
 
             loop.loop.call_soon_threadsafe(self._ask, lookup, ask, on_answer)
 

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from inspect import iscoroutinefunction
 from typing import cast
 
+from thespian_dc.entity.api import want_states
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.ids import SliceKey, slice_of
@@ -97,15 +98,18 @@ def heads(stream: OpenStream) -> Positions:
     return Positions(journal.journal_id, positions)
 
 
-def entity_state(stream: OpenStream, entity_id: str) -> EntityState:
+def entity_state(stream: OpenStream, entity_id: str, fresh: bool = False) -> EntityState:
     """The stored state of an entity as it is, of a replica stream; none where there is none, or the
-    stream withholds the entity. NotAReplicaStreamError. Blocks."""
+    stream withholds the entity. fresh: whoever holds the entity stores its state as of now, soon
+    after. NotAReplicaStreamError. Blocks."""
     if stream.group is None:
         raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
     slice_ = slice_of(entity_id, stream.slices)
     none = EntityState(stream.journal.journal_id, slice_, stream.group.generation)
     if not stream.shown.passes_entity(entity_id):
         return none
+    if fresh:
+        want_states(stream.journal, stream.entity_type, [entity_id])
     row = stream.journal.read_state(SliceKey(stream.entity_type, slice_), entity_id)
     if row is None:
         return none

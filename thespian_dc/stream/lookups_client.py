@@ -79,11 +79,13 @@ class LookupsClient:
         )
         return read_position_at_answer(await self._ask("PositionAt", write_position_at(request)))
 
-    async def entity_state(self, entity_id: str, journal_id: str) -> EntityState:
-        """The stored state of an entity, of a replica stream. journal_id: as of look_up."""
+    async def entity_state(self, entity_id: str, journal_id: str, fresh: bool) -> EntityState:
+        """The stored state of an entity, of a replica stream. journal_id: as of look_up. fresh: see
+        EntityStateRequest."""
         request = EntityStateRequest(
-            self._remote.stream_id, entity_id, self._replica_id, journal_id, self._consumer
-        )
+            self._remote.stream_id, entity_id, self._replica_id, journal_id, self._consumer,
+            fresh=fresh,
+        )  # fmt: skip
         answer = await self._ask("EntityState", write_entity_state(request))
         return read_entity_state_answer(answer)
 

@@ -75,7 +75,8 @@ class Questions:
         check_protocol(request.protocol)
         stream = await find(request)
         check_journal(stream, request.journal_id)
-        return write_entity_state_answer(await self._run(entity_state, stream, request.entity_id))
+        asked = request.entity_id, request.fresh
+        return write_entity_state_answer(await self._run(entity_state, stream, *asked))
 
     async def _entity_ids(self, received: bytes, find: Find) -> bytes:
         request = read_entity_ids(received)

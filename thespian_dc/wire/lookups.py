@@ -72,7 +72,8 @@ class PositionAtRequest(NamedTuple):
 
 
 class EntityStateRequest(NamedTuple):
-    """The stored state of one entity, of replica streams. journal_id: see LookUpRequest."""
+    """The stored state of one entity, of replica streams. journal_id: see LookUpRequest. fresh:
+    what is stored did not suffice; it is to be stored as of now, for who asks again soon."""
 
     stream_id: str
     entity_id: str
@@ -81,6 +82,7 @@ class EntityStateRequest(NamedTuple):
     consumer: str = ""
     correlation_id: str = ""
     protocol: int = PROTOCOL
+    fresh: bool = False
 
 
 class EntityState(NamedTuple):
@@ -236,7 +238,7 @@ def read_entity_state(received: bytes) -> EntityStateRequest:
     _check_entity_id(what, message.entity_id)
     return EntityStateRequest(
         message.stream_id, message.entity_id, message.replica_id, message.journal_id,
-        message.consumer, message.correlation_id, message.protocol,
+        message.consumer, message.correlation_id, message.protocol, message.fresh,
     )  # fmt: skip
 
 

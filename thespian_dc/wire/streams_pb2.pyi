@@ -421,7 +421,7 @@ class PositionAtAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
 
 class EntityStateRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "entity_id", "replica_id", "journal_id", "consumer", "correlation_id")
+    __slots__ = ("protocol", "stream_id", "entity_id", "replica_id", "journal_id", "consumer", "correlation_id", "fresh")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -429,6 +429,7 @@ class EntityStateRequest(_message.Message):
     JOURNAL_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     entity_id: str
@@ -436,7 +437,8 @@ class EntityStateRequest(_message.Message):
     journal_id: str
     consumer: str
     correlation_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    fresh: bool
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., fresh: bool = ...) -> None: ...
 
 class EntityStateAnswer(_message.Message):
     __slots__ = ("journal_id", "slice", "generation", "seq_nr", "offset", "body", "body_crc")

@@ -198,9 +198,13 @@ class ReplicaProducer(SimulatedProducer):
         reading.add_all(self._group.view_of(peer, whole_commit))
         return reading.answer()
 
-    def entity_state(self, entity_id: str) -> EntityState:
-        """The stored state of an entity."""
-        return lookups.entity_state(self._shown, entity_id)
+    def entity_state(self, entity_id: str, fresh: bool) -> EntityState:
+        """The stored state of an entity. Hosts hear at once which are wanted."""
+        if fresh:
+            self.world.hit("replica: a fresh state is wanted")
+            for host in self._site.hosts:
+                host.keep_states([entity_id])
+        return lookups.entity_state(self._shown, entity_id, fresh)
 
     def entity_ids(self, peer: str, slice_: int, after: str) -> EntityIds:
         """The next entities of which there is one."""

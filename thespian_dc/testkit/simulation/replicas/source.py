@@ -98,10 +98,10 @@ class ReplicaSource(StreamSource):
     def _look_up(self, lookup: Lookup, on_answer: Callable[[Any], None]) -> None:
         self._ask("LookUp", lookup, lambda to: to.look_up(self._own, lookup), on_answer)
 
-    def entity_state(self, entity_id: str, on_answer: Callable[[Any], None]) -> None:
+    def entity_state(self, entity_id: str, fresh: bool, on_answer: Callable[[Any], None]) -> None:
         """See RemoteSource."""
         lookup = Lookup(entity_id, -1, 1)
-        self._ask("EntityState", lookup, lambda to: to.entity_state(entity_id), on_answer)
+        self._ask("EntityState", lookup, lambda to: to.entity_state(entity_id, fresh), on_answer)
 
     def entity_ids(self, slice_: int, after: str, on_answer: Callable[[Any], None]) -> None:
         """See RemoteSource."""
