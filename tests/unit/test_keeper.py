@@ -302,6 +302,42 @@ def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby:
     standby.until(lambda: next_.roles.is_active)
 
 
+def test_a_wish_raises_the_epoch_once_whoever_settles_it(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    next_.keeper.stop(0)
+    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
+    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
+    for _ in range(10):
+        standby.round()
+    assert (next_.roles.epoch, next_.roles.is_active) == (2, True)
+
+
+@pytest.mark.parametrize("kind", [wishes.PROMOTE, wishes.DEMOTE])
+def test_a_keeper_that_ends_before_it_answers_is_followed_by_one_that_answers(
+    standby: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wished is done, and nobody was told."""
+    one = standby.replicas["b" if kind == wishes.PROMOTE else "a"]
+    nr = promote(one) if kind == wishes.PROMOTE else wishes.wish(one.journal, "cart", kind).nr
+    with monkeypatch.context() as dies:
+        dies.setattr(one.keeper, "_end", lambda *_: None)
+        standby.until(lambda: one.roles.epoch == 2 and not one.roles.promoting)
+        one.keeper.stop(0)
+        assert ended(one, nr) is None
+    one.keeper = Keeper(one.journal, one.setting, "node", one, one.changes.append)
+    standby.until(lambda: ended(one, nr))
+    wish = ended(one, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"], one.roles.epoch) == (wishes.DONE, 2, 2)
+    assert one.roles.is_active == (kind == wishes.PROMOTE)
+
+
 def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
     next_ = standby.replicas["b"]
     nr = promote(next_)

@@ -61,7 +61,8 @@ class Roles:
     epoch: of being active, raised by each promotion; 0: all replicas are active. active: the one
     that takes commands; "" with an epoch above 0: nobody does. recovering: this replica fetches
     what its journal lost. retiring: by replica, how far the others are with it. origins: by
-    replica, the own one among them.
+    replica, the own one among them. wish: the number of the last wish here that raised the epoch;
+    one raises it once, whoever performs it again.
     """
 
     replica_id: str
@@ -74,6 +75,7 @@ class Roles:
     retiring: Mapping[str, Mapping[str, Stage]] = field(default_factory=dict)
     retired: frozenset[str] = frozenset()
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    wish: int = 0
 
     @property
     def fenced(self) -> frozenset[str]:
@@ -126,11 +128,15 @@ def begun(
     return replace(roles, one_active=True, epoch=1, active=active)
 
 
-def promoted(before: Roles, entity_type: str) -> Roles:
+def promoted(before: Roles, entity_type: str, wish: int = 0) -> Roles:
     """This replica is the active one, under the next epoch, and the others learn it; it takes no
-    commands before `opened`."""
+    commands before `opened`. wish: its number, 0 for none; one that raised the epoch before changes
+    nothing."""
     _check_mode(before, entity_type, "promote")
-    return replace(before, epoch=before.epoch + 1, active=before.replica_id, promoting=True)
+    if wish and wish == before.wish:
+        return before
+    me, epoch = before.replica_id, before.epoch + 1
+    return replace(before, epoch=epoch, active=me, promoting=True, wish=wish)
 
 
 def opened(before: Roles) -> Roles:
@@ -138,12 +144,15 @@ def opened(before: Roles) -> Roles:
     return replace(before, promoting=False)
 
 
-def demoted(before: Roles, entity_type: str) -> Roles:
-    """This replica takes no more commands; nobody does until one is promoted."""
+def demoted(before: Roles, entity_type: str, wish: int = 0) -> Roles:
+    """This replica takes no more commands; nobody does until one is promoted. wish: as for
+    `promoted`."""
     _check_mode(before, entity_type, "demote")
+    if wish and wish == before.wish:
+        return before
     if before.active != before.replica_id:
         raise NotActiveError(entity_type, before.replica_id, before.active)
-    return replace(before, epoch=before.epoch + 1, active="", promoting=False)
+    return replace(before, epoch=before.epoch + 1, active="", promoting=False, wish=wish)
 
 
 def restored(before: Roles, known: int = 0) -> Roles:
@@ -311,6 +320,7 @@ def plain_of(roles: Roles) -> dict[str, Any]:
         },
         "retired": sorted(roles.retired),
         "origins": {replica: list(origin) for replica, origin in sorted(roles.origins.items())},
+        "wish": roles.wish,
     }
 
 
@@ -331,6 +341,7 @@ def roles_from(plain: Any, entity_type: str) -> Roles:
             },
             frozenset(plain["retired"]),
             {replica: Origin(*origin) for replica, origin in plain["origins"].items()},
+            int(plain.get("wish", 0)),
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidRolesError(entity_type, f"{type(error).__name__}: {error}") from error

@@ -291,8 +291,7 @@ class Keeper:
     def _promote(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
         if self._promotion is None:
             if self.roles.promoting:  # of a keeper that ended in the middle
-                self._promotion = (0, self._begun(0, force=False, now=now))
-                self._promotion[1].go_on(self.roles.epoch, now)
+                self._promotion = self._settling(self.roles.wish, now)
             else:
                 self._begin_wish(now)
                 return
@@ -306,7 +305,7 @@ class Keeper:
                     self._promotion = None
                     return
                 case promotion.Step.RAISE:
-                    self._change_once(partial(promoted, entity_type=self._type), "epoch")
+                    self._change_once(partial(promoted, entity_type=self._type, wish=nr), "epoch")
                     core.on_raised(self.roles.epoch, now)
                 case promotion.Step.OPEN:
                     self._change(opened)
@@ -322,6 +321,12 @@ class Keeper:
             self._promotion = None
             self._report(nr, core)
 
+    def _settling(self, nr: int, now: int) -> tuple[int, Promotion]:
+        """The promotion of a wish that has raised the epoch."""
+        core = self._begun(0, force=False, now=now)
+        core.go_on(self.roles.epoch, now)
+        return nr, core
+
     def _begun(self, timeout_us: int, force: bool, now: int) -> Promotion:
         linked = self._linked - self.roles.fenced
         others = frozenset(self._setting.replicas) - {self.roles.replica_id} - self.roles.fenced
@@ -330,6 +335,10 @@ class Keeper:
     def _begin_wish(self, now: int) -> None:
         for wish in wishes.wishes(self._journal, self._type).open:
             try:
+                if wish.kind == wishes.PROMOTE and wish.nr == self.roles.wish:
+                    # A keeper ended before it answered.
+                    self._promotion = self._settling(wish.nr, now)
+                    return
                 if wish.kind == wishes.PROMOTE:
                     promoted(self.roles, self._type)  # may it be promoted at all?
                     told = wish.told
@@ -337,7 +346,7 @@ class Keeper:
                     self._promotion = (wish.nr, core)
                     return
                 if wish.kind == wishes.DEMOTE:
-                    self._change(partial(demoted, entity_type=self._type))
+                    self._change(partial(demoted, entity_type=self._type, wish=wish.nr))
                 elif wish.kind == wishes.RESUME:
                     self._change(recovered)
                     self._restoring.on_recovered()
