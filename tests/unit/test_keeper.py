@@ -1,141 +1,43 @@
-"""Keepers of two and three replicas over real journals; the links between them are told by hand."""
+"""What a keeper does at its start, with an older copy, and with who leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.keepers import SECOND, World, ended, worlds
 from thespian_dc.entity.role_registry import (
-    begin_roles,
     change_roles,
     is_checked,
     known_roles,
     note_diverged,
 )
-from thespian_dc.journal.api import Journal, open_journal
-from thespian_dc.model.replication_handshake import ReplicaStarted
-from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.journal.api import Journal
 from thespian_dc.model.role_errors import (
     OriginChangedError,
     RetiredReplicaError,
     UnknownReplicaError,
 )
-from thespian_dc.model.role_handshake import told
-from thespian_dc.model.roles import Roles
-from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import keeper, wishes
-from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.replica import lacks_own
 from thespian_dc.testkit.eventually import eventually
 
-SECOND = 1_000_000
-
-
-class Replica:
-    """One replica: its journal, its keeper, and links that are what the test says."""
-
-    def __init__(self, name: str, folder: Path, group: str, active: str) -> None:
-        self.name, self.active = name, active
-        self.world: World
-        peers = [Peer(one, "127.0.0.1:1") for one in group if one != name]
-        self.setting = Replication("cart", name, peers=peers, active=active)
-        self.journal: Journal = open_journal(f"sqlite:///{folder}/{name}.db")
-        self.journal.slices("cart", 1)
-        begin_roles(self.journal, self.setting)
-        self.head = 0
-        self.read: dict[str, int] = {}
-        self.down = False
-        self.changes: list[RolesChanged] = []
-        self.keeper = Keeper(self.journal, self.setting, "node", self, self.changes.append)
-
-    # --- Links ---
-
-    def reading(self) -> frozenset[str]:
-        peers = {one.replica_id for one in self.setting.peers}
-        return frozenset(peers - self.keeper.roles.fenced)
-
-    def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
-        return {peer: {0: at} for peer, at in self.read.items()}
-
-    def heads(self, peer: str) -> Mapping[int, int]:
-        other = self.world.replicas[peer]
-        if other.down:
-            raise PeerUnavailableError(peer, "it is down")
-        return {0: other.head}
-
-    # --- what a test looks at ---
-
-    @property
-    def roles(self) -> Roles:
-        return known_roles(self.journal, "cart")
-
-    def says(self, **more: Any) -> ReplicaStarted:
-        return ReplicaStarted(**{**told(self.roles, "cart", self.setting.replicas), **more})
-
-
-class World:
-    def __init__(self, folder: Path, group: str, active: str = "") -> None:
-        self.now_us = 0
-        self.replicas = {name: Replica(name, folder, group, active) for name in group}
-        for one in self.replicas.values():
-            one.world = self
-
-    def meet(self) -> None:
-        """All that run open streams to each other."""
-        running = [one for one in self.replicas.values() if not one.down]
-        for one in running:
-            for other in running:
-                if one is not other and other.name not in one.roles.fenced:
-                    one.keeper.met(other.says())
-
-    def round(self, meet: bool = True) -> None:
-        self.now_us += SECOND // 2
-        if meet:
-            self.meet()
-        for one in self.replicas.values():
-            if not one.down:
-                one.keeper.round(self.now_us)
-
-    def until(self, fact: Any) -> None:
-        def comes_true() -> bool:
-            self.round()
-            return bool(fact())
-
-        eventually(comes_true, deadline_s=20)
-
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[World]:
-    yield from _world(tmp_path, "")
+    yield from worlds(tmp_path, "")
 
 
 @pytest.fixture
 def standby(tmp_path: Path) -> Iterator[World]:
-    yield from _world(tmp_path, "a")
-
-
-def _world(folder: Path, active: str) -> Iterator[World]:
-    world = World(folder, "abc", active)
-    yield world
-    for one in world.replicas.values():
-        one.keeper.stop(0)
-        one.journal.close()
-
-
-def ended(replica: Replica, nr: int) -> wishes.Wish | None:
-    wish = wishes.wishes(replica.journal, "cart").of(nr)
-    return wish if wish is not None and wish.state != wishes.OPEN else None
-
-
-def promote(replica: Replica, force: bool = False, timeout_us: int = 10 * SECOND) -> int:
-    told_ = {"timeout_us": timeout_us, "force": force}
-    return wishes.wish(replica.journal, "cart", wishes.PROMOTE, **told_).nr
+    yield from worlds(tmp_path, "a")
 
 
 # --- starts ---
@@ -242,148 +144,6 @@ def test_a_journal_made_anew_is_noticed_by_a_refusal(three: World) -> None:
         one.keeper.refused(refusal)
         one.keeper.round(now)
         assert (one.roles.generation, one.roles.recovering) == (1, True)
-
-
-# --- promote and demote ---
-
-
-def test_a_promotion_reaches_all_and_demotes_the_former(standby: World) -> None:
-    former, next_ = standby.replicas["a"], standby.replicas["b"]
-    nr = promote(next_)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
-    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
-    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
-    assert next_.roles.is_active
-    assert not former.roles.is_active
-    assert all(one.roles.active == "b" for one in standby.replicas.values())
-
-
-def test_a_promotion_without_the_former_is_refused_and_changes_nothing(standby: World) -> None:
-    standby.replicas["a"].down = True
-    next_ = standby.replicas["b"]
-    nr = promote(next_, timeout_us=2 * SECOND)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
-    assert wish.state == wishes.REFUSED
-    assert "'a'" in wish.answer["reason"]
-    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
-
-
-def test_a_forced_one_says_of_whom_it_knows_nothing(standby: World) -> None:
-    former, next_ = standby.replicas["a"], standby.replicas["b"]
-    former.down = True
-    nr = promote(next_, force=True)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
-    assert wish.answer["behind"]["a"][0] is None
-    assert wish.answer["behind"]["c"] == [0, ""]
-    former.down = False
-    assert former.roles.is_active
-    standby.until(lambda: not former.roles.is_active)
-
-
-def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby: World) -> None:
-    next_ = standby.replicas["b"]
-    promote(next_)
-    standby.until(lambda: next_.roles.promoting)
-    assert not next_.roles.is_active
-    next_.keeper.stop(0)
-    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
-    standby.replicas["a"].head = 3  # what the former wrote before it heard of the promotion
-    standby.until(
-        lambda: next_.keeper._promotion and not next_.keeper._promotion[1].lacking().get("c")
-    )
-    assert not next_.roles.is_active
-    next_.read["a"] = 3
-    standby.until(lambda: next_.roles.is_active)
-
-
-def test_a_wish_raises_the_epoch_once_whoever_settles_it(standby: World) -> None:
-    next_ = standby.replicas["b"]
-    nr = promote(next_)
-    standby.until(lambda: next_.roles.promoting)
-    next_.keeper.stop(0)
-    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
-    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
-    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
-    for _ in range(10):
-        standby.round()
-    assert (next_.roles.epoch, next_.roles.is_active) == (2, True)
-
-
-@pytest.mark.parametrize("kind", [wishes.PROMOTE, wishes.DEMOTE])
-def test_a_keeper_that_ends_before_it_answers_is_followed_by_one_that_answers(
-    standby: World, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was wished is done, and nobody was told."""
-    one = standby.replicas["b" if kind == wishes.PROMOTE else "a"]
-    nr = promote(one) if kind == wishes.PROMOTE else wishes.wish(one.journal, "cart", kind).nr
-    with monkeypatch.context() as dies:
-        dies.setattr(one.keeper, "_end", lambda *_: None)
-        standby.until(lambda: one.roles.epoch == 2 and not one.roles.promoting)
-        one.keeper.stop(0)
-        assert ended(one, nr) is None
-    one.keeper = Keeper(one.journal, one.setting, "node", one, one.changes.append)
-    standby.until(lambda: ended(one, nr))
-    wish = ended(one, nr)
-    assert wish is not None
-    assert (wish.state, wish.answer["epoch"], one.roles.epoch) == (wishes.DONE, 2, 2)
-    assert one.roles.is_active == (kind == wishes.PROMOTE)
-
-
-def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
-    next_ = standby.replicas["b"]
-    nr = promote(next_)
-    next_.keeper.round(SECOND)
-    wishes.end(next_.journal, "cart", nr, wishes.WITHDRAWN, {})
-    for _ in range(10):
-        standby.round()
-    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
-
-
-def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> None:
-    next_ = standby.replicas["b"]
-    nr = promote(next_)
-    standby.until(lambda: next_.roles.promoting)
-    change_roles(
-        next_.journal, "cart", lambda roles: replace(roles, epoch=9, active="c", promoting=False)
-    )
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
-    assert (wish.state, next_.roles.active) == (wishes.REFUSED, "c")
-    assert "c became active meanwhile, under epoch 9" in wish.answer["reason"]
-
-
-def test_a_demotion_leaves_nobody_active(standby: World) -> None:
-    former = standby.replicas["a"]
-    nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
-    refused = wishes.wish(standby.replicas["b"].journal, "cart", wishes.DEMOTE).nr
-    standby.round(meet=False)
-    done = ended(former, nr)
-    assert done is not None
-    assert (done.state, done.answer["epoch"]) == (wishes.DONE, 2)
-    wish = ended(standby.replicas["b"], refused)
-    assert wish is not None
-    assert wish.state == wishes.REFUSED
-    standby.round()
-    assert not any(one.roles.is_active for one in standby.replicas.values())
-
-
-def test_where_all_are_active_a_promotion_is_refused(three: World) -> None:
-    one = three.replicas["a"]
-    nr = promote(one)
-    three.round()
-    wish = ended(one, nr)
-    assert wish is not None
-    assert wish.state == wishes.REFUSED
 
 
 # --- retire ---

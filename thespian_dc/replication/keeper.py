@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event, Thread
 from typing import Any, NamedTuple, Protocol
@@ -47,6 +46,7 @@ from thespian_dc.model.roles import (
     staged,
 )
 from thespian_dc.replication import promotion, restoring, wishes
+from thespian_dc.replication.asking import Asking
 from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
 from thespian_dc.replication.promotion import Phase, Promotion
 from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
@@ -58,8 +58,6 @@ log = logging.getLogger(__name__)
 LOOK_S, LOOK_AT_SERVER_S = 0.2, 0.5
 """Between two looks at the registry; where it is on a server each look is a few serial reads."""
 BEAT_US = 1_000_000
-ASKERS = 4
-"""Threads that ask peers for heads: one that does not answer keeps its thread for seconds."""
 SAID_MAX = 1_000
 
 
@@ -83,13 +81,6 @@ class RolesChanged(NamedTuple):
     before: Roles
 
 
-class _Answer(NamedTuple):
-    asked: CatchUp
-    question: AskHeads
-    heads: Mapping[int, int] | None
-    reason: str
-
-
 class Keeper:
     """Of one entity type. put: takes RolesChanged, from this thread. The roles are in the registry
     already (`begin_roles`)."""
@@ -111,15 +102,14 @@ class Keeper:
         self._restoring = Restoring(asked, self.roles.recovering, now_us())
         self._promotion: tuple[int, Promotion] | None = None
         self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
-        self._answers: deque[_Answer] = deque()  # bounded: one per peer is asked for at a time
-        self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="heads")
+        self._news, self._stopped = Event(), False
+        self._asking = Asking(links.heads, self._news.set)
         self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
         self._beat_us = 0
         self._lacks_own = self._fetched_own = False
         self._known = 0  # the latest generation of this replica that a peer knows
         self._is_retired = self._is_denied = False  # by what a peer said
         self._denied: Exception | None = None
-        self._news, self._stopped = Event(), False
         self._thread = Thread(target=self._run, name=f"keeper of {self._type}", daemon=True)
 
     def start(self) -> None:
@@ -130,7 +120,7 @@ class Keeper:
         self._news.set()
         if self._thread.is_alive():
             self._thread.join(within_s)
-        self._askers.shutdown(wait=False, cancel_futures=True)
+        self._asking.stop()
 
     # --- from any thread ---
 
@@ -187,12 +177,7 @@ class Keeper:
         self._hear(now)
         self._learn(known_roles(self._journal, self._type))
         cursors = self._links.cursors(self.roles.generation)
-        while self._answers:
-            answer = self._answers.popleft()
-            if answer.heads is None:
-                answer.asked.on_unreachable(*answer.question, answer.reason)
-            else:
-                answer.asked.on_heads(*answer.question, answer.heads)
+        self._asking.take()
         self._restore(cursors, now)
         self._promote(cursors, now)
         self._retire(cursors)
@@ -271,20 +256,7 @@ class Keeper:
                     core.on_recovered()
 
     def _ask(self, asks: CatchUp, question: AskHeads) -> None:
-        asked = self._askers.submit(self._links.heads, question.peer)
-        asked.add_done_callback(partial(self._on_asked, asks, question))
-
-    def _on_asked(self, asks: CatchUp, question: AskHeads, asked: Any) -> None:
-        if asked.cancelled():
-            return
-        error = asked.exception()
-        if error is None:
-            self._answers.append(_Answer(asks, question, asked.result(), ""))
-        else:
-            if not isinstance(error, ThespianDcError):
-                log.error("heads_failed", exc_info=error)
-            self._answers.append(_Answer(asks, question, None, str(error)))
-        self._news.set()
+        self._asking.ask(asks, question)
 
     # --- wishes ---
 

@@ -70,13 +70,8 @@ class SimulatedKeeper(keeper.Keeper):
     def _ask(self, core: Any, question: AskHeads) -> None:
         running = self._links
         assert isinstance(running, SimulatedReplica)
-        running.process.ask_heads(question.peer, partial(self._answered, core, question))
-
-    def _answered(self, core: Any, question: AskHeads, found: Any) -> None:
-        if isinstance(found, Exception):
-            self._answers.append(keeper._Answer(core, question, None, str(found)))
-        else:
-            self._answers.append(keeper._Answer(core, question, found, ""))
+        on_answer = partial(self._asking.on_answer, core, question)
+        running.process.ask_heads(question.peer, on_answer)
 
 
 class SimulatedReplica(replica.RunningReplica):

@@ -1,0 +1,165 @@
+"""Wishes to promote and to demote, and what becomes of them where their keeper ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.keepers import SECOND, World, ended, promote, worlds
+from thespian_dc.entity.role_registry import (
+    change_roles,
+)
+from thespian_dc.replication import wishes
+from thespian_dc.replication.keeper import Keeper
+
+
+@pytest.fixture
+def standby(tmp_path: Path) -> Iterator[World]:
+    yield from worlds(tmp_path, "a")
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[World]:
+    yield from worlds(tmp_path, "")
+
+
+def test_a_promotion_reaches_all_and_demotes_the_former(standby: World) -> None:
+    former, next_ = standby.replicas["a"], standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
+    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
+    assert next_.roles.is_active
+    assert not former.roles.is_active
+    assert all(one.roles.active == "b" for one in standby.replicas.values())
+
+
+def test_a_promotion_without_the_former_is_refused_and_changes_nothing(standby: World) -> None:
+    standby.replicas["a"].down = True
+    next_ = standby.replicas["b"]
+    nr = promote(next_, timeout_us=2 * SECOND)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+    assert "'a'" in wish.answer["reason"]
+    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
+def test_a_forced_one_says_of_whom_it_knows_nothing(standby: World) -> None:
+    former, next_ = standby.replicas["a"], standby.replicas["b"]
+    former.down = True
+    nr = promote(next_, force=True)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.answer["behind"]["a"][0] is None
+    assert wish.answer["behind"]["c"] == [0, ""]
+    former.down = False
+    assert former.roles.is_active
+    standby.until(lambda: not former.roles.is_active)
+
+
+def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    assert not next_.roles.is_active
+    next_.keeper.stop(0)
+    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
+    standby.replicas["a"].head = 3  # what the former wrote before it heard of the promotion
+    standby.until(
+        lambda: next_.keeper._promotion and not next_.keeper._promotion[1].lacking().get("c")
+    )
+    assert not next_.roles.is_active
+    next_.read["a"] = 3
+    standby.until(lambda: next_.roles.is_active)
+
+
+def test_a_wish_raises_the_epoch_once_whoever_settles_it(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    next_.keeper.stop(0)
+    next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
+    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
+    for _ in range(10):
+        standby.round()
+    assert (next_.roles.epoch, next_.roles.is_active) == (2, True)
+
+
+@pytest.mark.parametrize("kind", [wishes.PROMOTE, wishes.DEMOTE])
+def test_a_keeper_that_ends_before_it_answers_is_followed_by_one_that_answers(
+    standby: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wished is done, and nobody was told."""
+    one = standby.replicas["b" if kind == wishes.PROMOTE else "a"]
+    nr = promote(one) if kind == wishes.PROMOTE else wishes.wish(one.journal, "cart", kind).nr
+    with monkeypatch.context() as dies:
+        dies.setattr(one.keeper, "_end", lambda *_: None)
+        standby.until(lambda: one.roles.epoch == 2 and not one.roles.promoting)
+        one.keeper.stop(0)
+        assert ended(one, nr) is None
+    one.keeper = Keeper(one.journal, one.setting, "node", one, one.changes.append)
+    standby.until(lambda: ended(one, nr))
+    wish = ended(one, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["epoch"], one.roles.epoch) == (wishes.DONE, 2, 2)
+    assert one.roles.is_active == (kind == wishes.PROMOTE)
+
+
+def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    next_.keeper.round(SECOND)
+    wishes.end(next_.journal, "cart", nr, wishes.WITHDRAWN, {})
+    for _ in range(10):
+        standby.round()
+    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
+def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    nr = promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    change_roles(
+        next_.journal, "cart", lambda roles: replace(roles, epoch=9, active="c", promoting=False)
+    )
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, next_.roles.active) == (wishes.REFUSED, "c")
+    assert "c became active meanwhile, under epoch 9" in wish.answer["reason"]
+
+
+def test_a_demotion_leaves_nobody_active(standby: World) -> None:
+    former = standby.replicas["a"]
+    nr = wishes.wish(former.journal, "cart", wishes.DEMOTE).nr
+    refused = wishes.wish(standby.replicas["b"].journal, "cart", wishes.DEMOTE).nr
+    standby.round(meet=False)
+    done = ended(former, nr)
+    assert done is not None
+    assert (done.state, done.answer["epoch"]) == (wishes.DONE, 2)
+    wish = ended(standby.replicas["b"], refused)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+    standby.round()
+    assert not any(one.roles.is_active for one in standby.replicas.values())
+
+
+def test_where_all_are_active_a_promotion_is_refused(three: World) -> None:
+    one = three.replicas["a"]
+    nr = promote(one)
+    three.round()
+    wish = ended(one, nr)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
