@@ -113,6 +113,8 @@ def test_a_third_replica_joins_two_that_run_and_one_leaves(tmp_path: Path) -> No
         a.change("e-1", 1)
         agree([a, b, c], "e-0", (21, {"a": 10, "b": 10, "c": 1}))
 
+        asked = Replicas(c.settings.journal, "tally").retire("a", timeout_s=0)
+        assert "b" in asked  # nobody wished it there so far
         waits = Replicas(b.settings.journal, "tally").retire("a", timeout_s=2 * WITHIN_S)
         assert waits == {}
         eventually(

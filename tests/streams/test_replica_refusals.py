@@ -36,9 +36,11 @@ from thespian_dc.model.replication_handshake import (
     Known,
     OriginFacts,
     ReplicaStart,
+    Retiring,
 )
 from thespian_dc.model.replication_settings import Peer
 from thespian_dc.model.role_errors import (
+    AheadOfTimeError,
     GroupModeDiffersError,
     OriginChangedError,
     OwnReplicaIdError,
@@ -83,6 +85,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "unknown id": ({"replica_id": "mars"}, UnknownReplicaError, "ap, eu, us"),
     "other entity type": ({"entity_type": "order"}, OtherEntityTypeError, "order"),
     "list that lacks one": ({"replicas": (OWN, READER)}, ReplicaListsDifferError, THIRD),
+    "generation out of reach": ({"generation": (1 << 23) - 1}, AheadOfTimeError, "8388607"),
+    "epoch out of reach": ({"epoch": 1 << 62, "active": READER}, AheadOfTimeError, "epoch"),
     "other mode": ({"epoch": 1, "active": READER}, GroupModeDiffersError, READER),
 }
 
@@ -138,6 +142,16 @@ def test_replicas_that_nobody_names_elsewhere_are_not_kept_without_end(log: Log,
     assert known_roles(log.journal, ENTITY_TYPE).retired == kept
     again = link(retired=told[1]).open()
     eventually(lambda: again.entities == [A])
+
+
+def test_no_reader_shuts_out_a_replica_that_the_settings_name(log: Log, link: Any) -> None:
+    """At a handshake and while connected; neither another one nor this one."""
+    log.wrote(A)
+    reader = link(retired=(OWN, THIRD), retiring=(Retiring(THIRD),)).open()
+    eventually(lambda: reader.entities == [A])
+    reader.tell(Known((), retiring=(Retiring(OWN), Retiring(THIRD)), retired=("elsewhere",)))
+    eventually(lambda: known_roles(log.journal, ENTITY_TYPE).retired == {"elsewhere"})
+    assert known_roles(log.journal, ENTITY_TYPE).fenced == {"elsewhere"}
 
 
 def test_a_retired_replica_is_ended_and_refused(log: Log, link: Any) -> None:

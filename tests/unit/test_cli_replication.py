@@ -181,7 +181,7 @@ def test_a_retirement_that_goes_on_says_for_whom_it_waits(
     found = run(url, "retire", "us", "--type", "cart", "--timeout", "0", "--json")
     # Only this replica is left, and its link to the one that leaves is never closed here.
     assert (found.exit_code, list(row(found)["waits_for"])) == (1, ["eu"])
-    assert "retiring us: eu has not heard" in run(url, "status").output
+    assert "retiring us: eu was not told to" in run(url, "status").output
     change_roles(journal, "cart", lambda roles: staged(roles, "us", Stage(0, 0, (0,) * 4)))
     assert Replicas(url, "cart").retire("us", timeout_s=20.0) == {}
     assert row(run(url, "status", "--json"))["retired"] == ["us"]

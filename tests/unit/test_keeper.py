@@ -14,10 +14,13 @@ from thespian_dc.entity.role_registry import (
     change_roles,
     is_checked,
     known_roles,
+    listing,
     note_diverged,
 )
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.replication_handshake import OriginFacts, Retiring, RetiringStage
 from thespian_dc.model.role_errors import (
+    AheadOfTimeError,
     OriginChangedError,
     RetiredReplicaError,
     UnknownReplicaError,
@@ -137,11 +140,11 @@ def test_an_older_copy_is_found_though_another_is_promoted_meanwhile(
 def test_a_journal_made_anew_is_noticed_by_a_refusal(three: World) -> None:
     one = three.replicas["a"]
     refusal = OriginChangedError("cart", "a", "the old one", 1, one.journal.journal_id, 1)
-    one.keeper.refused(OriginChangedError("cart", "b", "x", 1, "y", 1))
+    one.keeper.refused(OriginChangedError("cart", "b", "x", 1, "y", 1), "b")
     one.keeper.round(1)
     assert one.roles.generation == 0
     for now in (2, 3):
-        one.keeper.refused(refusal)
+        one.keeper.refused(refusal, "b")
         one.keeper.round(now)
         assert (one.roles.generation, one.roles.recovering) == (1, True)
 
@@ -152,7 +155,8 @@ def test_a_journal_made_anew_is_noticed_by_a_refusal(three: World) -> None:
 def test_a_replica_retires_when_the_others_have_exchanged_what_they_have(three: World) -> None:
     one, other = three.replicas["a"], three.replicas["b"]
     one.head, other.head = 0, 0
-    wishes.wish(one.journal, "cart", wishes.RETIRE, replica="c")
+    for here in (one, other):
+        wishes.wish(here.journal, "cart", wishes.RETIRE, replica="c")
     three.round()
     three.round()
     assert three.replicas["c"].roles.closed == "retiring"
@@ -169,14 +173,91 @@ def test_a_retirement_of_nobody_is_refused(three: World) -> None:
     assert "'z'" in wish.answer["reason"]
 
 
-def test_a_replica_that_is_refused_as_retired_takes_no_more_commands(three: World) -> None:
+def test_a_replica_that_all_others_refuse_as_retired_takes_no_more_commands(three: World) -> None:
     one = three.replicas["c"]
-    one.keeper.refused(RetiredReplicaError("cart", "b"))
+    for peer in "ab":
+        one.keeper.refused(RetiredReplicaError("cart", "b"), peer)
     three.round()
     assert one.roles.closed == ""
-    one.keeper.refused(RetiredReplicaError("cart", "c"))
-    three.round()
+    for peer in "ab":
+        one.keeper.refused(RetiredReplicaError("cart", "c"), peer)
+    three.round(meet=False)
     assert one.roles.closed == "retiring"
+
+
+def test_no_peer_shuts_out_another_one_by_its_word(three: World) -> None:
+    """That it leaves, or has left: of the one it is said to, and of the one it is said of. People
+    are told."""
+    one, other = three.replicas["a"], three.replicas["c"]
+    for lie in (
+        {"retired": ("a", "c")},
+        {"retiring": tuple(Retiring(x, (RetiringStage("a", 0, 9, ()),)) for x in "ac")},
+    ):
+        for told_to in (one, other):
+            told_to.keeper.met(three.replicas["b"].says(**lie))
+            told_to.keeper.refused(RetiredReplicaError("cart", told_to.name), "b")
+            told_to.keeper.round(1)
+    for unharmed in (one, other):
+        assert unharmed.roles.closed == ""
+        assert not unharmed.roles.fenced
+    [(_, listed)] = listing(one.journal, "cart").newest
+    assert (listed.what, listed.origin) == ("retirement", "b")
+    assert "replica 'c' leaves" in listed.text
+
+
+def test_a_replica_that_the_settings_do_not_name_leaves_by_a_peers_word(three: World) -> None:
+    one = three.replicas["a"]
+    one.keeper.met(three.replicas["b"].says(retired=("x",)))
+    one.keeper.round(1)
+    assert one.roles.retired == {"x"}
+
+
+def test_how_far_this_replica_is_with_a_retirement_nobody_else_says(three: World) -> None:
+    one, liar = three.replicas["a"], three.replicas["b"]
+    wishes.wish(one.journal, "cart", wishes.RETIRE, replica="c")
+    one.keeper.round(1)
+    done = RetiringStage("a", 0, 9, (0,)), RetiringStage("b", 0, 1, (5,))
+    one.keeper.met(liar.says(retiring=(Retiring("c", done),)))
+    one.keeper.round(2)
+    assert one.roles.retiring["c"]["a"].round == 0  # it has not read what b has
+    one.read = {"b": 5}
+    one.keeper.round(3)
+    assert one.roles.retired == {"c"}
+
+
+# --- numbers that only grow ---
+
+
+@pytest.mark.parametrize(
+    ("lie", "word"),
+    [
+        ({"epoch": 1 << 62, "active": "b"}, "epoch"),
+        ({"generation": (1 << 23) - 1}, "generation"),
+        ({"seen_generation": (1 << 23) - 1, "seen_journal_id": "j"}, "generation"),
+        ({"origins": (OriginFacts("a", "j", 1, (1 << 23) - 1),)}, "generation"),
+        ({"origins": (OriginFacts("c", "j", 1, (1 << 23) - 1),)}, "generation"),
+        ({"retiring": (Retiring("c", (RetiringStage("b", 1 << 22, 0, ()),)),)}, "generation"),
+    ],
+)
+def test_a_number_that_nobody_can_have_reached_is_refused_by_name(
+    standby: World, lie: dict[str, Any], word: str
+) -> None:
+    said = standby.replicas["b"].says(**lie)
+    with pytest.raises(AheadOfTimeError, match=f"'b' tells of {word} "):
+        standby.replicas["a"].keeper.check(said)
+
+
+def test_which_journal_a_replica_writes_no_third_one_says(
+    three: World,
+) -> None:
+    """What was met is not unlearnt by the word of a third."""
+    one = three.replicas["a"]
+    three.round()
+    true = one.roles.origins["c"]
+    one.keeper.met(three.replicas["b"].says(origins=(OriginFacts("c", "zzz", 1, 0),)))
+    one.keeper.round(three.now_us + 1)
+    assert one.roles.origins["c"] == true
+    one.keeper.check(three.replicas["c"].says())
 
 
 # --- the thread ---

@@ -20,6 +20,7 @@ from thespian_dc.model.replication import (
 )
 from thespian_dc.model.replication_errors import ReplicaMetaError
 from thespian_dc.model.replication_handshake import OriginPositions
+from thespian_dc.model.role_errors import AheadOfTimeError
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 from thespian_dc.replication.reading import PeerLog
@@ -54,6 +55,21 @@ def test_an_event_says_where_it_comes_from(name: str, kept: tuple[int, ...]) -> 
     offset = offset_in_origin(2, 10 + sum(kept))
     meta = meta_of(one.meta, "us", 7, offset, WRITE_ID)._replace(concurrent=False)
     assert found == RemoteEvent("m@1", b"p", ["t"], remote_meta(meta))
+
+
+@pytest.mark.parametrize("name", ["local", "remote", "state", "set aside"])
+def test_an_epoch_that_nobody_can_have_reached_is_refused(name: str) -> None:
+    """Whoever took the event would stand by for ever."""
+    forms: dict[str, tuple[Any, int]] = {
+        "local": ([3, {"eu": 2}, 0, 1000], EVENT),
+        "remote": (["ap", 3, {"eu": 2}, 44, 55, 0, 1000], EVENT),
+        "state": (state_meta(StateMeta({"us": 1}, {}, 0, 1000, "us")), STATE),
+        "set aside": (["ap", 3, {"eu": 2}, 44, 55, 0, 1000], CONTROL),
+    }
+    one = view(record(*forms[name]))
+    assert PeerLog("us", entity_type="cart", epoch_max=1000).by_entity([one])
+    with pytest.raises(AheadOfTimeError, match="'us' tells of epoch 1000"):
+        PeerLog("us", entity_type="cart", epoch_max=999).by_entity([one])
 
 
 def test_events_come_by_entity_in_the_logs_order() -> None:

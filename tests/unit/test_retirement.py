@@ -106,7 +106,7 @@ def test_the_next_round_needs_what_each_peer_had_in_the_last() -> None:
     assert next_stage(roles, "d", "b", {"b": {0: 6}}, (9,), "abd") is None
     assert next_stage(roles, "d", "b", {"b": {0: 7}}, (9,), "abd") == Stage(0, 1, (9,))
     assert next_stage(roles, "d", "bc", {"b": {0: 7}, "c": {0: 9}}, (9,), "abcd") is None
-    assert waits_for(roles, "d", "abcd")["c"] == "has not heard of it, or did not say so yet"
+    assert waits_for(roles, "d", "abcd")["c"] == "was not told to retire it, or did not say so yet"
 
 
 def test_a_restored_journal_begins_again() -> None:

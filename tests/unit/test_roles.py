@@ -33,7 +33,7 @@ from thespian_dc.model.role_errors import (
     TooManyReplicasError,
     UnknownReplicaError,
 )
-from thespian_dc.model.role_handshake import heard, roles_of, told, told_while_open
+from thespian_dc.model.role_handshake import believed, heard, roles_of, told, told_while_open
 from thespian_dc.model.roles import (
     Origin,
     Roles,
@@ -327,13 +327,28 @@ def test_what_is_told_is_heard(roles: Roles) -> None:
 
 @given(own=_anything(), peer=_anything("y"))
 def test_hearing_is_meeting(own: Roles, peer: Roles) -> None:
-    assert heard(own, ReplicaStarted(**told(peer, "cart", GROUP))) == met(own, peer)
-    known = heard(own, Known((), *told_while_open(peer)))
-    assert known == met(own, replace(peer, origins={}))
+    counts = believed(own, peer, GROUP)
+    assert heard(own, ReplicaStarted(**told(peer, "cart", GROUP)), GROUP) == met(own, counts)
+    known = heard(own, Known((), *told_while_open(peer)), GROUP)
+    assert known == met(own, replace(counts, origins={}))
+
+
+@given(own=_anything("a"), peer=_anything("b"))
+def test_a_peers_word_alone_shuts_nobody_out(own: Roles, peer: Roles) -> None:
+    """Whoever the settings name, or this replica, leaves where people wished it here."""
+    group = ("a", "b", "d", "e")
+    after = met(own, believed(own, peer, group))
+    assert (after.fenced - own.fenced) & {*group} == set()
+    assert after.fenced - {*group} == (own.fenced | peer.fenced) - {*group}
+    for replica, stages in after.retiring.items():
+        assert stages.get("a") == own.retiring.get(replica, {}).get("a")
+    for replica, origin in own.origins.items():
+        known = after.origins[replica]
+        assert known == origin or known.generation > origin.generation or replica == "b"
 
 
 def test_a_group_of_which_all_are_active_tells_no_epoch() -> None:
     own = begun(opened(promoted(_first("b"), "cart")), "cart", "b", _origin("b"), "")
     said = roles_of(ReplicaStart(**told(own, "cart", GROUP)))
     assert (said.epoch, said.active, said.one_active) == (0, "", False)
-    assert heard(own, Known((), *told_while_open(own))) == own
+    assert heard(own, Known((), *told_while_open(own)), GROUP) == own

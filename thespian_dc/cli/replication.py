@@ -137,8 +137,8 @@ def retire(
     context: click.Context, replica: str, entity_type: str, url: str, timeout_s: float, yes: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Let another REPLICA leave for good; its id is never taken again. Exits with 1 where it still
-    goes on when the time is over."""
+    """Let another REPLICA leave for good, as far as this one goes: say it at each of those that
+    stay. Its id is never taken again. Exits with 1 where it still goes on when the time is over."""
     if not yes and is_terminal():
         click.confirm(f"Take nothing from {safe(replica)} any more, for ever?", abort=True)
     waits = Replicas(url, entity_type).retire(replica, timeout_s)

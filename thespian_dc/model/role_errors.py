@@ -139,6 +139,27 @@ class OriginChangedError(ReplicationError):
 
 
 @with_fields
+class AheadOfTimeError(ReplicationError):
+    """A peer tells an epoch, or a generation of a journal, that nobody can have reached by now."""
+
+    retryable = True  # clocks differ, and the bound grows
+    grpc_status = "FAILED_PRECONDITION"
+
+    entity_type: str
+    replica: str
+    what: str
+    said: int
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"replication of {self.entity_type!r}: replica {self.replica!r} tells of {self.what} "
+            f"{self.said}, and by the clock of this machine there can be {self.most} at most; "
+            "nothing of what it said is kept: compare the clocks, else see what runs there"
+        )
+
+
+@with_fields
 class TooManyReplicasError(ReplicationError):
     """More replicas than a group may have had in all its life. what: which list of them."""
 

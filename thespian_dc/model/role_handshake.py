@@ -6,6 +6,7 @@ Told and heard are the same: what one side puts into its messages the other side
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from thespian_dc.model.replication_handshake import (
@@ -67,11 +68,41 @@ def roles_of(said: ReplicaStart | ReplicaStarted) -> Roles:
     )
 
 
-def heard(own: Roles, said: ReplicaStart | ReplicaStarted | Known) -> Roles:
-    """What is known after hearing it. `check_peer` has let its speaker in."""
+def heard(own: Roles, said: ReplicaStart | ReplicaStarted | Known, group: Collection[str]) -> Roles:
+    """What is known after hearing it. `check_peer` has let its speaker in. group: all ids of the
+    own settings."""
     if isinstance(said, Known):
         said = ReplicaStart("", "", (), said.epoch, said.active, 0, (), (), *said[3:])
-    return met(own, roles_of(said))
+    return met(own, believed(own, roles_of(said), group))
+
+
+def believed(own: Roles, peer: Roles, group: Collection[str]) -> Roles:
+    """The part of what a peer knows that counts by its word alone.
+
+    That a replica leaves does where its retirement was wished here too, or where the settings do
+    not name it (any more); so no peer shuts out a replica that the people here count on. How far
+    this replica is with it nobody else knows, nor which journal one writes that was met.
+    """
+    me = own.replica_id
+    kept = {*group, me} - own.fenced
+    retiring = {
+        replica: {at: stage for at, stage in stages.items() if at != me}
+        for replica, stages in peer.retiring.items()
+        if replica not in kept
+    }
+    origins = {
+        replica: origin
+        for replica, origin in peer.origins.items()
+        if replica == peer.replica_id
+        or replica not in own.origins
+        or origin.generation > own.origins[replica].generation
+    }
+    return replace(peer, retiring=retiring, retired=peer.retired - kept, origins=origins)
+
+
+def leaving(said: ReplicaStarted) -> frozenset[str]:
+    """Who leaves, or has left, by the word of who said it."""
+    return frozenset(said.retired).union(one.replica for one in said.retiring)
 
 
 def _retiring(said: Collection[Retiring]) -> dict[str, dict[str, Stage]]:

@@ -15,6 +15,7 @@ from threading import Event, Thread
 from typing import Any, NamedTuple, Protocol
 
 from thespian_dc.entity.api import (
+    add_listed,
     change_roles,
     diverged_at,
     known_roles,
@@ -31,6 +32,7 @@ from thespian_dc.model.role_errors import (
     RetiredReplicaError,
 )
 from thespian_dc.model.role_handshake import heard, roles_of
+from thespian_dc.model.role_limits import check_attainable
 from thespian_dc.model.roles import (
     Roles,
     check_peer,
@@ -48,6 +50,7 @@ from thespian_dc.model.roles import (
 from thespian_dc.replication import promotion, restoring, wishes
 from thespian_dc.replication.asking import Asking
 from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
+from thespian_dc.replication.leaving import Leaving
 from thespian_dc.replication.promotion import Phase, Promotion
 from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
@@ -108,7 +111,8 @@ class Keeper:
         self._beat_us = 0
         self._lacks_own = self._fetched_own = False
         self._known = 0  # the latest generation of this replica that a peer knows
-        self._is_retired = self._is_denied = False  # by what a peer said
+        self._leaving = Leaving(self._linked, setting.replicas)
+        self._is_denied = False  # by what a peer said
         self._denied: Exception | None = None
         self._thread = Thread(target=self._run, name=f"keeper of {self._type}", daemon=True)
 
@@ -126,6 +130,7 @@ class Keeper:
 
     def check(self, said: ReplicaStarted) -> None:
         """Raise the named refusal of a peer that may not take part."""
+        check_attainable(said, self._type, said.replica_id, now_us())
         check_peer(self.roles, roles_of(said), self._type, self._setting.replicas)
 
     def met(self, said: ReplicaStarted) -> None:
@@ -133,14 +138,14 @@ class Keeper:
         self._said.append(said)
         self._news.set()
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, error: Exception, peer: str) -> None:
         """A peer refused this replica's call; from any thread, as often as wanted. That it retires,
         or that it was known by another journal, it may learn in no other way."""
         me = self.roles.replica_id
         if not isinstance(error, RetiredReplicaError | OriginChangedError) or error.replica != me:
             return
         if isinstance(error, RetiredReplicaError):
-            self._is_retired = True
+            self._leaving.on_refused(peer)
         elif error is not self._denied:
             self._denied, self._is_denied = error, True
         self._news.set()
@@ -176,6 +181,8 @@ class Keeper:
         """Look at all there is, and do what is to be done."""
         self._hear(now)
         self._learn(known_roles(self._journal, self._type))
+        if self._leaving.leaves(self.roles):
+            self._change(fenced)
         cursors = self._links.cursors(self.roles.generation)
         self._asking.take()
         self._restore(cursors, now)
@@ -188,8 +195,6 @@ class Keeper:
             wishes.beat(self._journal, self._type, said)
 
     def _hear(self, now: int) -> None:
-        if self._is_retired and not self.roles.closed:
-            self._change(fenced)
         if self._is_denied:
             self._is_denied = False
             if not self.roles.recovering:
@@ -204,7 +209,9 @@ class Keeper:
             self._restoring.on_said(said.replica_id, is_older)
             known = peer.origins.get(self.roles.replica_id)
             self._known = max(self._known, known.generation if known else 0, said.seen_generation)
-            self._change(partial(heard, said=said))
+            listed = self._leaving.on_said(said, self.roles)
+            add_listed(self._journal, self._type, listed, now)
+            self._change(partial(heard, said=said, group=self._setting.replicas))
             if self._promotion is not None:
                 self._promotion[1].on_epoch(said.replica_id, said.epoch, now)
 

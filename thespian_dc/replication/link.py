@@ -30,6 +30,7 @@ from thespian_dc.model.replication_handshake import (
     ReplicaStarted,
 )
 from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.role_limits import most_epochs
 from thespian_dc.model.state_body import unpack_state
 from thespian_dc.projection.api import (
     LookedUp,
@@ -264,7 +265,7 @@ class Link:
     def _on_rare(self, what: Any, now_us: int) -> None:
         core = self.core
         if isinstance(what, SourceDescription):
-            self._describe(what)
+            self._describe(what, now_us)
         elif isinstance(what, FilterInForce):
             if what.version >= self._wanted.version:
                 self._come_in()
@@ -291,7 +292,7 @@ class Link:
         elif isinstance(what, Exception):
             self._fail(what, now_us)
 
-    def _describe(self, of: SourceDescription) -> None:
+    def _describe(self, of: SourceDescription, now_us: int) -> None:
         """The call is open for the first time in this run."""
         progress = self._progress
         if progress.journal_id != of.journal_id:
@@ -303,13 +304,13 @@ class Link:
             return
         self._log = PeerLog(
             self.peer.replica_id, progress.generation, self._setting.replica_id, self._origins,
-            self.begun_in,
+            self.begun_in, self._setting.entity_type, most_epochs(now_us),
         )  # fmt: skip
         self.core = LinkCore(
             self.peer.replica_id, of.slices, progress.positions,
             int(self._setting.look_up_after_s * 1e6), bool(self._wanted.filter),
         )  # fmt: skip
-        self._pause_us, self.error = RETRY_US[0], ""
+        self._pause_us, self.error, self.refusal = RETRY_US[0], "", None
         if not self._wanted.version:
             self._come_in()
 

@@ -136,7 +136,7 @@ class Replicas:
 
     def retire(self, replica: str, timeout_s: float = 60.0) -> Mapping[str, str]:
         """Let another replica leave for good: nothing is taken from it any more, at once; its id is
-        retired when all others have exchanged what they have of it.
+        retired when it was wished at all others, and they have exchanged what they have of it.
 
         Returns {} when that is done, else, after timeout_s, who is not done and why: it goes on by
         itself, `status` shows it. ReplicationWishError.

@@ -18,6 +18,7 @@ from thespian_dc.model.record import CONTROL, STATE, Record
 from thespian_dc.model.replica_errors import ForeignOriginError
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
+    NUMBER_MAX,
     ORIGIN_META,
     REFUSED_META,
     check_remote,
@@ -29,6 +30,7 @@ from thespian_dc.model.replication import (
     remote_meta,
 )
 from thespian_dc.model.replication_handshake import OriginPositions
+from thespian_dc.model.role_limits import check_epoch
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import CommitView
 
@@ -47,15 +49,18 @@ _NO_CLAIMS: Claims = {}
 class PeerLog:
     """Reads one peer's records. generation: how often its log was restored from an older copy.
     without: the replica whose events are left out, "" for none, if they are of this life of its
-    journal. origins: the replicas whose events it may show, None for all; may grow."""
+    journal. origins: the replicas whose events it may show, None for all; may grow. epoch_max: none
+    is above it."""
 
     def __init__(
         self, peer: str, generation: int = 0, without: str = "",
-        origins: Collection[str] | None = None, life: int = 0,
+        origins: Collection[str] | None = None, life: int = 0, entity_type: str = "",
+        epoch_max: int = NUMBER_MAX,
     ) -> None:  # fmt: skip
         self.peer, self.generation, self.without = peer, generation, without
         self._without_from = offset_in_origin(life, 0)
         self._origins = origins
+        self._entity_type, self._epoch_max = entity_type, epoch_max
 
     def by_entity(
         self,
@@ -66,7 +71,7 @@ class PeerLog:
         """What these commits hold at from_offset and above, by entity, each in the log's order.
         Events that `claims` covers are here and are left out, by the rule by which a sender does:
         it knew less when it sent them. MalformedMessageError, ReplicaMetaError where one cannot be
-        read; ForeignOriginError."""
+        read; ForeignOriginError, AheadOfTimeError."""
         found: dict[str, list[Item]] = {}
         generation, without = offset_in_origin(self.generation, 0), self.without
         without_from = self._without_from
@@ -92,6 +97,7 @@ class PeerLog:
                         said = [self.peer, said[0], said[1], origin_offset, mark]
                     elif elements != _PLAIN_REMOTE or type(said[0]) is not str:
                         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
+                        self._check_epoch(told.epoch)
                         said = remote_meta(told._replace(concurrent=False))
                     check_remote(said)
                     origin = said[0]
@@ -130,6 +136,7 @@ class PeerLog:
         if kind == CONTROL and (said is None or manifest == FORKED_MANIFEST):
             return None
         told = meta_of(meta, self.peer, seq_nr, origin_offset, write_id)
+        self._check_epoch(told.epoch)
         if told.origin == self.without and told.origin_offset >= self._without_from:
             return None
         self._check_origins(entity_id, [told.origin])
@@ -154,6 +161,9 @@ class PeerLog:
         except SettingsError as error:
             raise MalformedMessageError(f"a commit of {self.peer}", str(error)) from error
 
+    def _check_epoch(self, epoch: int) -> None:
+        check_epoch(epoch, self._entity_type, self.peer, self._epoch_max)
+
     def _check_origins(self, entity_id: str, origins: Iterable[str]) -> None:
         for one in origins:
             if self._origins is not None and one not in self._origins:
@@ -164,6 +174,7 @@ class PeerLog:
         """A state of the peer's as a command; said: its `state_meta`. ForeignOriginError."""
         vector, tips, time_us, epoch, leader = read_state(said)
         self._check_origins(entity_id, vector)
+        self._check_epoch(epoch)
         slots, marks = dict(vector), dict(tips)
         return ReplicatedState(manifest, payload, slots, marks, time_us, epoch, self.peer, leader)
 

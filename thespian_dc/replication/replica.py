@@ -114,7 +114,7 @@ class RunningReplica:
             self._facts, self._snapshot = self.group.facts(), self.group.snapshot()
             for link in self.group.links.values():
                 if link.refusal is not None:
-                    self._keeper.refused(link.refusal)
+                    self._keeper.refused(link.refusal, link.peer.replica_id)
             if lacks_own(self._facts, self._setting.replica_id, now_us):
                 self._keeper.lacks_own()
             self._storing.offer(self.group.progress(), self._facts)

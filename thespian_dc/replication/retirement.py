@@ -1,7 +1,8 @@
 """Let a replica leave for good: all others are to have the same of its events before its slots are
 ignored. Pure.
 
-Nobody takes anything from it directly any more (`Roles.fenced`), so what the others have of it
+People wish it at each of those that stay. Nobody takes anything from it directly any more then
+(`Roles.fenced`), so what the others have of it
 together is fixed; they exchange it as they exchange all. Each replica counts rounds: in round 0 it
 has fenced the retiring one; it enters the next round when it has read, in the log of each peer that
 it is linked to, what that peer had when it entered its last one. What any replica had in round 0 is
@@ -72,7 +73,7 @@ def waits_for(roles: Roles, replica: str, group: Collection[str]) -> dict[str, s
     for one in sorted(staying(roles, group)):
         stage = rows.get(one)
         if stage is None:
-            waits[one] = "has not heard of it, or did not say so yet"
+            waits[one] = "was not told to retire it, or did not say so yet"
         elif stage.round < wanted:
             waits[one] = f"has done {stage.round} of {wanted} rounds of reading its peers"
     return waits

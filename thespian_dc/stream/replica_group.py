@@ -44,6 +44,7 @@ from thespian_dc.model.role_errors import (
     UnknownReplicaError,
 )
 from thespian_dc.model.role_handshake import heard, roles_of, told
+from thespian_dc.model.role_limits import check_attainable
 from thespian_dc.model.roles import Roles, check_peer, denies
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.shell.clock import now_us
@@ -98,10 +99,11 @@ class ReplicaReading:
         return generation_of(self.life[0], self.start)
 
     async def on_known(self, known: Known) -> None:
-        """It said what it has, and maybe something of the group."""
+        """It said what it has, and maybe something of the group. AheadOfTimeError,
+        TooManyReplicasError."""
         said = known.epoch, known.active, known.retiring, known.retired
         if said != self._heard:
-            await self._group.hear(known)
+            await self._group.hear(known, self.start.replica_id)
             self._heard = said
 
     async def note_seen(self) -> None:
@@ -207,9 +209,10 @@ class ReplicaGroup:
     def forget(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
 
-    async def hear(self, said: Known) -> None:
+    async def hear(self, said: Known, reader: str) -> None:
         """A reader says something new of the group."""
-        await self._run(self._store, lambda own: heard(own, said))
+        check_attainable(said, self.entity_type, reader, now_us())
+        await self._run(self._store, lambda own: heard(own, said, self.setting.replicas))
         self._spread()
 
     async def tell(self, peer: str) -> ReplicaStarted:
@@ -269,6 +272,7 @@ class ReplicaGroup:
         if said.entity_type != entity_type:
             where = f"stream {setting.stream_id}"
             raise OtherEntityTypeError(where, entity_type, said.entity_type)
+        check_attainable(said, entity_type, said.replica_id, now_us())
         own = known_roles(self._journal, entity_type)
         check_peer(own, roles_of(said), entity_type, setting.replicas)
         gone = {*own.retired, *said.retired}
@@ -278,7 +282,7 @@ class ReplicaGroup:
         if denies(own, roles_of(said)):
             generation = max(own.generation, generation_of(own.replica_id, said) or 0)
             note_diverged(self._journal, entity_type, said.replica_id, generation)
-        self._store(lambda before: heard(before, said))
+        self._store(lambda before: heard(before, said, setting.replicas))
         return self._tell(said.replica_id)
 
     def _store(self, change: Callable[[Roles], Roles]) -> None:

@@ -121,16 +121,19 @@ class Operators:
     # --- who leaves ---
     def _retire(self) -> None:
         name = self._plan.retires
-        others = [one for one in self._present() if one.name != name]
-        site = self._world.rng.choice(others)
         self._hit("retirement wished")
-        self._world.note(f"{site.name} retires {name}")
-        wishes.wish(site.journal.memory, TYPE, wishes.RETIRE, replica=name)
+        for site in self._sites.values():
+            if site.name != name and not site.is_gone:
+                self._world.after(self._world.rng.randrange(2_000_000), self._retire_at, site)
         if self._world.chance(0.5):
             self._hit("retired while it is down")
             leaver = self._sites[name]
             leaver.is_gone = True
             leaver.crash(None)
+
+    def _retire_at(self, site: Site) -> None:
+        self._world.note(f"{site.name} retires {self._plan.retires}")
+        wishes.wish(site.journal.memory, TYPE, wishes.RETIRE, replica=self._plan.retires)
 
     # --- journals ---
     def _back_up(self) -> None:
