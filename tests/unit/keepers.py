@@ -37,6 +37,8 @@ class Replica:
         self.head = 0
         self.read: dict[str, int] = {}
         self.down = False
+        self.asked = 0
+        """So often it said where its log ends."""
         self.changes: list[RolesChanged] = []
         self.keeper = Keeper(self.journal, self.setting, "node", self, self.changes.append)
 
@@ -53,6 +55,7 @@ class Replica:
         other = self.world.replicas[peer]
         if other.down:
             raise PeerUnavailableError(peer, "it is down")
+        other.asked += 1
         return {0: other.head}
 
     # --- what a test looks at ---

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.keepers import SECOND, World, ended, worlds
+from tests.unit.keepers import SECOND, Replica, World, ended, worlds
 from thespian_dc.entity.role_registry import (
     change_roles,
     is_checked,
@@ -18,6 +18,7 @@ from thespian_dc.entity.role_registry import (
     note_diverged,
 )
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.position import Position
 from thespian_dc.model.replication_handshake import OriginFacts, Retiring, RetiringStage
 from thespian_dc.model.role_errors import (
     AheadOfTimeError,
@@ -25,6 +26,8 @@ from thespian_dc.model.role_errors import (
     RetiredReplicaError,
     UnknownReplicaError,
 )
+from thespian_dc.model.role_limits import ALWAYS, BEGAN_US, GENERATION_US
+from thespian_dc.model.roles import recovered
 from thespian_dc.replication import keeper, wishes
 from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.link_core import Blocked
@@ -245,6 +248,56 @@ def test_a_number_that_nobody_can_have_reached_is_refused_by_name(
     said = standby.replicas["b"].says(**lie)
     with pytest.raises(AheadOfTimeError, match=f"'b' tells of {word} "):
         standby.replicas["a"].keeper.check(said)
+
+
+def test_a_replica_is_not_made_to_use_up_its_generations(three: World) -> None:
+    """A member may let it recover again and again: not more often than the clock allows."""
+    one = three.replicas["a"]
+    change_roles(one.journal, "cart", lambda own: replace(own, generation=ALWAYS - 1))
+    one.keeper.round(1)
+    for now in range(2, 10):
+        lie = {"seen_journal_id": "another", "seen_generation": one.roles.generation}
+        one.keeper.met(three.replicas["b"].says(**lie))
+        one.keeper.round(now)
+        change_roles(one.journal, "cart", recovered)
+    assert one.roles.generation == ALWAYS
+    one.keeper.met(three.replicas["b"].says(seen_journal_id="x", seen_generation=ALWAYS))
+    one.keeper.round(BEGAN_US + (ALWAYS + 1) * GENERATION_US)
+    assert one.roles.generation == ALWAYS + 1
+
+
+@pytest.mark.parametrize(("b_had", "is_waited_for"), [(6, False), (4, True)])
+def test_a_recovery_waits_for_a_dead_peer_only_where_it_alone_has_what_was_lost(
+    three: World, b_had: int, is_waited_for: bool
+) -> None:
+    """Both were further in this log than the copy is; then c said where its log ends, and died."""
+    one, other, gone = (three.replicas[name] for name in "abc")
+    for peer, had in ((other, b_had), (gone, 6)):
+        seen = {0: Position(had, b"x")}
+        said = peer.says(seen_journal_id=one.journal.journal_id, seen_generation=0, seen=seen)
+        one.keeper.met(said)
+    other.head, gone.head, one.read = 3, 9, {"b": 3}
+
+    def is_asked() -> bool:
+        one.keeper.round(three.now_us)
+        return gone.asked > 0
+
+    eventually(is_asked, deadline_s=20)
+    gone.down = True
+    if is_waited_for:
+        three.until(lambda: "does not answer" in lacks(one).get("c", ""))
+        assert "of this replica's own 2 are nowhere else" in lacks(one)["c"]
+        assert one.roles.recovering
+        nr = wishes.wish(one.journal, "cart", wishes.RESUME).nr
+        three.until(lambda: ended(one, nr))
+        assert not one.roles.recovering
+    else:
+        three.until(lambda: not one.roles.recovering)
+
+
+def lacks(replica: Replica) -> Mapping[str, str]:
+    """What its recovery waits for, as the status shows it."""
+    return wishes.last_beat(replica.journal, "cart").lacks
 
 
 def test_which_journal_a_replica_writes_no_third_one_says(

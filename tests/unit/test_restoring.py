@@ -34,6 +34,7 @@ class World:
         self.heads: dict[str, Mapping[int, int] | None] = dict.fromkeys(linked)
         self.cursors: dict[str, Mapping[int, int]] = {}
         self.steps: list[Step] = []
+        self.here = SeenOfUs("j", 0, {})
         self.core = Restoring(linked, recovering, self.now_us)
 
     def run(self, us: int) -> list[Step]:
@@ -57,7 +58,7 @@ class World:
         self.steps.append(action)
         done = {
             Step.CHECKED: self.core.on_checked,
-            Step.RESTORED: self.core.on_restored,
+            Step.RESTORED: lambda: self.core.on_restored(self.here),
             Step.RECOVERED: self.core.on_recovered,
         }
         done[action]()
@@ -99,6 +100,68 @@ def test_a_recovery_waits_for_who_answers_and_for_one_at_least() -> None:
     world.heads["b"] = {0: 3}
     assert world.run(ASKED_IN_VAIN * SECOND) == []
     world.cursors["b"] = {0: 3}
+    assert world.run(SECOND) == [Step.RECOVERED]
+
+
+def seen(**offsets: int) -> SeenOfUs:
+    """What somebody had of the lost log: by slice."""
+    positions = {int(name[1:]): Position(at, b"x") for name, at in offsets.items()}
+    return SeenOfUs("j", 0, positions)
+
+
+def _dies_after_its_heads(world: World, at: SeenOfUs, other: SeenOfUs | None) -> None:
+    """b has read this replica's log so far, a (or nobody) so far; b's link stands short of its
+    end."""
+    world.core.on_said("a", is_older=False, seen=other)
+    world.core.on_said("b", is_older=True, seen=at)
+    world.heads = {"a": {0: 4}, "b": {0: 9}}
+    world.run(SECOND)
+    world.heads["b"] = None
+    world.cursors = {"a": {0: 4}, "b": {0: 2}}
+
+
+def test_a_peer_that_dies_after_its_heads_is_passed_by_where_others_have_the_same() -> None:
+    world = World("a", "b")
+    _dies_after_its_heads(world, seen(s0=5, s1=3), seen(s0=6, s1=3))
+    assert world.run(60 * SECOND) == [Step.RECOVERED]
+
+
+def test_a_peer_that_dies_after_its_heads_holds_what_only_it_has() -> None:
+    """The status says who that is, how much it is, and what ends the waiting."""
+    world = World("a", "b")
+    world.here = seen(s0=2, s1=3)
+    _dies_after_its_heads(world, seen(s0=5, s1=4), seen(s0=3, s1=1))
+    assert world.run(60 * SECOND) == []
+    assert world.core.waits_for() == {
+        "b": "7 events; it does not answer, and of this replica's own 3 are nowhere else: start "
+        "it again, or `thespian-dc replication resume` gives them up"
+    }
+    world.heads["b"] = {0: 12}  # it is back, and has written on
+    world.cursors["b"] = {0: 9}
+    assert world.run(SECOND) == [Step.RECOVERED]
+
+
+def test_what_only_a_peer_has_that_dies_before_its_heads_is_waited_for_too() -> None:
+    world = World("a", "b")
+    world.core.on_said("a", is_older=False, seen=seen(s0=3))
+    world.core.on_said("b", is_older=True, seen=seen(s0=5))
+    world.heads["a"] = world.cursors["a"] = {0: 4}
+    assert world.run(60 * SECOND) == [Step.RESTORED, Step.CHECKED]
+    assert "of this replica's own 2 are nowhere else" in world.core.waits_for()["b"]
+
+
+def test_what_is_said_of_the_life_since_the_restore_does_not_change_who_has_what() -> None:
+    world = World("a", "b")
+    _dies_after_its_heads(world, seen(s0=5), None)
+    world.core.on_said("a", is_older=False, seen=SeenOfUs("j", 1, {0: Position(9, b"y")}))
+    assert world.run(60 * SECOND) == []
+
+
+def test_nobody_waits_for_a_peer_that_was_retired() -> None:
+    world = World("a", "b")
+    _dies_after_its_heads(world, seen(s0=5), None)
+    assert world.run(60 * SECOND) == []
+    world.core.without({"b"})
     assert world.run(SECOND) == [Step.RECOVERED]
 
 

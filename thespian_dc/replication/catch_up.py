@@ -7,10 +7,12 @@ passed them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 ASK_EVERY_US = 300_000
+ASK_AGAIN_US = 2_000_000
+"""One that answered is asked again so often, while its link is behind, whether it still lives."""
 
 
 class Behind(NamedTuple):
@@ -71,16 +73,16 @@ class CatchUp:
 
     def on_heads(self, peer: str, nr: int, heads: Mapping[int, int]) -> None:
         """The answer: the next offset of each slice of its log. One to an earlier question, or
-        given before `forget`, is none."""
-        one = self._peers[peer]
-        if nr == one.nr:
+        given before `forget`, is none; of several the first counts."""
+        one = self._peers.get(peer)
+        if one is not None and nr == one.nr:
             one.nr = one.in_vain = 0
-            one.heads, one.trouble = heads, ""
+            one.heads, one.trouble = one.heads or heads, ""
 
     def on_unreachable(self, peer: str, nr: int, reason: str) -> None:
         """It gave none."""
-        one = self._peers[peer]
-        if nr == one.nr:
+        one = self._peers.get(peer)
+        if one is not None and nr == one.nr:
             one.nr, one.in_vain, one.trouble = 0, one.in_vain + 1, reason
 
     def on_cursors(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
@@ -98,13 +100,22 @@ class CatchUp:
                 answered.append(peer)
         return answered
 
-    def asks(self, now_us: int, may_ask: Callable[[str], bool]) -> list[AskHeads]:
-        """Whom to ask now."""
+    def without(self, peers: Collection[str]) -> None:
+        """Nothing of theirs is lacking any more."""
+        for peer in peers:
+            self._peers.pop(peer, None)
+
+    def asks(
+        self, now_us: int, may_ask: Callable[[str], bool], again: bool = False
+    ) -> list[AskHeads]:
+        """Whom to ask now. again: also those that answered, while their links are behind: the
+        answer changes nothing, but that none comes does."""
         asks = []
         for peer, one in self._peers.items():
-            open_ = one.heads is None and not one.nr and one.ask_us <= now_us
-            if open_ and may_ask(peer):
+            is_wanted = one.heads is None or (again and one.behind().events)
+            if is_wanted and not one.nr and one.ask_us <= now_us and may_ask(peer):
                 self._asked += 1
-                one.nr, one.ask_us = self._asked, now_us + ASK_EVERY_US
+                pause_us = ASK_EVERY_US if one.heads is None or one.in_vain else ASK_AGAIN_US
+                one.nr, one.ask_us = self._asked, now_us + pause_us
                 asks.append(AskHeads(peer, one.nr))
         return asks

@@ -24,6 +24,7 @@ from thespian_dc.entity.api import (
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import Position
 from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.role_errors import (
@@ -32,7 +33,7 @@ from thespian_dc.model.role_errors import (
     RetiredReplicaError,
 )
 from thespian_dc.model.role_handshake import heard, roles_of
-from thespian_dc.model.role_limits import check_attainable
+from thespian_dc.model.role_limits import check_attainable, most_generations
 from thespian_dc.model.roles import (
     Roles,
     check_peer,
@@ -202,11 +203,12 @@ class Keeper:
         while self._said:
             said = self._said.popleft()
             peer = roles_of(said)
-            is_older = denies(self.roles, peer) or is_older_copy(
-                self._journal, self._type, self.roles,
-                SeenOfUs(said.seen_journal_id, said.seen_generation, said.seen),
-            )  # fmt: skip
-            self._restoring.on_said(said.replica_id, is_older)
+            seen = SeenOfUs(said.seen_journal_id, said.seen_generation, said.seen)
+            is_older = is_older_copy(self._journal, self._type, self.roles, seen)
+            is_older |= denies(self.roles, peer)
+            is_of_this_life = self.roles.recovering and seen.generation >= self.roles.generation
+            had = None if is_of_this_life or not seen.journal_id else seen
+            self._restoring.on_said(said.replica_id, is_older, had)
             known = peer.origins.get(self.roles.replica_id)
             self._known = max(self._known, known.generation if known else 0, said.seen_generation)
             listed = self._leaving.on_said(said, self.roles)
@@ -245,14 +247,19 @@ class Keeper:
         if self._lacks_own and not self._fetched_own and not self.roles.recovering:
             self._fetched_own = True
             core.on_said(self.roles.replica_id, is_older=True)
+        core.without(self.roles.fenced)
         core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):
             match step:
                 case AskHeads():
                     self._ask(core.catch_up, step)
                 case restoring.Step.RESTORED:
+                    here = self._seen_here()
+                    if max(here.generation, self._known) >= most_generations(now):
+                        core.on_doubted()  # so often no journal was restored
+                        continue
                     self._change_once(partial(restored, known=self._known), "generation")
-                    core.on_restored()
+                    core.on_restored(here)
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
                     log.warning("journal_is_an_older_copy", extra=facts)
                 case restoring.Step.CHECKED:
@@ -261,6 +268,10 @@ class Keeper:
                 case restoring.Step.RECOVERED:
                     self._change(recovered)
                     core.on_recovered()
+
+    def _seen_here(self) -> SeenOfUs:
+        positions = {slice_: Position(head, b"") for slice_, head in enumerate(self._heads())}
+        return SeenOfUs(self._journal.journal_id, self.roles.generation, positions)
 
     def _ask(self, asks: CatchUp, question: AskHeads) -> None:
         self._asking.ask(asks, question)

@@ -9,14 +9,15 @@ Laws:
 - A peer that has more of this log than there is, or another commit where this one stands, proves an
   older copy: RESTORED begins a generation whose offsets nobody has seen. All links begin again, in
   that generation, and bring this replica's own events too.
-- RECOVERED when the links have passed what every peer had that could be asked; one at least, or it
-  goes on.
+- RECOVERED when the links have passed what every peer had that answers; one at least, or it goes
+  on. Who does not answer (any more) is passed by, unless it alone is known to have some of the lost
+  log: of each peer counts how far it had this log, before. People may give that up.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from thespian_dc.journal.api import Journal
@@ -24,7 +25,7 @@ from thespian_dc.model.errors import JournalDivergedError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.roles import Roles
-from thespian_dc.replication.catch_up import AskHeads, CatchUp
+from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
 
 CHECK_US = 5_000_000
 """So long a start waits for peers."""
@@ -56,6 +57,8 @@ class Restoring:
     def __init__(self, linked: Sequence[str], recovering: bool, now_us: int) -> None:
         self._linked, self._recovering = tuple(linked), recovering
         self._said: dict[str, bool] = {}
+        self._had: dict[str, SeenOfUs] = {}  # of the log that was lost
+        self._here: SeenOfUs | None = None
         self._until_us = now_us + CHECK_US
         self._checked = False
         self.catch_up = CatchUp(linked)
@@ -64,19 +67,31 @@ class Restoring:
         """What a recovery lacks, per peer, for people."""
         if not self._recovering:
             return {}
-        return {peer: str(behind) for peer, behind in self.catch_up.lacking().items()}
+        return {peer: self._text(peer, one) for peer, one in self.catch_up.lacking().items()}
 
     # --- inputs ---
 
-    def on_said(self, peer: str, is_older: bool) -> None:
+    def on_said(self, peer: str, is_older: bool, seen: SeenOfUs | None = None) -> None:
         """A peer said how far it has this log: is this one an older copy?"""
         self._said[peer] = is_older
+        if seen is not None and not (self._recovering and peer in self._had):
+            self._had[peer] = seen
 
-    def on_restored(self) -> None:
-        """RESTORED was stored: what was said so far was about the former generation."""
-        self._recovering = True
+    def without(self, peers: Collection[str]) -> None:
+        """These are retired, or will be: they are not waited for."""
+        self._linked = tuple(one for one in self._linked if one not in peers)
+        self.catch_up.without(peers)
+
+    def on_restored(self, here: SeenOfUs) -> None:
+        """RESTORED was stored: what was said so far was about the former generation. here: what
+        there is of that one."""
+        self._recovering, self._here = True, here
         self._said = dict.fromkeys(self._said, False)
         self.catch_up = CatchUp(self._linked)
+
+    def on_doubted(self) -> None:
+        """RESTORED was not stored: what was said is not believed."""
+        self._said = dict.fromkeys(self._said, False)
 
     def on_checked(self) -> None:
         """CHECKED was stored."""
@@ -95,16 +110,45 @@ class Restoring:
             steps.append(Step.CHECKED)
         if self._recovering and self._checked:
             lacking = self.catch_up.lacking()
-            in_vain = [one for one in lacking if self.catch_up.in_vain(one) >= ASKED_IN_VAIN]
-            if len(in_vain) == len(lacking) and (not lacking or len(lacking) < len(self._linked)):
+            passed_by = [one for one in lacking if self._is_gone(one) and not self._only_at(one)]
+            if passed_by == [*lacking] and (not lacking or len(lacking) < len(self._linked)):
                 return [*steps, Step.RECOVERED]
-            steps += self.catch_up.asks(now_us, lambda _: True)
+            steps += self.catch_up.asks(now_us, lambda _: True, again=True)
         return steps
 
     def _is_checked(self, now_us: int) -> bool:
         # A recovery that was found before says all there is to check.
         all_said = self._said.keys() >= set(self._linked)
         return self._recovering or all_said or now_us >= self._until_us
+
+    def _is_gone(self, peer: str) -> bool:
+        return self.catch_up.in_vain(peer) >= ASKED_IN_VAIN
+
+    def _only_at(self, peer: str) -> int:
+        """How many records of the lost log it has that neither this replica nor any other had whose
+        log was read."""
+        had = self._had.get(peer)
+        if had is None:
+            return 0
+        lacking = self.catch_up.lacking()
+        others = [self._had[one] for one in self._linked if one in self._had.keys() - lacking]
+        others += [self._here] if self._here else []
+        same = [one.positions for one in others if one[:2] == had[:2]]
+        return sum(
+            max(0, at.offset - max((o[slice_].offset for o in same if slice_ in o), default=0))
+            for slice_, at in had.positions.items()
+        )
+
+    def _text(self, peer: str, behind: Behind) -> str:
+        if not self._is_gone(peer):
+            return str(behind)
+        only = self._only_at(peer)
+        own = f", and of this replica's own {only} are nowhere else" if only else ""
+        what = "gives them up" if only else "does without"
+        return (
+            f"{behind}; it does not answer{own}: start it again, or `thespian-dc replication "
+            f"resume` {what}"
+        )
 
 
 def is_older_copy(journal: Journal, entity_type: str, own: Roles, seen: SeenOfUs) -> bool:
