@@ -167,6 +167,23 @@ def test_a_lock_that_is_never_released_refuses_and_writes_nothing(
     impatient.close()
 
 
+def test_an_append_at_once_does_not_wait_for_another_writer(
+    url: str, journal: SqliteJournal
+) -> None:
+    """Another host is at work, or somebody's forgotten transaction: who asked goes on at once."""
+    writer = Writer(journal, KEY).take_over()
+    holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("begin immediate")
+    commit = writer.commit("a")
+    assert journal.append_at_once([commit]) is None
+    assert journal.find_head(KEY).head == 0
+    holder.execute("rollback")
+    holder.close()
+    answers = journal.append_at_once([commit])
+    assert answers is not None
+    assert [one.outcome for one in answers] == [Outcome.DONE]
+
+
 def test_threads_share_a_journal(journal: SqliteJournal) -> None:
     """A producer's pool reads while the host appends; ended threads leave no connection behind."""
     writers = [Writer(journal, SliceKey(TYPE, n)).take_over() for n in range(4)]

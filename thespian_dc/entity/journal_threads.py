@@ -1,7 +1,10 @@
 """The threads of a host that call its journal. Results go to `put`, from any thread, in any order.
 
 One thread appends: everything that waits when it comes round goes into one `journal.append`, so a
-journal that commits once per call (SQLite) makes the more per call the busier it is. One pool reads
+journal that commits once per call (SQLite) makes the more per call the busier it is. Where it has
+nothing to do and the journal needs to wait for nobody, the caller appends by itself: two changes of
+thread are a good part of a lone command's time. Not when the disk was slow just now: a host that
+waits for it hears nobody. One pool reads
 entities, one takes slices over, one keeps index and states up: a host that recovers thousands must
 not let its index fall behind, which would make each recovery read more; and a slice that nobody
 serves must not wait behind the index rows of those that are served. No decisions here; the cores
@@ -11,6 +14,7 @@ recognise late and doubled results.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -26,6 +30,8 @@ from thespian_dc.slices.actions import Failed, Operation
 log = logging.getLogger(__name__)
 
 READERS, TAKERS, KEEPERS = 4, 4, 2
+QUIET_S, SLOW_S, WARY_S = 0.002, 0.02, 1.0
+"""The caller appends when no append ended within QUIET_S; not for WARY_S after one of SLOW_S."""
 
 
 class JournalThreads:
@@ -40,6 +46,8 @@ class JournalThreads:
     ) -> None:
         self._journal, self._put, self._on_appended = journal, put, on_appended
         self._appends: SimpleQueue[list[Commit] | None] = SimpleQueue()  # bounded: one per slice
+        self._queued = self._taken = 0  # lists of commits; the caller's and the thread's
+        self._busy_until_s = 0.0
         # bounded by what the core has in flight: recoveries_max; an operation and rows per slice
         self._recoveries: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
         self._take_overs: SimpleQueue[Any] = SimpleQueue()  # bounded: see above
@@ -59,8 +67,12 @@ class JournalThreads:
             thread.start()
 
     def append(self, commits: list[Commit]) -> None:
-        """All commits that one input of the core led to, at most one per slice."""
-        self._appends.put(commits)
+        """All commits that one input of the core led to, at most one per slice; always from the
+        same thread."""
+        is_quiet = self._queued == self._taken and monotonic() >= self._busy_until_s
+        if not (is_quiet and self._append_at_once(commits)):
+            self._queued += 1
+            self._appends.put(commits)
 
     def perform(self, action: JournalAction | Operation) -> None:
         self._queue_of(action).put(action)
@@ -86,7 +98,7 @@ class JournalThreads:
     def _append_all(self) -> None:
         while (commits := self._appends.get()) is not None:
             commits = list(commits)
-            stop = False
+            taken, stop = 1, False
             try:
                 while True:
                     more = self._appends.get_nowait()
@@ -94,11 +106,33 @@ class JournalThreads:
                         stop = True
                         break
                     commits += more
+                    taken += 1
             except Empty:
                 pass
             self._append(commits)
+            self._busy_until_s = monotonic() + QUIET_S
+            self._taken += taken
             if stop:
                 return
+
+    def _append_at_once(self, commits: list[Commit]) -> bool:
+        began_s = monotonic()
+        try:
+            answers = self._journal.append_at_once(commits)
+        except Exception as failed:
+            log.exception("append_failed")
+            reason = f"{type(failed).__name__}: {failed}"
+            answers = [Appended(commit, Outcome.UNKNOWN, reason) for commit in commits]
+        if answers is None:
+            return False
+        for answer in answers:
+            self._on_appended(answer)
+            self._put(answer)
+        ended_s = monotonic()
+        self._busy_until_s = ended_s + (WARY_S if ended_s - began_s > SLOW_S else QUIET_S)
+        # Who was rung is put on this core, behind what is still to be done here: let it go first.
+        os.sched_yield()
+        return True
 
     def _append(self, commits: list[Commit]) -> None:
         answered: set[bytes] = set()

@@ -197,6 +197,10 @@ class Journal(Protocol):
         this returns, or later from any thread.
         """
 
+    def append_at_once(self, commits: Sequence[Commit]) -> list[Appended] | None:
+        """The same where nobody needs to be waited for, on the caller's thread and only as long as
+        a commit takes. None, with nothing done: another writer is at work, or there is a server."""
+
     def commit_at(self, key: SliceKey, base_offset: int) -> Commit | None:
         """The row that starts at `base_offset`, unchecked, or None."""
 

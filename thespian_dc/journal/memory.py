@@ -185,6 +185,9 @@ class MemoryJournal(CellRegistry):
         for commit in commits:
             on_appended(self._append(commit))
 
+    def append_at_once(self, commits: Sequence[Commit]) -> list[Appended] | None:
+        return [self._append(commit) for commit in commits]
+
     def _append(self, commit: Commit) -> Appended:
         if commit.size_bytes > self.command_bytes_max:
             return Appended(

@@ -71,6 +71,9 @@ class SliceLog(LogReader):
         self._known[key] = Known(head, epoch, segment)
         return True
 
+    def append_at_once(self, commits: Sequence[Commit]) -> list[Appended] | None:
+        return None
+
     def append(self, commits: Sequence[Commit], on_appended: Callable[[Appended], None]) -> None:
         bytes_max = min(self.command_bytes_max, self._limits.mutation_bytes_max)
         for commit in commits:

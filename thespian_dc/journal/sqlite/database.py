@@ -40,6 +40,10 @@ class _Held(NamedTuple):
     connection: sqlite3.Connection
 
 
+class BusyError(Exception):
+    """Another connection writes."""
+
+
 class Database:
     """`read` and `write` run a function in one transaction each; from any thread."""
 
@@ -55,14 +59,15 @@ class Database:
         """Run `work` on one consistent view of the file; it may be run again: no other effect."""
         return self._patiently(lambda: _in_transaction(self.connection(), "begin", work))
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T], at_once: bool = False) -> T:
         """Run `work` as the only writer and commit; what it raises rolls back and passes through.
 
+        at_once: BusyError, with nothing done, where another one writes just now.
         JournalUnavailableError: certainly nothing was written. UnknownOutcomeError: perhaps it was.
         """
         begin = "begin immediate"
         try:
-            return self._patiently(lambda: _in_transaction(self.connection(), begin, work))
+            return self._patiently(lambda: _in_transaction(self.connection(), begin, work), at_once)
         except UnknownOutcomeError:
             self._discard()
             raise
@@ -75,7 +80,7 @@ class Database:
             reason = f"its journal mode is {mode}; a write-ahead log cannot be kept there"
             raise JournalUnavailableError(self.url, reason)
 
-    def _patiently(self, work: Callable[[], T]) -> T:
+    def _patiently(self, work: Callable[[], T], at_once: bool = False) -> T:
         """Run `work`, again while another holds the lock it needs; name every other error."""
         deadline = time.monotonic() + self._lock_timeout_s
         while True:
@@ -86,6 +91,8 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if _code(error) not in _BUSY:
                     raise self.unavailable(error) from error
+                if at_once:
+                    raise BusyError from error
                 if time.monotonic() > deadline:
                     reason = f"another process held its lock for {self._lock_timeout_s:g} s"
                     raise JournalUnavailableError(self.url, reason) from error

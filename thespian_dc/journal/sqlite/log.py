@@ -20,7 +20,7 @@ from thespian_dc.journal.reading import (
     is_sound,
     position_in,
 )
-from thespian_dc.journal.sqlite.database import Database, UnknownOutcomeError
+from thespian_dc.journal.sqlite.database import BusyError, Database, UnknownOutcomeError
 from thespian_dc.journal.sqlite.entities import (
     EntityIndex,
     Ids,
@@ -94,15 +94,21 @@ class SqliteLog:
         for answer in self._append(commits):
             on_appended(answer)
 
-    def _append(self, commits: Sequence[Commit]) -> list[Appended]:
+    def append_at_once(self, commits: Sequence[Commit]) -> list[Appended] | None:
+        try:
+            return self._append(commits, at_once=True)
+        except BusyError:
+            return None
+
+    def _append(self, commits: Sequence[Commit], at_once: bool = False) -> list[Appended]:
         try:
             try:
                 answers, fresh = self._db.write(
-                    lambda connection: self._append_all(connection, commits)
+                    lambda connection: self._append_all(connection, commits), at_once
                 )
             except sqlite3.IntegrityError:  # the second fence: find out whose commit it is
                 answers, fresh = self._db.write(
-                    lambda connection: self._append_each(connection, commits)
+                    lambda connection: self._append_each(connection, commits), at_once
                 )
         except UnknownOutcomeError as error:
             return [Appended(commit, Outcome.UNKNOWN, str(error)) for commit in commits]

@@ -55,6 +55,21 @@ class LogCases(Suite):
         assert journal.commit_at(KEY, 3) is None
         assert journal.find_head(KEY) == Head(2, 1)
 
+    def test_an_append_at_once_is_an_append_or_nothing(self, journal: Journal) -> None:
+        """Where somebody must be waited for, nothing is done, and `append` is the way."""
+        writer = Writer(journal, KEY).take_over()
+        commit, elsewhere = writer.commit("a"), writer.commit("b", base=7)
+        answers = journal.append_at_once([commit])
+        if answers is None:
+            assert all_commits(journal, KEY) == []
+            return
+        assert [(one.commit, one.outcome) for one in answers] == [(commit, Outcome.DONE)]
+        assert all_commits(journal, KEY) == [commit]
+        conflict = journal.append_at_once([elsewhere])
+        assert conflict is not None
+        assert [one.outcome for one in conflict] == [Outcome.CONFLICT]
+        assert all_commits(journal, KEY) == [commit]
+
     @pytest.mark.parametrize("epoch", [1, 3])
     def test_append_under_another_epoch_conflicts(self, journal: Journal, epoch: int) -> None:
         """Neither a former owner nor one that has not installed its epoch yet may append."""
