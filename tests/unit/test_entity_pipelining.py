@@ -189,7 +189,7 @@ def test_snapshot_is_of_its_event_and_written_after_its_commit() -> None:
     [write] = [one for one in host.pending if isinstance(one, WriteStates)]
     [row] = write.rows
     assert (row.seq_nr, row.offset) == (20, 19)
-    (_, payload), known, _ = unpack_row(row)
+    (_, payload), known, *_ = unpack_row(row)
     assert host.types[0].registry.decode_value(payload) == {"amount": 20, "closed": False}
     assert set(known) == {f"id-{n}" for n in range(20)}, "ids of later commands are not its own"
 

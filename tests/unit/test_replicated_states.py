@@ -47,7 +47,7 @@ def state_of(replica: Replica) -> ReplicatedState:
     replica.local.tick(10_000_000)
     row = replica.local.journal.read_state(replica.key(), "x")
     assert row is not None
-    encoded, _, content = unpack_row(row)
+    encoded, _, content, _ = unpack_row(row)
     assert content is not None
     return ReplicatedState(
         *encoded, dict(content.vector), dict(content.tips), content.time_us, content.epoch,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from thespian_dc.entity.effects import Effects
     from thespian_dc.entity.entity_type import EntityType
     from thespian_dc.entity.hosted import Hosted, HostedSlice
+    from thespian_dc.entity.notes import Notes
     from thespian_dc.entity.turn import Turn
 
 
@@ -131,13 +132,13 @@ class ReplicatedInstance(Instance):
     failed: why the state cannot be trusted (an event is stored that the code cannot apply), or "".
     forked: (origin, n) of the event that set it aside, or None. origin, concurrent, recovering: of
     the event that is applied just now; origin "": none is. asked_us: the time that the command
-    under way asked for, 0 where it did not. retraced: what the log said about the command that runs
-    next.
+    under way asked for, 0 where it did not. notes: of what was listed. retraced: what the log said
+    about the command that runs next.
     """
 
     __slots__ = (
-        "asked_us", "concurrent", "epoch", "failed", "forked", "leader", "origin", "recovering",
-        "retraced", "time_us", "tips", "vector",
+        "asked_us", "concurrent", "epoch", "failed", "forked", "leader", "notes", "origin",
+        "recovering", "retraced", "time_us", "tips", "vector",
     )  # fmt: skip
 
     def __init__(self, type_: EntityType, entity_id: str, slice_: HostedSlice) -> None:
@@ -150,6 +151,7 @@ class ReplicatedInstance(Instance):
         self.contains(StateMeta({}, {}))
         self.failed = self.origin = ""
         self.forked: tuple[str, int] | None = None
+        self.notes: Notes = ()
         self.concurrent = self.recovering = False
         self.asked_us = 0
 

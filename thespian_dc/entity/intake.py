@@ -13,8 +13,10 @@ from typing import Any
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
+from thespian_dc.entity.notes import Note, listed_of, noted
 from thespian_dc.entity.protocol import RemoteEvent
 from thespian_dc.entity.recording import apply, checked_tags
+from thespian_dc.entity.replaying import note_event
 from thespian_dc.model.record import CONTROL, EVENT, SNAPSHOT_META, STATE, pack_fields
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
@@ -45,7 +47,8 @@ class Intake:
     def is_row_due(self) -> bool:
         every, last = self._instance.type.snapshot_every, self._instance.seq_nr
         by_number = every and (self._first - 1) // every != last // every
-        return bool(self._is_kept or by_number) and not self._instance.failed
+        sound = not self._instance.failed and self._instance.forked is None
+        return bool(self._is_kept or by_number) and sound
 
     def take(self, event: RemoteEvent, concurrent: bool, late: bool) -> int:
         """A new event: apply and record it, or return for how many microseconds its class delays
@@ -58,7 +61,7 @@ class Intake:
         meta: dict[str, Any] = {ORIGIN_META: stored_form(fields, concurrent)}
         if set_aside or (late and replication.late_events == "set_aside"):
             kind = CONTROL
-            self.note("late_set_aside", fields[0], fields[1], _epoch(fields))
+            self._note("late_set_aside", fields)
         else:
             try:
                 decoded = description.registry.decode(manifest, payload)
@@ -78,14 +81,14 @@ class Intake:
                 if kind == EVENT and not instance.failed:
                     tags = self._apply(decoded, tags, fields, concurrent)
             if late and kind == EVENT:
-                self.note("late", fields[0], fields[1], _epoch(fields))
+                self._note("late", fields)
         self._add(kind, manifest, payload, tags, meta)
         return 0
 
     def fork(self, fields: list[Any], cause: str) -> None:
         """Another event under a known number: the entity is set aside, durably."""
         self._instance.forked = (fields[0], fields[1])
-        self.note("forked", fields[0], fields[1], _epoch(fields), cause)
+        self.list_("forked", fields[0], fields[1], _epoch(fields), cause)
         self._add(CONTROL, FORKED_MANIFEST, b"", (), {ORIGIN_META: stored_form(fields, False)})
 
     def state(self, state: Any, encoded: Encoded, content: StateMeta) -> None:
@@ -98,11 +101,28 @@ class Intake:
         meta = {ORIGIN_META: state_meta(content), SNAPSHOT_META: True}
         self._add(STATE, *encoded, (), meta)
 
-    def note(self, what: str, origin: str, n: int, epoch: int, text: str = "") -> None:
+    def late_before(self, fields: list[Any], origin: str, n: int, epoch: int) -> None:
+        """This event shows that event n of `origin`, which is here, was late."""
+        note = Note(fields[0], fields[1], fields[1], "late", epoch, (origin, n))
+        self._instance.notes = noted(self._instance.notes, note)
+        self.list_("late", origin, n, epoch)
+
+    def known(self, origin: str, n: int) -> None:
+        """It comes again: maybe nobody listed what was to be known of it."""
+        instance = self._instance
+        if instance.notes:
+            self.listed += listed_of(instance.notes, instance.entity_id, origin, n)
+
+    def list_(self, what: str, origin: str, n: int, epoch: int, text: str = "") -> None:
         """Something that people should know."""
         self.listed.append(Listed(what, self._instance.entity_id, origin, n, epoch, text))
 
     # --- inside ---
+    def _note(self, what: str, fields: list[Any], text: str = "") -> None:
+        """The same, of the event that is taken."""
+        note_event(self._instance, what, fields[0], fields[1], _epoch(fields))
+        self.list_(what, fields[0], fields[1], _epoch(fields), text)
+
     def _ask_class(self, decoded: Any, fields: list[Any]) -> int | tuple[Any, Encoded | None]:
         """(what to apply, its stored form where it is another); (None, None): nothing, it is
         refused; a number: not for so many microseconds. A hook that raises anything refuses: what
@@ -124,7 +144,7 @@ class Intake:
             text = refused.reason
         except RAISED as error:  # user code
             text = f"{type(error).__name__}: {error}"
-        self.note("refused", origin, fields[1], _epoch(fields), text)
+        self._note("refused", fields, text)
         return None, None
 
     def _apply(self, event: Any, tags: Any, fields: list[Any], concurrent: bool) -> Any:
@@ -152,7 +172,7 @@ class Intake:
         instance, cause = self._instance, f"{type(error).__name__}: {error}"
         if not instance.failed:
             instance.failed = f"record {instance.seq_nr + 1}: {cause}"
-        self.note("failed", fields[0], fields[1], _epoch(fields), cause)
+        self._note("failed", fields, cause)
 
     def _add(
         self, kind: int, manifest: str, payload: bytes, tags: Any, meta: dict[str, Any]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Instance, ReplicatedInstance
+from thespian_dc.entity.notes import plain_of_notes
 from thespian_dc.entity.rows import Kept
 from thespian_dc.model.entity_errors import ApplyEventReturnedNoneError
 from thespian_dc.model.record import CHANGE_META, DELETED_MANIFEST, EVENT, STATE, pack_fields
@@ -70,9 +71,7 @@ def apply(instance: Instance, state: Any, event: Any) -> Any:
     after = description.apply_event(instance.actor, state, event)
     if after is None:
         if not description.in_place:
-            raise ApplyEventReturnedNoneError(
-                description.cls.__qualname__, type(event).__name__
-            )
+            raise ApplyEventReturnedNoneError(description.cls.__qualname__, type(event).__name__)
         return state
     return after
 
@@ -114,6 +113,8 @@ def keep(instance: Instance, last: Recorded | None) -> Kept:
     content = None
     if isinstance(instance, ReplicatedInstance):
         content = state_meta(instance.content)
+        if instance.notes:
+            content.append(plain_of_notes(instance.notes))
     return Kept(instance.entity_id, instance.seq_nr, state, instance.known, content)
 
 

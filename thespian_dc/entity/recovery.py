@@ -156,7 +156,7 @@ class Recovery:
     def _from_row(self, instance: Instance, row: StateRow) -> bool:
         """Start from a state row; False where it cannot be read."""
         try:
-            (manifest, payload), known, content = unpack_row(row)
+            (manifest, payload), known, content, notes = unpack_row(row)
             if manifest != DELETED_MANIFEST:
                 instance.state = instance.type.decode_state(manifest, payload)
         except CodecError as error:
@@ -164,7 +164,7 @@ class Recovery:
             return False
         instance.seq_nr, instance.known = row.seq_nr, known or None
         if isinstance(instance, ReplicatedInstance):
-            begin_from(instance, content)
+            begin_from(instance, content, notes)
         return True
 
     def _replay(self, instance: Instance, found: Found) -> None:

@@ -10,13 +10,19 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from thespian_dc.entity.causality import is_late
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
+from thespian_dc.entity.notes import Note, Notes, noted
 from thespian_dc.entity.recording import apply
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
+    REFUSED_META,
+    ReplicaMeta,
     StateMeta,
     meta_of,
     read_state,
@@ -30,9 +36,10 @@ def own_id(instance: ReplicatedInstance) -> str:
     return replication.replica_id
 
 
-def begin_from(instance: ReplicatedInstance, content: StateMeta | None) -> None:
+def begin_from(instance: ReplicatedInstance, content: StateMeta | None, notes: Notes = ()) -> None:
     """It starts with a state row. content: None where it was not replicated when that was made:
     then all its records are this replica's."""
+    instance.notes = notes
     instance.contains(content or StateMeta({own_id(instance): instance.seq_nr}, {}))
 
 
@@ -50,7 +57,9 @@ def replay(instance: ReplicatedInstance, record: Record) -> None:
         return
     meta = meta_of(record.meta, own, record.seq_nr, 0, b"")
     if kind == EVENT and not instance.failed:
-        _apply(instance, record, meta.origin, meta.concurrent)
+        _apply(instance, record, meta)
+    if meta.origin != own:
+        _note(instance, record, meta)
     count(instance, meta.origin, meta.n, meta.time_us, meta.epoch)
     if meta.origin != own:
         instance.tips[meta.origin] = meta.mark
@@ -66,13 +75,48 @@ def count(
         instance.epoch, instance.leader = epoch, origin
 
 
-def _apply(instance: ReplicatedInstance, record: Record, origin: str, concurrent: bool) -> None:
-    instance.origin, instance.concurrent, instance.recovering = origin, concurrent, True
+def note_event(instance: ReplicatedInstance, what: str, origin: str, n: int, epoch: int) -> None:
+    """This was listed of it."""
+    instance.notes = noted(instance.notes, Note(origin, n, n, what, epoch))
+
+
+def forked_from(
+    instance: ReplicatedInstance, origin: str, n: int, others: Mapping[str, int], epoch: int
+) -> int:
+    """Of an event that is about to be counted: up to which event of the leader before, if it is the
+    first one of a later leader, and had not seen all that is here of that one; else 0."""
+    before = instance.leader
+    if not before or not epoch or (epoch, origin) <= (instance.epoch, before):
+        return 0
+    seen = others.get(before, 0) if before != origin else n
+    here = instance.vector.get(before, 0)
+    return here if here > seen else 0
+
+
+def _note(instance: ReplicatedInstance, record: Record, meta: ReplicaMeta) -> None:
+    """What was listed of it when it was taken, but for what failed."""
+    origin, n, others, _, _, _, epoch, _ = meta
+    late = is_late(epoch, origin, instance.epoch, instance.leader)
+    if record.kind == CONTROL:
+        is_refused = REFUSED_META in (record.meta or {})
+        note_event(instance, "refused" if is_refused else "late_set_aside", origin, n, epoch)
+    elif late:
+        note_event(instance, "late", origin, n, epoch)
+    last = forked_from(instance, origin, n, others, epoch)
+    if last:
+        of = instance.leader, last
+        note = Note(origin, n, n, "late", instance.epoch, of)
+        instance.notes = noted(instance.notes, note)
+
+
+def _apply(instance: ReplicatedInstance, record: Record, meta: ReplicaMeta) -> None:
+    instance.origin, instance.concurrent, instance.recovering = meta.origin, meta.concurrent, True
     try:
         event = instance.type.registry.decode(record.manifest, record.payload)
         instance.state = apply(instance, instance.state, event)
     except RAISED as error:  # user code, or a type that this code does not know
         instance.failed = f"record {record.seq_nr}: {type(error).__name__}: {error}"
+        note_event(instance, "failed", meta.origin, meta.n, meta.epoch)
     finally:
         instance.origin, instance.recovering = "", False
 

@@ -34,7 +34,7 @@ from thespian_dc.entity.protocol import (
 )
 from thespian_dc.entity.recording import Moved, Recorded, keep, move_on
 from thespian_dc.entity.release import Release
-from thespian_dc.entity.replaying import count, own_id
+from thespian_dc.entity.replaying import count, forked_from, own_id
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.errors import CodecError
 from thespian_dc.model.replication import ORIGIN_META, local_meta
@@ -184,7 +184,9 @@ class Replicating:
         intake = Intake(instance)
         if instance.forked is not None:
             error = OriginForkedError(str(instance.ref), *instance.forked)
-            absorbed = Absorbed(0, "set_aside", error=error)
+            if _brings(message, *instance.forked):  # again: maybe nobody listed it
+                intake.list_("forked", *instance.forked, 0, str(error))
+            absorbed = Absorbed(0, "set_aside", listed=tuple(intake.listed), error=error)
         elif type(message) is Replicated:
             absorbed = self._absorb(instance, message.events, intake)
         else:
@@ -212,6 +214,7 @@ class Replicating:
                     reason = "set_aside"
                     break
                 self._hosted.counts["events_known"] += 1
+                intake.known(origin, n)
             else:
                 delay_us = self._take(instance, event, verdict.concurrent, intake)
                 if delay_us:
@@ -249,12 +252,11 @@ class Replicating:
     ) -> None:
         """The first event of a later leader: it is active since. Whatever the one before wrote that
         this one had not seen is late at others."""
-        before = instance.leader
         if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
-        seen = fields[2].get(before, 0) if before != origin else fields[1]
-        if before and instance.vector.get(before, 0) > seen:
-            intake.note("late", before, instance.vector[before], instance.epoch)
+        last = forked_from(instance, origin, fields[1], fields[2], epoch)
+        if last:
+            intake.late_before(fields, instance.leader, last, instance.epoch)
 
     def _is_forked(self, instance: ReplicatedInstance, origin: str, n: int, mark: int) -> bool:
         """Is the known event n of `origin` another than this one, as far as anybody can tell?"""
@@ -289,6 +291,13 @@ class Replicating:
         size = sum(map(len, packed))
         instance.slice.writer.submit(Submission(instance.entity_id, tuple(packed), size, effects))
         self._hosted.touch(instance.slice)
+
+
+def _brings(message: Replicated | ReplicatedState, origin: str, n: int) -> bool:
+    """Is event n of `origin` in it, or the last of its origin there?"""
+    if isinstance(message, ReplicatedState):
+        return message.vector.get(origin) == n
+    return any(event.meta[0] == origin and event.meta[1] == n for event in message.events)
 
 
 @lru_cache(1024)

@@ -7,7 +7,7 @@ peers found this journal to be another than it was (`diverged`), how far they ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Entry, Journal, change_entry
@@ -85,16 +85,24 @@ class Listing(NamedTuple):
 
 
 def add_listed(journal: Journal, entity_type: str, listed: Iterable[Listed], now_us: int) -> None:
-    """Keep these for people to see."""
-    added = [[now_us, *one] for one in listed]
+    """Keep these for people to see; what is among those that are kept is not added again: events
+    come again where a process died."""
+    added = {_of(one): [now_us, *one] for one in reversed([*listed])}
     if not added:
         return
 
     def add(entry: Entry) -> tuple[Any, None]:
         count, newest = entry.value or (0, [])
-        return [count + len(added), [*newest, *added][-LISTED_MAX:]], None
+        there = {_of(fields) for _, *fields in newest}
+        new = [row for of, row in reversed(added.items()) if of not in there]
+        return [count + len(new), [*newest, *new][-LISTED_MAX:]] if new else entry.value, None
 
     change_entry(journal, f"replication_listed:{entity_type}", add)
+
+
+def _of(listed: Sequence[Any]) -> tuple[Any, ...]:
+    """What makes it the same: what, of which event."""
+    return tuple(listed[:4])
 
 
 def listing(journal: Journal, entity_type: str) -> Listing:

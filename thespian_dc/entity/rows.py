@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.instance import Known
+from thespian_dc.entity.notes import Notes, notes_from
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.errors import CorruptPayloadError
-from thespian_dc.model.replication import StateMeta, read_state
+from thespian_dc.model.replication import STATE_FIELDS, StateMeta, read_state
 from thespian_dc.model.state_body import pack_state, unpack_state
 
 
@@ -17,7 +18,7 @@ class Kept(NamedTuple):
 
     known: the entity's table of that time, to which more may have been added: ids above seq_nr
     belong to commands that may not be durable, and are left out when the row is made. replica:
-    `state_meta`, where the entity is replicated.
+    `state_meta`, where the entity is replicated, and one more element where there are notes.
     """
 
     entity_id: str
@@ -34,12 +35,23 @@ class Kept(NamedTuple):
         return StateRow(self.entity_id, self.seq_nr, offset, body)
 
 
-def unpack_row(row: StateRow) -> tuple[Encoded, Known, StateMeta | None]:
-    """(encoded state, known ids, what it contains of each replica) of a row; CodecError where it is
-    none."""
+class Row(NamedTuple):
+    """content: what it contains of each replica; None where it was not replicated then. notes: of
+    that entity."""
+
+    state: Encoded
+    known: Known
+    content: StateMeta | None = None
+    notes: Notes = ()
+
+
+def unpack_row(row: StateRow) -> Row:
+    """CodecError where it is none."""
     manifest, payload, known, replica = unpack_state(row.entity_id, row.body)
     contains = None if replica is None else read_state(replica)
     try:
-        return Encoded(manifest, payload), {id_: (at, reply) for id_, at, reply in known}, contains
+        ids = {id_: (at, reply) for id_, at, reply in known}
+        notes = notes_from(*(replica or ())[STATE_FIELDS:])
+        return Row(Encoded(manifest, payload), ids, contains, notes)
     except Exception as error:
         raise CorruptPayloadError(f"state row of {row.entity_id}", str(error)) from error

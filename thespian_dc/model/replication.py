@@ -6,7 +6,8 @@ In the meta of a record, under "r", stands a list:
 - by another:       [origin, n, others, origin_offset, mark], one more element `concurrent` where it
                     is 1; with a time or an epoch [origin, n, others, origin_offset, mark, time_us,
                     epoch], and again one more where it is concurrent
-- of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row
+- of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row;
+                    there one more element where the entity has notes (entity/notes.py)
 A record without it was written here before its entity was replicated: n is its seq_nr.
 
 Lists and not keys: with 3 replicas of two letters whose slots are above 10^6 this adds 25 bytes to
@@ -31,6 +32,10 @@ REFUSED_META = "refused"
 FORKED_MANIFEST = "$forked"
 """Of the CONTROL record by which a replica sets an entity aside; its meta holds, under "r", what
 it met: the other's [origin, n, others, origin_offset, mark]."""
+
+
+STATE_FIELDS = 5
+"""Of the list of a state; what follows is its replica's own business."""
 
 
 class ReplicaMeta(NamedTuple):
@@ -156,7 +161,7 @@ def check_remote(fields: Sequence[Any]) -> None:
 def read_state(fields: Any) -> StateMeta:
     """What `state_meta` made. ReplicaMetaError where it is none."""
     try:
-        vector, tips, time_us, epoch, leader = fields
+        vector, tips, time_us, epoch, leader = fields[:STATE_FIELDS]
         for slots in (vector, tips):
             _check_slots(slots)
         if not tips.keys() <= vector.keys():

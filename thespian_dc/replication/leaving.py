@@ -44,7 +44,7 @@ class Leaving:
                     f"{peer!r} says that replica {replica!r} leaves, and here nobody wished it: "
                     "retire it here too, or take it out of the settings; else see what runs there"
                 )
-                listed.append(Listed("retirement", "", peer, 0, said.epoch, text))
+                listed.append(Listed("retirement", replica, peer, 0, said.epoch, text))
         return listed
 
     def leaves(self, roles: Roles) -> bool:

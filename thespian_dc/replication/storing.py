@@ -99,24 +99,27 @@ class Storing:
     def _store(self, stopped: bool) -> None:
         with self._lock:
             progress, self._progress = self._progress, {}
-        for peer in list(progress):
-            try:
+        try:
+            self._store_listed()  # first: what a cursor has passed does not come again
+            for peer in list(progress):
                 self._kept[peer].store(progress[peer])
-            except BaseException:
-                with self._lock:  # of what was offered meanwhile the newer one counts
-                    self._progress = progress | self._progress
-                raise
-            del progress[peer]
-        if self._listed:
-            listed = list(self._listed)
-            add_listed(self._journal, self._entity_type, listed, now_us())
-            for _ in listed:
-                self._listed.popleft()
+                del progress[peer]
+        except BaseException:
+            with self._lock:  # of what was offered meanwhile the newer one counts
+                self._progress = progress | self._progress
+            raise
         self._store_status(stopped)
         wanted = destination_filter(self._journal, self._stream_id)
         if wanted.version != self._version:
             self._version = wanted.version
             self._changed(wanted)
+
+    def _store_listed(self) -> None:
+        if self._listed:
+            listed = list(self._listed)
+            add_listed(self._journal, self._entity_type, listed, now_us())
+            for _ in listed:
+                self._listed.popleft()
 
     def _store_status(self, stopped: bool) -> None:
         now, facts = now_us(), self._facts

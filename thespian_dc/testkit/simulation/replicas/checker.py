@@ -50,6 +50,7 @@ class Held:
         self.leaders: dict[str, tuple[int, str]] = {}
         self.logs: list[list[Stored | None]] = [[] for _ in range(slices)]
         self.nonces: dict[str, int] = {}
+        self.late: set[tuple[str, str, int]] = set()
         self.events: dict[tuple[str, str, int], Event] = {}
         self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
         self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
@@ -161,6 +162,7 @@ class ReplicaChecker:
             site.world.hit("replica: concurrent event")
         if late:
             site.world.hit("replica: late event")
+            held.late.add((entity_id, origin, n))
         held.flags[entity_id, origin, changed.nonce].add(flag)
         if origin == site.name:  # it fetches what its journal lost
             site.world.hit("replica: own event fetched")
@@ -317,6 +319,19 @@ class ReplicaChecker:
                     "state", f"{one.entity_id} at {one.site} with {vector} is {one.seen} "
                     f"({one.told}), not {wanted}"
                 )  # fmt: skip
+
+    def check_listed(self, sites: Sequence[Site]) -> None:
+        """What came late is listed, whatever crashed meanwhile. A copy that was put back may lack
+        what was listed since."""
+        for site in sites:
+            entry = site.journal.memory.entry(f"replication_listed:{Ledger.entity_type}")
+            count, newest = entry.value or (0, [])
+            if site.name in self.put_back or count > len(newest):
+                continue
+            listed = {(id_, origin, n) for _, _, id_, origin, n, *_ in newest}
+            unlisted = sorted(self.held[site.name].late - listed)
+            if unlisted:
+                self._breaks("listed", f"{site.name} took {unlisted} late, and did not say so")
 
     def check_epochs(self, sites: Sequence[Site], forced: bool) -> None:
         """At rest all know the same replica as the active one. forced: a promotion was; else nobody

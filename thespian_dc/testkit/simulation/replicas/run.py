@@ -105,6 +105,7 @@ class ReplicaSimulation:
         self.checker.check_scopes()
         self.checker.check_forks([one.name for one in self._live()])
         self.checker.check_epochs(self._live(), self.operators.is_forced)
+        self.checker.check_listed(self._live())
 
     def _join(self, site: Site) -> None:
         self.world.hit("replica: joined late")
