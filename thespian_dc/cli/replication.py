@@ -23,7 +23,7 @@ from thespian_dc.shell.clock import now_us
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LINKS = ("peer", "state", "lag", "waiting", "coming_in", "joining", "taken", "error")
+LINKS = ("peer", "state", "lag", "waiting", "coming_in", "joining", "taken", "node", "error")
 SLICES = ("peer", "slice", "offset", "head", "lag")
 WAITS = ("peer", "slice", "entity", "for_s", "waits_for", "error")
 LISTED = ("time_us", "what", "entity", "origin", "n", "epoch", "text")
@@ -344,8 +344,8 @@ def _links(view: ReplicaView) -> list[dict[str, Any]]:
     found = view.links.links if view.links is not None else ()
     return [
         {
-            **{name: link[name] for name in LINKS},
-            "relayed_by": link.get("relayed_by", []),  # stored by an earlier version
+            **{name: link.get(name, "") for name in LINKS},  # an earlier version stored fewer
+            "relayed_by": link.get("relayed_by", []),
             "slices": [
                 {"peer": link["peer"], "slice": n, "offset": at, "head": head, "lag": head - at}
                 for n, at, head in link["slices"]

@@ -13,7 +13,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.control import Control
@@ -21,6 +20,7 @@ from thespian_dc.projection.observe import Activity
 from thespian_dc.projection.store import ControlStore
 from thespian_dc.projection.workers import Plan, WorkerRow, WorkersCore
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.processes import lives, machine
 
 log = logging.getLogger(__name__)
 
@@ -258,28 +258,6 @@ class Worker:
                     log.warning("worker_not_removed", extra=facts)
                     break
         store.close()
-
-
-@cache
-def machine() -> str:
-    """Where a pid means the same process: this boot of this machine, this namespace of pids; ""
-    where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
-            return f"{boot.read().strip()}:{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return ""
-
-
-def lives(pid: int) -> bool:
-    """Whether a process of this machine has this pid and has not ended."""
-    if not machine():
-        return True
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
 
 
 def seen_lives(rows: Sequence[WorkerRow]) -> dict[str, bool | None]:

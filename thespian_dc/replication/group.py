@@ -5,7 +5,7 @@ of them brings may be what another one waits for. Runs on the leaf's main thread
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.api import Absorbed, Deliver, Outgoing, Router, Status
@@ -125,6 +125,52 @@ class LinkGroup:
         for link in self.links.values():
             link.end()
 
+    def share(
+        self,
+        read: Collection[str],
+        stored: Mapping[str, LinkProgress],
+        nodes: Mapping[str, str],
+        heard: Mapping[str, ReplicaStarted | ThespianDcError],
+    ) -> dict[str, LinkProgress]:
+        """These peers are read here, all others but edges by other nodes: how far they are, who
+        they are, and what peers said to them. Returns how far those links are that end here."""
+        let_go, opened, withdrawn = {}, [], False
+        for name, link in self.links.items():
+            if not link.peer.target:
+                continue
+            before = link.known()
+            progress = stored.get(name, LinkProgress()).in_life(self._roles.generation)
+            if name not in read:
+                if link.node is None:
+                    let_go[name] = link.lend()
+                elif name in stored:
+                    link.place_lent(progress)
+                link.node = nodes.get(name, "")
+                withdrawn |= before is not None and link.known() is None
+            elif link.node is not None and name in stored:
+                link.take_over(progress)
+                opened.append(link)
+        if withdrawn:  # an open call says that it is here
+            self._restart()
+        elif opened:
+            self._start = self._what_to_say()
+            self._claim()
+            for link in opened:
+                link.restart()
+        for name, said in heard.items():
+            if self.links[name].node is not None:
+                self._on_heard(self.links[name], said)
+        return let_go
+
+    def _on_heard(self, link: Link, said: ReplicaStarted | ThespianDcError) -> None:
+        """By another node."""
+        if isinstance(said, ReplicaStarted):
+            link.said, link.refusal = said, None
+            self._on_said(said)
+            self._compare_shown()
+        else:
+            link.refusal = said
+
     def change_filter(self, wanted: VersionedFilter) -> None:
         """Another filter is wanted, by all links. Where it lets something in all of them begin a
         new call: what one says to have, no other peer would send."""
@@ -162,12 +208,14 @@ class LinkGroup:
 
     def progress(self) -> dict[str, LinkProgress]:
         """To be stored, by peer."""
-        return {name: link.progress() for name, link in self.links.items()}
+        return {name: one.progress() for name, one in self.links.items() if one.node is None}
 
     def snapshot(self) -> Snapshot:
         """For other threads."""
         links = self.links.items()
-        reading = frozenset(name for name, one in links if not one.is_closed or one.in_flight)
+        reading = frozenset(
+            name for name, one in links if not one.is_closed or one.in_flight or one.node
+        )
         cursors = {name: (one.begun_in, one.progress().offsets) for name, one in links}
         return Snapshot(reading, cursors)
 

@@ -40,7 +40,7 @@ from thespian_dc.projection.api import (
     SourceEvents,
 )
 from thespian_dc.replication.link_core import Action, GetState, Handled, LinkCore, LookUp, Submit
-from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.link_facts import LENT, LinkFacts
 from thespian_dc.replication.reading import Claims, PeerLog
 from thespian_dc.replication.sources import ReplicaSource
 from thespian_dc.stream.replica_call import ReplicaCall
@@ -107,6 +107,8 @@ class Link:
         self._retry_us = 0
         self.error = ""
         self.is_closed = False
+        self.node: str | None = None
+        """Another node reads this peer for this replica, "" while none is known; None: this one."""
         self.is_due = False
         """`restart` is to be called, for what the peer said."""
         self.refusal: Exception | None = None
@@ -139,6 +141,21 @@ class Link:
         self._heads = {}
         if source is not None:
             source.stop()
+
+    def lend(self) -> LinkProgress:
+        """Another node reads this peer from now on; returns how far it is."""
+        self.end()
+        self.node, self.is_due, self._retry_us = "", False, 0
+        return self._progress
+
+    def place_lent(self, progress: LinkProgress) -> None:
+        """How far the other node is."""
+        self._progress = progress.under(self._wanted.filter)
+        self.begun_in = progress.life
+
+    def take_over(self, progress: LinkProgress) -> None:
+        """This node reads it from now on, from there; `restart` begins."""
+        self.node, self._progress = None, progress.under(self._wanted.filter)
 
     def close(self) -> None:
         """Take nothing from this peer any more."""
@@ -188,7 +205,7 @@ class Link:
         a call has changed."""
         if self._source is not None:
             self.end()
-        if not self.is_closed:
+        if not self.is_closed and self.node is None:
             self._start()
 
     def _start(self) -> None:
@@ -434,13 +451,25 @@ class Link:
             return self._retry_us
         return None if self.core is None else self.core.wakeup_us()
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """No call comes about: the peer does not answer, or refuses."""
+        source = self._source
+        return bool(self._retry_us) or (source is not None and bool(source.trouble))
+
+    @property
+    def heard(self) -> ReplicaStarted | ThespianDcError | None:
+        """What the peer said last: of itself, or why it refuses."""
+        refused = self.refusal if self._retry_us else None
+        return refused if isinstance(refused, ThespianDcError) else self.said
+
     # --- for people ---
 
     def facts(self) -> LinkFacts:
         """As things stand."""
         peer, core, progress = self.peer.replica_id, self.core, self.progress()
         trouble = "" if self._source is None else self._source.trouble
-        state = "closed" if self.is_closed else "starting"
+        state = "closed" if self.is_closed else "starting" if self.node is None else LENT
         if self._retry_us:
             state = "failed"
         elif trouble:
@@ -452,6 +481,7 @@ class Link:
             {n: at.offset for n, at in progress.positions.items()},
             dict(self._heads), progress.generation,
             replicas=self.said.replicas if self.said else (), relayed_by=self.relayed_by,
+            node=self.node or "",
         )  # fmt: skip
         if core is None:
             return facts

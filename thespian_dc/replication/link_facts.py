@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 from thespian_dc.model.replication import Listed
 from thespian_dc.replication.link_core import Blocked
 
+LENT = "lent"
+
 
 class LinkFacts(NamedTuple):
     """A link to one peer.
 
     state: "starting", "up", "down" (the peer does not answer: it is tried again), "failed" (error
-    says why; it is tried again, more slowly), "closed" (nothing is taken from this peer any more).
+    says why; it is tried again, more slowly), "closed" (nothing is taken from this peer any more),
+    "lent" (another node of this replica reads it: `node`; cursors are those that it stored).
     cursors: by slice of the peer, all below is here. heads: where the peer's slices ended when last
     heard. generation: of the peer's log. waits: entities that hold a cursor, the longest first;
     waiting: how many there are. coming_in: ids that came into scope and are not read yet. joining:
@@ -37,6 +40,7 @@ class LinkFacts(NamedTuple):
     counts: Mapping[str, int] = {}
     replicas: tuple[str, ...] = ()
     relayed_by: tuple[str, ...] = ()
+    node: str = ""
 
     @property
     def connected(self) -> bool:
@@ -73,4 +77,5 @@ class LinkFacts(NamedTuple):
             "counts": dict(self.counts),
             "replicas": list(self.replicas),
             "relayed_by": list(self.relayed_by),
+            "node": self.node,
         }  # fmt: skip

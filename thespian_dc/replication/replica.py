@@ -13,6 +13,7 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.model.settings import Remote
 from thespian_dc.replication.group import LinkGroup
 from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.leasing import Leasing, LinksNow, Share
 from thespian_dc.replication.link import Came
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
@@ -76,20 +77,24 @@ class RunningReplica:
             journal, name, node_id, setting.stream_id, kept, self._wanted,
             lambda wanted: put(WantedChanged(wanted)),
         )  # fmt: skip
+        self._leasing = Leasing(journal, name, node_id, self._links_now().able, put)
 
     def start(self) -> None:
         """Open the links and start the threads."""
         self.group.begin(self._progress, self._wanted)
         self._storing.start()
         self._keeper.start()
+        self._leasing.start()
 
     def stop(self, within_s: float) -> None:
-        """Close the links, store how far they are, end the threads."""
-        self._keeper.stop(within_s / 2)
+        """Close the links, store how far they are, give them back, end the threads."""
+        self._keeper.stop(within_s / 3)
+        self._leasing.stop(within_s / 3)
         progress = self.group.progress()
         self.group.end()
         self._storing.offer(progress, self.group.facts())
-        self._storing.stop(within_s / 2)
+        self._storing.stop(within_s / 3)
+        self._leasing.leave()
         self._journal.close()
 
     def on_items(self, items: Sequence[Any]) -> Roles | None:
@@ -104,6 +109,9 @@ class RunningReplica:
             elif isinstance(one, RolesChanged):
                 self.group.change_roles(one.roles, one.before)
                 changed = one.roles
+            elif isinstance(one, Share):
+                self._leasing.let_go(self.group.share(*one))
+                self._leasing.on_links(self._links_now())
         self._snapshot = self.group.snapshot()
         return changed
 
@@ -112,12 +120,25 @@ class RunningReplica:
         if now_us - self._store_us >= STORE_US:
             self._store_us = now_us
             self._facts, self._snapshot = self.group.facts(), self.group.snapshot()
+            self._leasing.on_links(self._links_now())
             for link in self.group.links.values():
                 if link.refusal is not None:
                     self._keeper.refused(link.refusal, link.peer.replica_id)
             if lacks_own(self._facts, self._setting.replica_id, now_us):
                 self._keeper.lacks_own()
             self._storing.offer(self.group.progress(), self._facts)
+
+    def _links_now(self) -> LinksNow:
+        """An edge is read where its call came in: it has no target, and is not shared out."""
+        shared = {name: one for name, one in self.group.links.items() if one.peer.target}
+        able = {name: one for name, one in shared.items() if not one.is_closed or one.in_flight}
+        served = {name: one for name, one in able.items() if one.node is None}
+        return LinksNow(
+            frozenset(able),
+            frozenset(served),
+            frozenset(name for name, one in served.items() if one.is_in_trouble),
+            {name: one.heard for name, one in served.items() if one.heard is not None},
+        )
 
     def wakeup_us(self) -> int:
         """When on_tick is due."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from thespian_dc.journal.api import Journal
-from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.journal.api import Entry, Journal, change_entry
+from thespian_dc.replication.link_facts import LENT, LinkFacts
 
 
 class StoredStatus(NamedTuple):
-    """node_id: of the node whose links these are. time_us: when it was written. links: see
-    LinkFacts.plain."""
+    """node_id: of the node that wrote last, at time_us. links: see LinkFacts.plain, each as the
+    node that has it wrote it (`node`)."""
 
     node_id: str
     time_us: int
@@ -24,10 +24,18 @@ class StoredStatus(NamedTuple):
 def store_status(
     journal: Journal, entity_type: str, node_id: str, facts: Sequence[LinkFacts], time_us: int
 ) -> None:
-    """Put it there; of two nodes that do so at once one is enough."""
-    name = _name(entity_type)
-    plain = [node_id, time_us, [one.plain() for one in facts]]
-    journal.put_entry(name, journal.entry(name).version, plain)
+    """Put it there. Of a link that another node has, what stands there is kept."""
+
+    def change(before: Entry) -> tuple[Any, None]:
+        there = {one["peer"]: one for one in before.value[2]} if before.value else {}
+        links = [
+            there[one.peer] if one.state == LENT and one.peer in there
+            else {**one.plain(), "node": one.node or node_id}
+            for one in facts
+        ]  # fmt: skip
+        return [node_id, time_us, links], None
+
+    change_entry(journal, _name(entity_type), change)
 
 
 def stored_status(journal: Journal, entity_type: str) -> StoredStatus | None:
