@@ -93,6 +93,8 @@ def test_what_follows_an_own_event_that_is_not_here_proves_an_older_copy_once(
     assert not lacks_own(facts, "a", 2 * SECOND)
     assert lacks_own(facts, "a", 4 * SECOND)
     assert not lacks_own(facts, "c", 4 * SECOND)
+    of_a_state = LinkFacts("b", "up", waits=(waits._replace(text="trimmed here"),))
+    assert not lacks_own([of_a_state], "a", 4 * SECOND), "what lacks it is the peer's state"
     one.keeper.lacks_own()
     one.keeper.round(1)
     assert (one.roles.generation, one.roles.recovering) == (1, True)

@@ -189,9 +189,13 @@ class RunningReplica:
 
 
 def lacks_own(facts: Sequence[LinkFacts], own: str, now_us: int) -> bool:
-    """Does anything that peers wrote wait, for long, for an event of this replica?"""
+    """Does an event that peers wrote wait, for long, for one of this replica? What a state waits for
+    (it says why, in a text) the peer lacks."""
     return any(
-        one.missing is not None and one.missing[0] == own and now_us - one.since_us > OWN_MISSING_US
+        one.missing is not None
+        and one.missing[0] == own
+        and not one.text
+        and now_us - one.since_us > OWN_MISSING_US
         for link in facts
         for one in link.waits
     )
