@@ -125,6 +125,26 @@ def test_of_two_keepers_that_find_an_older_copy_one_begins_a_generation(three: W
     second.stop(0)
 
 
+def test_a_recovery_that_one_node_began_another_one_ends(three: World) -> None:
+    """The links are shared out among the nodes, and any of them may die."""
+    one = three.replicas["a"]
+    second = Keeper(one.journal, one.setting, "node 2", one, lambda _: None)
+    note_diverged(one.journal, "cart", "b", 0)
+    one.keeper.round(1)
+    assert one.roles.recovering
+    one.read = {"b": 0, "c": 0}
+
+    def recovers() -> bool:
+        three.now_us += SECOND
+        second.round(three.now_us)
+        return not one.roles.recovering
+
+    eventually(recovers, 20)
+    one.keeper.round(three.now_us + SECOND)
+    assert not one.keeper._restoring.recovering
+    second.stop(0)
+
+
 def test_an_older_copy_is_found_though_another_is_promoted_meanwhile(
     standby: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,10 @@ class Keeper:
         if self._lacks_own and not self._fetched_own and not self.roles.recovering:
             self._fetched_own = True
             core.on_said(self.roles.replica_id, is_older=True)
+        if self.roles.recovering and not core.recovering:  # the keeper of another node found it
+            core.on_restored(self._seen_here())
+        elif core.recovering and not self.roles.recovering:
+            core.on_recovered()
         core.without(self.roles.fenced)
         core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):

@@ -63,6 +63,10 @@ class Restoring:
         self._checked = False
         self.catch_up = CatchUp(linked)
 
+    @property
+    def recovering(self) -> bool:
+        return self._recovering
+
     def waits_for(self) -> dict[str, str]:
         """What a recovery lacks, per peer, for people."""
         if not self._recovering:
