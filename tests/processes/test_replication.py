@@ -13,6 +13,7 @@ from tests.processes.replicas import WITHIN_S, Replica, agree, replicas
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.replication_settings import replica_stream_id
+from thespian_dc.replication.management import Replicas
 from thespian_dc.stream.destination_filters import set_destination_filter
 from thespian_dc.testkit.eventually import eventually
 
@@ -160,6 +161,34 @@ def test_a_replica_takes_what_it_wants(tmp_path: Path) -> None:
         agree([b], "in", (3, {"a": 3}))
 
 
+def test_a_replica_shows_what_it_is_told_to(tmp_path: Path) -> None:
+    """What is shown later comes whole, though nothing more is written of it; what is not shown any
+    more stops. It is obeyed while they run and after a restart, whoever said it."""
+    hides = Exclude.entity_ids("later")
+    with replicas(tmp_path, "ab", own={"a": {"shown": hides}}) as found:
+        a, b = found.values()
+        api = Replicas(a.settings.journal, "tally")
+        for entity_id in ("later", "other", "later", "other"):
+            a.change(entity_id, 1)
+        agree([b], "other", (2, {"a": 2}))
+        assert b.read("later") == (0, {})
+        api.remove_criteria(hides, shown=True)
+        agree([b], "later", (2, {"a": 2}))
+        api.set_filter(Exclude.entity_ids("other"), shown=True)
+        eventually(lambda: b.links()["a"]["relayed_by"] == ["b"], WITHIN_S)
+        a.end()
+        a.begin()
+        a.change("other", 1)
+        a.change("later", 1)
+        agree([b], "later", (3, {"a": 3}))
+        assert b.read("other") == (2, {"a": 2})
+        eventually(lambda: b.links()["a"]["lag"] == 0, WITHIN_S)
+        assert b.read("other") == (2, {"a": 2})
+        a.kill("producers")
+        api.set_filter(Filter(), shown=True)
+        agree([b], "other", (3, {"a": 3}))
+
+
 def test_an_edge_that_only_dials_is_read_all_the_same(tmp_path: Path) -> None:
     """Nobody can call a or c; b brings the one what the other wrote."""
     with replicas(tmp_path, "abc", edges=["ab", "cb"]) as found:
@@ -183,4 +212,4 @@ def test_several_connections_share_a_peers_slices(tmp_path: Path) -> None:
         writers.stop()
         for entity_id in ids:
             agree([a, b], entity_id, writers.expected(entity_id))
-        eventually(lambda: a.node.status()["producers"][0]["calls"] == 3, WITHIN_S)
+        eventually(lambda: a.node.status()["producers"][0].get("calls") == 3, WITHIN_S)

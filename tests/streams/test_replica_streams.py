@@ -347,7 +347,7 @@ def test_a_journal_keeps_its_replicas_id(log: Log, link: Any, serve: Any) -> Non
 
 
 def test_replica_streams_are_no_streams_of_the_filter_command(log: Log, serve: Any) -> None:
-    """What a replica shows is in its settings alone."""
+    """What a replica shows is set by the replica's own command."""
     from thespian_dc.stream.filter_registry import stored_filters
 
     serve(replication=(replication(),), streams=(Stream("carts", ENTITY_TYPE),))

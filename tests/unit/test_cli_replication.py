@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from thespian_dc.entity.role_registry import (
     note_diverged,
 )
 from thespian_dc.journal.api import Journal, open_journal
-from thespian_dc.model.criteria import Exclude, Include
+from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.push_errors import DestinationFilterChangedError
 from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import (
@@ -38,9 +40,11 @@ from thespian_dc.replication.management import Replicas
 from thespian_dc.replication.status import store_status
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.destination_filters import begin_destination_filter
+from thespian_dc.stream.shown_filter import begin_shown_filter
 from thespian_dc.testkit.eventually import eventually
 
 SETTING = Replication("cart", "eu", peers=[Peer("us", "127.0.0.1:1")], active="us")
+HIDES = replace(SETTING, shown=Exclude.entity_ids("c-2"))
 
 
 class Links:
@@ -192,7 +196,7 @@ def test_the_filter_is_changed_from_anywhere(url: str, journal: Journal) -> None
     assert run(url, "filter", "exclude", "--type", "cart", "--all").exit_code == 0
     shown = row(run(url, "filter", "include", "--type", "cart", "--id", "c-1", "--json"))
     assert shown == {
-        "type": "cart", "version": 2, "exclude": {"regexes": [".*"]},
+        "type": "cart", "end": "wanted", "version": 2, "exclude": {"regexes": [".*"]},
         "include": {"entity_ids": ["c-1"]},
     }  # fmt: skip
     assert api.filter().filter == Exclude.all() + Include.entity_ids("c-1")
@@ -200,6 +204,29 @@ def test_the_filter_is_changed_from_anywhere(url: str, journal: Journal) -> None
     assert "all entities are taken" in run(url, "filter", "clear", "--type", "cart").output
     assert run(url, "filter", "include", "--type", "cart").exit_code == 2
     assert "version 4" in run(url, "filter", "show", "--type", "cart").output
+
+
+def test_what_is_shown_is_a_filter_of_its_own(url: str, journal: Journal) -> None:
+    """The same verbs with --shown; whole entities only."""
+    begin_shown_filter(journal, HIDES)
+    said = run(url, "filter", "include", "--shown", "--type", "cart", "--id", "c-2", "--json")
+    assert row(said) == {
+        "type": "cart", "end": "shown", "version": 2, "exclude": {"entity_ids": ["c-2"]},
+        "include": {"entity_ids": ["c-2"]},
+    }  # fmt: skip
+    api = Replicas(url, "cart")
+    assert api.filter().version == 0
+    assert api.remove_criteria(Include.entity_ids("c-2"), shown=True).version == 3
+    with pytest.raises(DestinationFilterChangedError):
+        api.set_filter(Filter(), expected=2, shown=True)
+    for refused in (("--tag", "red"), ("--topic", "a/+")):
+        found = run(url, "filter", "exclude", "--shown", "--type", "cart", *refused)
+        assert found.exit_code == 2
+        assert "could withhold a part of an entity" in found.output
+    assert begin_shown_filter(journal, HIDES).version == 3
+    assert begin_shown_filter(journal, SETTING).filter == Filter()
+    found = run(url, "filter", "show", "--shown", "--type", "cart")
+    assert "all entities are shown" in found.output
 
 
 def test_the_api_is_at_the_front() -> None:

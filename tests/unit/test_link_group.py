@@ -15,7 +15,7 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
 from thespian_dc.model.replication import Listed, offset_in_origin
-from thespian_dc.model.replication_handshake import OriginPositions
+from thespian_dc.model.replication_handshake import OriginPositions, ReplicaStarted
 from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import LookedUp
 from thespian_dc.replication.group import LinkGroup
@@ -109,6 +109,35 @@ def test_a_peer_that_shows_more_is_read_anew_and_nobody_leaves_out_meanwhile() -
     )  # fmt: skip
     group.open(again)
     assert [lookup.entity_id for lookup, _ in again.lookups] == ["hidden"]
+
+
+def test_what_is_not_shown_any_more_holds_no_cursor() -> None:
+    """It waits for what does not come from there now; nor does the peer send it again."""
+    group = Group(UNFILTERED)
+    us, _ = group.now_open()
+    group.open(us)
+    us.on.batch(batch("a", 2))
+    group.run()
+    group.answer(Absorbed(0, "waits", ("us", 1)))
+    assert {one.waiting for one in group.group.facts() if one.peer == "us"} == {1}
+    shown = VersionedFilter(1, Exclude.entity_ids("a"))
+    us.call.on_started(ReplicaStarted("us", "cart", ("ap", "eu", "us"), shown=shown))
+    group.run()
+    again = next(one for one in group.now_open() if one.peer == "us")
+    assert (again is us, again.positions) == (False, AT)
+    group.open(again, shown=shown)
+    gone = batch("a", 2)
+    again.on.batch(gone._replace(commits=[gone.commits[0]._replace(body=b"")]))
+    group.run()
+    facts = next(one for one in group.group.facts() if one.peer == "us")
+    assert (facts.waiting, facts.cursors[gone.slice]) == (0, gone.next_offset)
+
+
+def test_another_filter_of_this_replica_counts_in_what_is_reported() -> None:
+    group = Group(UNFILTERED)
+    group.open(group.now_open()[0], shown=VersionedFilter(1, Exclude.entity_ids("a")))
+    group.group.change_shown(VersionedFilter(1, Exclude.entity_ids("a", "b")))
+    assert {one.relayed_by for one in group.group.facts()} == {()}
 
 
 def test_what_one_replica_withholds_and_another_shows_is_reported(

@@ -58,6 +58,7 @@ def test_what_a_peer_shows_counts_likewise() -> None:
     after = before.through(Exclude.entity_ids("b"))
     assert (after.positions, after.coming_in) == (AT, frozenset("a"))
     assert before._replace(shown=TESTS).through(ALL) == LinkProgress("j", 0)
+    assert after.through(Exclude.entity_ids("a", "b")).coming_in == frozenset()
 
 
 def test_another_log_begins_at_its_first_record() -> None:

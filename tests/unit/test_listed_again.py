@@ -164,7 +164,7 @@ def test_what_is_listed_is_stored_before_the_cursor_moves_over_it(
     wanted = begin_destination_filter(journal, "replica:cart", Filter())
     kept = KeptProgress(journal, "cart", "b")
     before = kept.load()
-    storing = Storing(journal, "cart", "n", "replica:cart", {"b": kept}, wanted, lambda _: None)
+    storing = Storing(journal, "cart", "n", {"b": kept}, {"replica:cart": wanted}, lambda *_: None)
     storing.list_([Listed("late", "x", "a", 2, 1)])
     storing.offer({"b": LinkProgress("j")}, ())
 

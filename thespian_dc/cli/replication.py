@@ -7,15 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from thespian_dc.cli.filters import (
-    all_option,
-    criteria_options,
-    expected_option,
-    print_criteria,
-)
 from thespian_dc.cli.journals import journal_option, json_option, opened
 from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe, styled
-from thespian_dc.model.criteria import Criteria, Exclude, Filter, VersionedFilter, plain_of
+from thespian_dc.cli.replication_filter import filter_, type_option
 from thespian_dc.replication.catch_up import Behind
 from thespian_dc.replication.management import Replicas, ReplicaView, all_types, view_of
 from thespian_dc.replication.trimming import CONSUMER_DAYS
@@ -32,13 +26,6 @@ BEHIND = ("replica", "behind", "reason")
 TROUBLE = ("failed", "down")
 
 
-def type_option(function: F) -> F:
-    """`--type TYPE`."""
-    return click.option(
-        "--type", "entity_type", metavar="TYPE", required=True, help="The replicated entity type."
-    )(function)
-
-
 def timeout_option(default: float) -> Callable[[F], F]:
     """`--timeout SECONDS`."""
     return click.option(
@@ -50,6 +37,9 @@ def timeout_option(default: float) -> Callable[[F], F]:
 @click.group()
 def replication() -> None:
     """Look after the replicas of this journal's entity types."""
+
+
+replication.add_command(filter_)
 
 
 @replication.command()
@@ -189,79 +179,6 @@ def trim(
         return
     held_by = ({**row._asdict(), "held_by": row.held[0].by if row.held else ""} for row in rows)
     print_rows(TRIMMED, ({c: row[c] for c in TRIMMED} for row in held_by), False)
-
-
-# --- which entities it takes ---
-
-
-@replication.group(name="filter")
-def filter_() -> None:
-    """Which entities this replica takes from its peers; exclude first, include overrides."""
-
-
-@filter_.command()
-@type_option
-@journal_option()
-@json_option
-def show(entity_type: str, url: str, as_json: bool) -> None:
-    """The filter and its version."""
-    _print_filter(entity_type, Replicas(url, entity_type).filter(), as_json)
-
-
-@filter_.command()
-@type_option
-@journal_option()
-@criteria_options
-@expected_option
-@json_option
-def include(
-    entity_type: str, url: str, expected: int | None, as_json: bool, **criteria: tuple[str, ...]
-) -> None:
-    """Take these although they are excluded; each is brought up to date first."""
-    _add(entity_type, url, Filter(include=Criteria(**criteria)), expected, as_json)
-
-
-@filter_.command()
-@type_option
-@journal_option()
-@criteria_options
-@all_option
-@expected_option
-@json_option
-def exclude(
-    entity_type: str, url: str, everything: bool, expected: int | None, as_json: bool,
-    **criteria: tuple[str, ...],
-) -> None:  # fmt: skip
-    """Do not take these, unless they are included; what is here of them stays."""
-    unwanted = Filter(Criteria(**criteria))
-    _add(entity_type, url, unwanted + Exclude.all() if everything else unwanted, expected, as_json)
-
-
-@filter_.command()
-@type_option
-@journal_option()
-@expected_option
-@json_option
-def clear(entity_type: str, url: str, expected: int | None, as_json: bool) -> None:
-    """Take all entities."""
-    _print_filter(entity_type, Replicas(url, entity_type).set_filter(Filter(), expected), as_json)
-
-
-def _add(entity_type: str, url: str, more: Filter, expected: int | None, as_json: bool) -> None:
-    if not more:
-        raise click.UsageError("give --id, --regex, --tag or --topic")
-    _print_filter(entity_type, Replicas(url, entity_type).add_criteria(more, expected), as_json)
-
-
-def _print_filter(entity_type: str, found: VersionedFilter, as_json: bool) -> None:
-    if as_json:
-        plain = plain_of(found.filter)
-        click.echo(json_line({"type": entity_type, "version": found.version, **plain}))
-        return
-    click.echo(safe(f"{entity_type}: filter version {found.version}"))
-    if not found.filter:
-        click.echo("all entities are taken")
-    print_criteria(found.filter)
 
 
 # --- showing ---

@@ -65,7 +65,8 @@ class LinkProgress(NamedTuple):
 
     def through(self, shown: Filter) -> LinkProgress:
         """The progress to go on from where the peer shows its log under this filter."""
-        return self._opened(let_in(self.shown, shown), self.coming_in)._replace(shown=shown)
+        left = {one for one in self.coming_in if _names(shown, one)}
+        return self._opened(let_in(self.shown, shown), left)._replace(shown=shown)
 
     def again(self, journal_id: str, generation: int) -> LinkProgress:
         """From the first record of another log."""

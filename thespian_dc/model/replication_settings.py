@@ -83,9 +83,10 @@ class Replication:
     """One entity type's replication, as this replica sees it.
 
     entity: one of Settings.entities, or its type's name. replica_id: this replica's own, for ever
-    (its journal keeps it). wanted: which entities this replica takes, to begin with; kept in the
-    journal and changed while running. shown: which entities it shows to peers, by ids and regexes
-    only: an entity whole or not at all. active: "" where all replicas take commands, else the id of
+    (its journal keeps it). wanted: which entities this replica takes, to begin with. shown: which
+    entities it shows to peers, to begin with, by ids and regexes only: an entity whole or not at
+    all. Both are kept in the journal and changed while running. active: "" where all replicas take
+    commands, else the id of
     the first one that does. late_events: what becomes of events that a replaced active replica
     wrote after its successor's first: "apply" as concurrent, or "set_aside". queries: command types
     that a standby answers. look_up_after_s: how long an event waits for one that it depends on
@@ -114,7 +115,8 @@ class Replication:
                 raise SettingsError(f"{where}: peer {one!r} stands twice")
         if len(ids) > PEERS_MAX:
             raise SettingsError(f"{where}: {len(ids)} peers, at most {PEERS_MAX}")
-        _check_filters(where, self.wanted, self.shown)
+        _check_whole(f"{where}: wanted", self.wanted)
+        check_shown(self.entity_type, self.shown)
         if self.active and self.active not in self.replicas:
             known = ", ".join(self.replicas)
             raise SettingsError(f"{where}: active {self.active!r} is none of {known}")
@@ -158,16 +160,21 @@ def check_replica_id(replica_id: str) -> str:
     return check_name("replica_id", replica_id)
 
 
-def _check_filters(where: str, wanted: Filter, shown: Filter) -> None:
-    """SettingsError for what would split an entity: scope is a property of whole entities."""
-    for name, one in (("wanted", wanted), ("shown", shown)):
-        if one.events_only:
-            raise SettingsError(f"{where}: {name} must not be events_only: entities come whole")
-        if one.from_seq_nrs:
-            raise SettingsError(f"{where}: {name} must not name seq_nrs: entities come whole")
+def check_shown(entity_type: str, shown: Filter) -> None:
+    """SettingsError where a replica of this type cannot show its log through this filter."""
+    where = f"replication of {entity_type}: shown"
+    _check_whole(where, shown)
     for criteria in (shown.exclude, shown.include):
         if criteria.tags or criteria.topics:
             raise SettingsError(
-                f"{where}: shown takes entity_ids and regexes; tags and topics could withhold a "
-                "part of an entity"
+                f"{where} takes entity_ids and regexes; tags and topics could withhold a part of "
+                "an entity"
             )
+
+
+def _check_whole(where: str, one: Filter) -> None:
+    """SettingsError for what would split an entity: scope is a property of whole entities."""
+    if one.events_only:
+        raise SettingsError(f"{where} must not be events_only: entities come whole")
+    if one.from_seq_nrs:
+        raise SettingsError(f"{where} must not name seq_nrs: entities come whole")

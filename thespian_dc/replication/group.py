@@ -70,6 +70,7 @@ class LinkGroup:
     ) -> None:
         self.setting, self._roles = setting, roles
         self._on_said, self._on_listed = on_said, on_listed
+        self._shown = setting.shown.spelled_out()
         self._told: dict[str, OriginPositions] = {}
         self._known_us = self._claims_us = 0
         self._answers: dict[bytes, Absorbed] = {}
@@ -178,6 +179,11 @@ class LinkGroup:
         if any(changed):
             self._restart()
 
+    def change_shown(self, shown: VersionedFilter) -> None:
+        """What this replica shows is another filter; producers see to it."""
+        self._shown = shown.filter
+        self._compare_shown()
+
     def change_roles(self, roles: Roles, before: Roles) -> None:
         """The group is another one than it was: say so. In a new generation of the own journal all
         calls begin again, at the first record."""
@@ -242,7 +248,7 @@ class LinkGroup:
         people are to know."""
         known = {name: link.said for name, link in self.links.items() if link.said is not None}
         shown = {name: said.shown.filter for name, said in known.items()}
-        shown[self.setting.replica_id] = self.setting.shown.spelled_out()
+        shown[self.setting.replica_id] = self._shown
         for name in known:
             link, before = self.links[name], self.links[name].relayed_by
             link.relayed_by = tuple(

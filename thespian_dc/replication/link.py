@@ -337,12 +337,15 @@ class Link:
             self.perform(self.core.come_in(sorted(self._progress.coming_in)))
 
     def _on_said(self, said: ReplicaStarted) -> None:
-        """Of a log that was restored, or that shows more than before, the run is over."""
+        """Of a log that was restored, or that shows more than before, the run is over. So it is
+        where something waits that may not be shown any more."""
         before = self.progress()
         after = before.through(said.shown.filter)
         if after.generation != said.generation:
             after = after.again("", said.generation)  # of another journal, maybe
-        if before.positions and _lets_in(before, after):
+        waits = self.core is not None and self.core.blocked_count > 0
+        is_other = waits and before.shown != after.shown
+        if before.positions and (is_other or _lets_in(before, after)):
             self._stop_at(after)
             self.is_due = True
         else:

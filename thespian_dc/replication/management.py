@@ -41,6 +41,7 @@ from thespian_dc.replication.trimming import (
 )
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.destination_filters import destination_filter, set_destination_filter
+from thespian_dc.stream.shown_filter import set_shown_filter, shown_filter
 
 LOOK_S, STATES_S, STATES_AGAIN_S = 0.1, 0.3, 2.0
 STATES_AT_ONCE = 500
@@ -199,40 +200,55 @@ class Replicas:
                 want_states(journal, self._type, lacking)
             time.sleep(STATES_S)
 
-    # --- what it takes of others ---
+    # --- what it takes of others, and what it shows them ---
 
-    def filter(self) -> VersionedFilter:
-        """Which entities this replica takes from its peers."""
+    def filter(self, *, shown: bool = False) -> VersionedFilter:
+        """Which entities this replica takes from its peers; shown: which ones it shows them."""
         with self._opened() as journal:
-            return destination_filter(journal, replica_stream_id(self._type))
+            return self._filter(journal, shown)
 
-    def set_filter(self, wanted: Filter, expected: int | None = None) -> VersionedFilter:
+    def set_filter(
+        self, wanted: Filter, expected: int | None = None, *, shown: bool = False
+    ) -> VersionedFilter:
         """Take these entities and no others from now on; what comes in is brought up to date first,
         what goes out stays as it is. It outlives all processes. Includes without any exclude let
         through only what they include.
 
-        expected: the version it must have now; DestinationFilterChangedError if another.
+        expected: the version it must have now; DestinationFilterChangedError if another. shown:
+        show these instead, whether they are taken or not; the peers bring them up to date, or stop
+        getting anything of them. SettingsError for tags and topics.
         """
-        return self._change_filter(lambda _: wanted.spelled_out(), expected)
+        return self._change_filter(lambda _: wanted.spelled_out(), expected, shown)
 
-    def add_criteria(self, criteria: Filter, expected: int | None = None) -> VersionedFilter:
+    def add_criteria(
+        self, criteria: Filter, expected: int | None = None, *, shown: bool = False
+    ) -> VersionedFilter:
         """Exclude and include these too: `Include.entity_ids("c-1")`."""
-        return self._change_filter(lambda present: present + criteria, expected)
+        return self._change_filter(lambda present: present + criteria, expected, shown)
 
-    def remove_criteria(self, criteria: Filter, expected: int | None = None) -> VersionedFilter:
+    def remove_criteria(
+        self, criteria: Filter, expected: int | None = None, *, shown: bool = False
+    ) -> VersionedFilter:
         """Exclude and include these no more."""
-        return self._change_filter(lambda present: present - criteria, expected)
+        return self._change_filter(lambda present: present - criteria, expected, shown)
 
     # --- inside ---
 
+    def _filter(self, journal: Journal, shown: bool) -> VersionedFilter:
+        if shown:
+            return shown_filter(journal, self._type)
+        return destination_filter(journal, replica_stream_id(self._type))
+
     def _change_filter(
-        self, change: Callable[[Filter], Filter], expected: int | None
+        self, change: Callable[[Filter], Filter], expected: int | None, shown: bool
     ) -> VersionedFilter:
         with self._opened() as journal:
-            stream_id = replica_stream_id(self._type)
-            present = destination_filter(journal, stream_id)
+            present = self._filter(journal, shown)
             version = present.version if expected is None else expected
-            return set_destination_filter(journal, stream_id, change(present.filter), version)
+            after = change(present.filter)
+            if shown:
+                return set_shown_filter(journal, self._type, after, version)
+            return set_destination_filter(journal, replica_stream_id(self._type), after, version)
 
     @contextmanager
     def _opened(self) -> Iterator[Journal]:

@@ -29,3 +29,10 @@ class WantedChanged(NodeMessage):
     """From the storing thread: another filter is wanted."""
 
     wanted: VersionedFilter
+
+
+@dataclass(frozen=True, slots=True)
+class ShownChanged(NodeMessage):
+    """From the storing thread: this replica is shown through another filter."""
+
+    to: VersionedFilter

@@ -17,13 +17,14 @@ from thespian_dc.replication.leasing import Leasing, LinksNow, Share
 from thespian_dc.replication.link import Came
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
-from thespian_dc.replication.protocol import StartReplication, WantedChanged
+from thespian_dc.replication.protocol import ShownChanged, StartReplication, WantedChanged
 from thespian_dc.replication.sources import ReplicaSource, SharedSource
 from thespian_dc.replication.storing import Storing
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.destination_filters import begin_destination_filter
 from thespian_dc.stream.relay import EdgeSource
 from thespian_dc.stream.replica_call import ReplicaCall
+from thespian_dc.stream.shown_filter import begin_shown_filter, shown_name
 
 STORE_US = 200_000
 OWN_MISSING_US = 3_000_000
@@ -70,12 +71,14 @@ class RunningReplica:
             self._keeper.met,
             self._on_listed,
         )
+        at_shown, shown = shown_name(name), begin_shown_filter(journal, setting)
+        self.group.change_shown(shown)
         self._snapshot = self.group.snapshot()
         kept = {peer: KeptProgress(journal, name, peer) for peer in self.group.links}
         self._progress = {peer: one.load() for peer, one in kept.items()}
         self._storing = Storing(
-            journal, name, node_id, setting.stream_id, kept, self._wanted,
-            lambda wanted: put(WantedChanged(wanted)),
+            journal, name, node_id, kept, {setting.stream_id: self._wanted, at_shown: shown},
+            lambda at, to: put(ShownChanged(to) if at == at_shown else WantedChanged(to)),
         )  # fmt: skip
         self._leasing = Leasing(journal, name, node_id, self._links_now().able, put)
 
@@ -106,6 +109,8 @@ class RunningReplica:
         for one in items:
             if isinstance(one, WantedChanged):
                 self.group.change_filter(one.wanted)
+            elif isinstance(one, ShownChanged):
+                self.group.change_shown(one.to)
             elif isinstance(one, RolesChanged):
                 self.group.change_roles(one.roles, one.before)
                 changed = one.roles
@@ -189,8 +194,8 @@ class RunningReplica:
 
 
 def lacks_own(facts: Sequence[LinkFacts], own: str, now_us: int) -> bool:
-    """Does an event that peers wrote wait, for long, for one of this replica? What a state waits for
-    (it says why, in a text) the peer lacks."""
+    """Does an event that peers wrote wait, for long, for one of this replica? What a state waits
+    for (it says why, in a text) the peer lacks."""
     return any(
         one.missing is not None
         and one.missing[0] == own

@@ -1,5 +1,5 @@
 """The thread that keeps a link group's registry entries: progress, status, what was listed, and the
-filter that is wanted. The journal may be slow or away; the group goes on meanwhile.
+filters of both ends. The journal may be slow or away; the group goes on meanwhile.
 
 Progress that is stored late, or never, costs that events come again which are known.
 """
@@ -33,22 +33,22 @@ LISTED_MAX = 1_000
 
 
 class Storing:
-    """kept: by peer, loaded. changed: is called from this thread with another wanted filter.
-    `offer` and `list_` may be called from any thread."""
+    """kept: by peer, loaded. filters: by the names of their entries. changed: is called from this
+    thread with the name and the filter that is another one now. `offer` and `list_` may be called
+    from any thread."""
 
     def __init__(
         self,
         journal: Journal,
         entity_type: str,
         node_id: str,
-        stream_id: str,
         kept: Mapping[str, KeptProgress],
-        wanted: VersionedFilter,
-        changed: Callable[[VersionedFilter], None],
+        filters: Mapping[str, VersionedFilter],
+        changed: Callable[[str, VersionedFilter], None],
     ) -> None:
         self._journal, self._entity_type, self._node_id = journal, entity_type, node_id
-        self._stream_id, self._kept, self._changed = stream_id, kept, changed
-        self._version = wanted.version
+        self._kept, self._changed = kept, changed
+        self._versions = {name: one.version for name, one in filters.items()}
         self._lock = Lock()
         self._progress: dict[str, LinkProgress] = {}
         self._facts: Sequence[LinkFacts] = ()
@@ -109,10 +109,11 @@ class Storing:
                 self._progress = progress | self._progress
             raise
         self._store_status(stopped)
-        wanted = destination_filter(self._journal, self._stream_id)
-        if wanted.version != self._version:
-            self._version = wanted.version
-            self._changed(wanted)
+        for name, version in self._versions.items():
+            found = destination_filter(self._journal, name)
+            if found.version != version:
+                self._versions[name] = found.version
+                self._changed(name, found)
 
     def _store_listed(self) -> None:
         if self._listed:

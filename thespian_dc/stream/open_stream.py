@@ -113,7 +113,7 @@ class OpenStreams:
         counts = self._journal.slice_counts()
         self._brought = frozenset(one.stream_id for one in brought)
         replicas = {one.stream_id: one for one in replication}
-        between = [Stream(one.stream_id, one.entity_type, filter=one.shown) for one in replication]
+        between = [Stream(one.stream_id, one.entity_type) for one in replication]
         for setting in (*settings, *brought, *between):
             name = entity_type_of(setting)
             if name not in counts:
@@ -137,6 +137,7 @@ class OpenStreams:
         self._following = [asyncio.create_task(self._follow_filters())]
         for group in self.groups.values():
             self._following.append(asyncio.create_task(self._follow(group)))
+            self._following.append(asyncio.create_task(self._follow_shown(group)))
 
     async def stop(self) -> None:
         """End all that `start` began."""
@@ -198,13 +199,28 @@ class OpenStreams:
                 self._take_over(stream)
             self._drop_unused()
 
+    async def _follow_shown(self, group: ReplicaGroup) -> None:
+        """Of a replica stream."""
+        while True:
+            await asyncio.sleep(FILTERS_POLL_S)
+            try:
+                shown = await group.wanted_shown()
+            except Exception as error:  # noqa: BLE001 - what is in force stays; asked again
+                log.warning("shown_filter_unread", extra={"error": f"{error}"})
+                continue
+            if shown != group.shown:
+                group.show(shown)  # readers are told before anything is sent through it
+                self._take_over(self._streams[group.setting.stream_id])
+                self._drop_unused()
+
     def _take_over(self, stream: OpenStream) -> None:
         """Show the stream through the filter that is set, where that is another one."""
         facts = {"stream_id": stream.stream_id}
         try:
-            wanted = StreamFilter(0, None)  # what replicas show is in their settings alone
             if stream.group is None:
                 wanted = self._stored.filter_of(stream.stream_id)
+            else:
+                wanted = StreamFilter(*stream.group.shown)
             if wanted == stream.filter_set and stream.error is None:
                 return
             stream.shown = ProducerFilter(stream.setting, wanted.filter)

@@ -191,7 +191,7 @@ class PullCall:
             if answer is not None:
                 await write(write_filter_in_force(answer))
                 core.on_sent(now_us())
-            if self._reading is not None:
+            while self._reading is not None and self._reading.is_due:
                 changed = await self._reading.take_change()
                 if changed is not None:
                     await write(write_replica(changed))

@@ -6,6 +6,8 @@ Laws:
 - What a reader says of the group is kept before it is served, so that nobody is served who knows of
   a later leader or of a retirement that this replica has not heard of.
 - A reader learns what changes here while it reads, and is ended where it may not read any more.
+- Nothing is sent through another filter than the one that the reader was told of last: so it knows
+  of all that it passes whether it was shown.
 """
 
 from __future__ import annotations
@@ -15,9 +17,6 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any, Protocol
-from zlib import crc32
-
-import msgpack
 
 from thespian_dc.entity.api import (
     Seen,
@@ -28,7 +27,7 @@ from thespian_dc.entity.api import (
     note_seen,
 )
 from thespian_dc.journal.api import Journal
-from thespian_dc.model.criteria import UNFILTERED, VersionedFilter, plain_of
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.link_progress import progress_entry, progress_of
 from thespian_dc.model.replica_errors import (
     OtherEntityTypeError,
@@ -51,6 +50,7 @@ from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.bookmarks import Bookmarks
 from thespian_dc.stream.identity import Caller
 from thespian_dc.stream.leaving_out import LeavingOut, without_own
+from thespian_dc.stream.shown_filter import begin_shown_filter, shown_filter
 from thespian_dc.stream.transform import View
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,11 @@ class ReplicaReading:
         """Something may have changed in the group."""
         self._due = True
 
+    @property
+    def is_due(self) -> bool:
+        """`take_change` is to be asked before anything else is sent."""
+        return self._due
+
     async def take_change(self) -> ReplicaStarted | None:
         """What the reader is to be told now."""
         if not self._due:
@@ -138,6 +143,8 @@ class ReplicaGroup:
         self._journal, self._pool = journal, pool
         self.roles: Roles
         """As last seen."""
+        self.shown: VersionedFilter
+        """What the log is shown through; `show` puts another one in its place."""
         self._readers: dict[Reader, ReplicaReading] = {}  # bounded by the server's calls
         self.bookmarks = Bookmarks()
         """Of the lists that readers are given page by page."""
@@ -147,6 +154,17 @@ class ReplicaGroup:
     def begin(self) -> None:
         """Make the group known in the journal, or find it. Blocks. ReplicaIdChangedError."""
         self.roles = begin_roles(self._journal, self.setting)
+        self.shown = begin_shown_filter(self._journal, self.setting)
+
+    async def wanted_shown(self) -> VersionedFilter:
+        """What is to be shown now, as the journal has it."""
+        found: VersionedFilter = await self._run(shown_filter, self._journal, self.entity_type)
+        return found
+
+    def show(self, shown: VersionedFilter) -> None:
+        """The log is shown through this filter from now on: tell the readers."""
+        self.shown = shown
+        self._spread()
 
     @property
     def generation(self) -> int:
@@ -296,19 +314,11 @@ class ReplicaGroup:
             seen_journal_id=progress.journal_id,
             seen_generation=progress.generation,
             seen=progress.positions,
-            shown=shown_by(setting),
+            shown=self.shown,
         )
 
     async def _run(self, ask: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, ask, *arguments)
-
-
-def shown_by(setting: Replication) -> VersionedFilter:
-    """What a replica shows to anybody. Its version is another one wherever the filter is."""
-    shown = setting.shown.spelled_out()
-    if not shown:
-        return UNFILTERED
-    return VersionedFilter(1 + crc32(msgpack.packb(plain_of(shown))), shown)
 
 
 def generation_of(replica_id: str, said: ReplicaStart) -> int | None:
