@@ -125,7 +125,8 @@ class OpenStreams:
                 group.begin()
                 self.groups[one.stream_id] = group
             stream = OpenStream(setting, self._journal, counts[name], group)
-            ProducerFilter(setting)  # a wrong setting is an error at the start
+            shown = None if group is None else group.setting.shown
+            ProducerFilter(setting, shown)  # a wrong setting is an error at the start
             self._streams[setting.stream_id] = stream
         named = self._streams.keys() - self.groups.keys()
         self._stored = announce_streams(self._journal, sorted(named))
