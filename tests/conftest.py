@@ -4,7 +4,7 @@
   THESPIAN_DC_CASSANDRA=host:port names a running one, that is used.
 - `cassandra_of_its_own`: another one, for this test alone, which may kill it.
 - `cassandra_url`: the journal URL of a keyspace nobody has used.
-- `eventually(fact, deadline_s=10)`: instead of sleeping.
+- `eventually(fact, deadline_s=30)`: instead of sleeping.
 - `recorded(pid)`: ends that process at the end of the session if it still runs. Children that were
   started with exec carry a mark in their environment and are ended without being recorded.
 """
@@ -101,6 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what tests left running. A pid counts only with the start time it was recorded with."""
+    left_behind.end_tracker()
     left = {pid for pid, at in _recorded.items() if at and left_behind.started_at(pid) == at}
     for what in left_behind.end(left | left_behind.marked(MARK, os.environ[MARK])):
         print(f"left running by the tests, ended now: {what}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 
@@ -31,6 +32,15 @@ def end(pids: Iterable[int]) -> list[str]:
             continue
         ended.append(f"{pid} {what}")
     return ended
+
+
+def end_tracker() -> None:
+    """End what multiprocessing started beside the first child that was spawned, for the rest of
+    this process's life."""
+    tracker = resource_tracker._resource_tracker
+    if tracker._pid is not None:
+        end([tracker._pid])  # forks may hold its pipe, at whose end it would end by itself
+        tracker._stop()
 
 
 def started_at(pid: int) -> str:

@@ -12,6 +12,7 @@ Run it with `make demo-active-active`.
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ class Demo:
             time.sleep(self.seconds)
             self.show("each region alone")
         apart = self.hashes()
-        self.heal()
         behind = {name: self.written() - one.events() for name, one in self.regions.items()}
+        self.heal()
         try:
             took = wait_until(self.converged, CONVERGED_S)
         except TimeoutError:  # the comparison says what differs
@@ -204,10 +205,12 @@ def end(*_: object) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those that the system gives to anybody else until it is bound."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ class Region:
     def links(self) -> str:
         """Each other region, and whether it is heard."""
         (leaf,) = self.node.status()["replication"]
-        return ", ".join(f"{link['peer']} {link['state']}" for link in leaf["links"])
+        links = leaf.get("links", ())  # none while its process starts or is too busy to say
+        return ", ".join(f"{link['peer']} {link['state']}" for link in links)
 
 
 def wait_until(fact: Any, timeout_s: float) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 
 from thespian.actors import ActorSystem
 
+from tests.ports import free_port
+
 if __name__ == "__main__":
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     capabilities = {"Admin Port": port}
     if len(sys.argv) > 1:
         capabilities["Process Startup Method"] = sys.argv[1]

@@ -1,11 +1,13 @@
 """Actor systems and nodes for the process tests. Every process is recorded by pid and start time,
-and ended: forked actors carry no mark of the test in their environment."""
+and ended."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 from thespian.actors import ActorSystem
 
+from tests import laws
 from tests.left_behind import started_at
+from tests.ports import free_port
 from tests.processes.shop import Counter
 from thespian_dc.model.settings import Settings
 from thespian_dc.node import Node
@@ -22,10 +26,11 @@ from thespian_dc.testkit.eventually import eventually
 ROLES = ("hosts", "producers", "consumers", "types")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def start_system(capabilities: dict[str, Any]) -> Any:
+    """An actor system that is forked from a process of its own; whoever asks ends it."""
+    start = [sys.executable, "-m", "tests.processes.start_admin"]
+    subprocess.run([*start, json.dumps(capabilities)], cwd=laws.ROOT, check=True, timeout=60)
+    return ActorSystem("multiprocTCPBase", dict(capabilities), transientUnique=True)  # that one
 
 
 class Running:
@@ -37,9 +42,7 @@ class Running:
             "Process Startup Method": method,
         }
         self._seen: dict[int, str] = {}
-        self.system: Any = ActorSystem(
-            "multiprocTCPBase", dict(self.capabilities), transientUnique=True
-        )
+        self.system = start_system(self.capabilities)
         self.admin = _listening_on(int(self.capabilities["Admin Port"]))
         self.record()
 
@@ -60,7 +63,7 @@ class Running:
         self.record()
         self.system.shutdown()
         try:
-            eventually(lambda: not self.alive(), deadline_s=10)
+            eventually(lambda: not self.alive(), deadline_s=30)
         except AssertionError:
             for pid in self.alive():
                 os.kill(pid, signal.SIGKILL)
@@ -108,9 +111,7 @@ def owned(*nodes: Node) -> list[int]:
 
 def _children(pid: int) -> set[int]:
     return {
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if _parent(int(entry.name)) == pid
+        int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _parent(int(entry.name)) == pid
     }
 
 

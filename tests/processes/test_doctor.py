@@ -7,33 +7,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.processes
+from tests.processes.admins import admins
 
-PROGRAM = Path(__file__).with_name("admin_actor.py")
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
-def start(recorded: Callable[[int], int]) -> Iterator[Callable[[str], int]]:
+def start() -> Iterator[Callable[[str], int]]:
     """Start an actor system by a method; its Admin port."""
-    started: list[subprocess.Popen[str]] = []
-
-    def starting(method: str) -> int:
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), method],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        recorded(process.pid)
-        assert process.stdout is not None
-        return int(process.stdout.readline())
-
-    yield starting
-    for process in started:
-        process.communicate("\n", timeout=30)
+    with admins() as starting:
+        yield starting
 
 
 @pytest.mark.parametrize(("method", "word"), [("fork", "forked"), ("spawn", "spawned")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import pytest
 from thespian.actors import ActorExitRequest, ActorSystem
 
+from tests.ports import free_port
+from tests.processes.running import start_system
 from tests.processes.shop import Add, AskOut, Curious, Oracle
 from thespian_dc.entity.alone import Begin
 from thespian_dc.entity.protocol import ToEntity
@@ -89,13 +90,6 @@ def _result(answer: Any) -> Any:
     return answer
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @pytest.mark.processes
 class TestAloneInProcesses(EntityContract):
     """multiprocTCPBase: the entity is a process."""
@@ -103,7 +97,7 @@ class TestAloneInProcesses(EntityContract):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[Alone]:
         capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
-        system = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
+        system = start_system(capabilities)
         alone = Alone(system, f"sqlite:///{tmp_path}/alone.db")
         yield alone
         alone.close()
@@ -153,7 +147,7 @@ def test_where_a_node_serves_the_type_the_actor_is_its_facade(tmp_path: Path) ->
     """Two owners of one entity would take it from each other: the actor hands its messages on, and
     the host answers the sender directly."""
     capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
-    system = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
+    system = start_system(capabilities)
     settings = Settings("shop", f"sqlite:///{tmp_path}/shop.db", entities=ENTITIES)
     try:
         node = Node.start(system, settings)
@@ -162,7 +156,7 @@ def test_where_a_node_serves_the_type_the_actor_is_its_facade(tmp_path: Path) ->
         assert system.ask(actor, Deposit(3), ASK_S) == Balance(3)
         raw = node.address_of(Account)
         assert system.ask(raw, ToEntity("a", Deposit(4)), ASK_S) == Balance(7)
-        eventually(lambda: sum(host["resident"] for host in node.status()["hosts"]) == 1)
+        eventually(lambda: sum(host.get("resident", 0) for host in node.status()["hosts"]) == 1)
         [host] = node.status()["hosts"]
         assert not host["counts"].get("slices_lost")
         node.stop()
@@ -176,8 +170,10 @@ def test_internal_messages_never_reach_the_handlers(tmp_path: Path, place: str) 
     """Not even receiveMsg_object, which matches everything: frames, ticks, the answers to asks and
     the signs of life that follow them are the host's."""
     capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
-    base = "simpleSystemBase" if place == "simple" else "multiprocTCPBase"
-    system = ActorSystem(base, None if place == "simple" else capabilities, transientUnique=True)
+    if place == "simple":
+        system = ActorSystem("simpleSystemBase", transientUnique=True)
+    else:
+        system = start_system(capabilities)
     settings = Settings("shop", f"sqlite:///{tmp_path}/shop.db", entities=[Curious])
     try:
         if place == "facade":

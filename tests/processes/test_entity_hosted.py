@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from thespian.actors import ActorSystem
 
+from tests.ports import free_port
+from tests.processes.running import start_system
 from thespian_dc.client.api import Client
 from thespian_dc.model.settings import Settings
 from thespian_dc.node import Node
@@ -70,17 +70,10 @@ class Hosted:
         return self.system.ask(address, message, ASK_S)
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def system() -> Iterator[Any]:
     capabilities = {"Admin Port": free_port(), "Convention Address.IPv4": None}
-    started = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
+    started = start_system(capabilities)
     yield started
     started.shutdown()
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,8 @@ from typing import Any
 import pytest
 from thespian.actors import ActorSystem
 
-from tests import laws
+from tests.ports import free_port
+from tests.processes.admins import admins
 from tests.processes.shop import Add, Added, Counter
 from tests.streams.material import counted, rows
 from thespian_dc.client.api import Client
@@ -60,25 +58,10 @@ class CountAdded(SqlProjectionHandler):
 def admin() -> Iterator[Callable[[str], ActorSystem]]:
     """Actor systems whose Admins are processes of their own; starts one, given how it starts
     actors."""
-    started: list[tuple[subprocess.Popen[str], Any]] = []
-
-    def start(method: str) -> Any:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.processes.admin_actor", method],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=laws.ROOT,
-        )  # fmt: skip
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-        system = ActorSystem("multiprocTCPBase", {"Admin Port": port}, transientUnique=True)
-        started.append((process, system))
-        return system
-
-    yield start
-    for process, _system in started:
-        assert process.stdin is not None
-        process.stdin.write("end\n")
-        process.stdin.flush()
-        process.wait(30)
+    with admins() as start:
+        yield lambda method: ActorSystem(
+            "multiprocTCPBase", {"Admin Port": start(method)}, transientUnique=True
+        )
 
 
 def node(system: Any, service: str, settings: Any, *leaves: LeafSpec) -> Any:
@@ -106,9 +89,7 @@ def test_command_to_remote_handler(admin: Any, tmp_path: Path, method: str) -> N
     shop = Settings("shop", url, [Counter], [Stream("counters", Counter)], listen="127.0.0.1:0",
                     slices=4)  # fmt: skip
     system = admin(method)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     producing = StartProducer("shop", url, tuple(shop.streams), f"127.0.0.1:{port}", 4)
     coordinator = node(
         system, "shop", shop,
