@@ -36,4 +36,4 @@ def check_ended_twice(
         eventually(lambda: not marked(MARK, value), deadline_s=gone_s)
     finally:
         end(marked(MARK, value))
-        program.wait(10)
+        program.wait(60)

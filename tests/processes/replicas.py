@@ -72,12 +72,17 @@ class Replica:
 
     def links(self) -> dict[str, Any]:
         """By peer, as `node.status()` has it."""
-        (leaf,) = self.node.status()["replication"]
-        return {one["peer"]: one for one in leaf["links"]}
+
+        def said() -> Any:
+            (leaf,) = self.node.status()["replication"]
+            return leaf.get("links")  # none while its process starts, or is too busy to say
+
+        return {one["peer"]: one for one in eventually(said)}
 
     def kill(self, role: str) -> None:
         """SIGKILL one of its processes."""
-        os.kill(self.node.status()[role][0]["pid"], signal.SIGKILL)
+        pid = eventually(lambda: self.node.status()[role][0]["pid"])  # none while it starts
+        os.kill(pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Stop the node."""

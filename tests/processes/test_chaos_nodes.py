@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tests.processes.chaos.child import Child
 from tests.processes.chaos.history import ACKNOWLEDGED
 from tests.processes.chaos.ledger import ENTITY_TYPE
 from tests.processes.chaos.world import PAUSE_S_MAX, RATE_MIN, Evidence, World, busy, world
+from tests.sleeping import is_stopped, locked
 from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
@@ -64,25 +64,6 @@ def stop_unlocked(run: World, pid: int) -> None:
         run.signal("hosts awake at once", pid, signal.SIGCONT)
         run.kills[-2:] = []
     raise AssertionError("the process holds the lock all the time")
-
-
-def is_stopped(pid: int) -> bool:
-    """All its threads."""
-    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
-
-
-def locked(path: str) -> bool:
-    """Nobody gets the file's write lock, though all who run would give it back by now."""
-    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None)
-    try:
-        connection.execute("begin immediate")
-        connection.execute("rollback")
-    except sqlite3.OperationalError:
-        return True
-    finally:
-        connection.close()
-    return False
 
 
 def shown_after(evidence: Evidence, role: str) -> float:

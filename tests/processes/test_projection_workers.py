@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.processes.running import Running, running
+from tests.sleeping import send_to_sleep
 from tests.streams.material import ENTITY_TYPE, Added, CountItems, Writer
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.projection_errors import WishRefusedError
@@ -144,10 +145,13 @@ def test_rescaled_while_events_flow(flow: Flow) -> None:
             now = dict(flow.rows("select pid, n from handled"))
             worked = {pid for pid, n in now.items() if n > before.get(pid, 0)}
             assert worked == set(flow.pids())
-        eventually(lambda: len(node.status()["consumers"]) == 2, 20)
-        restarts = [p["restarts"] for leaf in node.status()["consumers"]
-                    for p in leaf["projections"]]  # fmt: skip
-        assert restarts == [0, 0], "a slice was taken from a worker that served it"
+
+        def restarts() -> list[int]:
+            leaves = node.status()["consumers"]  # without facts until they have reported
+            return [one["restarts"] for leaf in leaves for one in leaf.get("projections", ())]
+
+        eventually(lambda: len(restarts()) == 2, 60)
+        assert restarts() == [0, 0], "a slice was taken from a worker that served it"
         flow.manage.rescale(NAME, None)
         keep_adding(flow, lambda: flow.shares() == [8])
         eventually(flow.is_counted, 30)
@@ -199,7 +203,7 @@ def test_a_sleeping_worker_that_comes_back_moves_nothing(flow: Flow) -> None:
         keep_adding(flow, lambda: flow.shares() == [4, 4])
         one.record()
         sleeper = next(pid for pid, worker in flow.pids().items() if worker.endswith("/1"))
-        os.kill(sleeper, signal.SIGSTOP)
+        send_to_sleep(sleeper, flow.read_model)
         try:
             flow.add(3)
             eventually(flow.is_counted, 30)

@@ -57,4 +57,4 @@ def test_a_sample_that_is_ended_leaves_nothing_behind(
 ) -> None:
     """By SIGTERM, and another one while it ends its regions for that."""
     all_of_them = 1 + systems * 6  # Admin, logger, coordinator, host, producer, replication
-    check_ended_twice(f"{script}/demo.py", tmp_path, all_of_them, up_s=100, gone_s=10)
+    check_ended_twice(f"{script}/demo.py", tmp_path, all_of_them, up_s=100, gone_s=30)

@@ -77,10 +77,10 @@ class Child:
 
     def end(self) -> None:
         self._pipe.send(None)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _receive(self) -> Any:
-        assert self._pipe.poll(30), f"{self.process.pid} did not answer"
+        assert self._pipe.poll(60), f"{self.process.pid} did not answer"
         return self._pipe.recv()
 
 

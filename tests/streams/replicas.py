@@ -163,7 +163,7 @@ class Link:
             there.set()
 
         ask(heard)
-        assert there.wait(10), "no answer"
+        assert there.wait(60), "no answer"
         return answers[0]
 
 

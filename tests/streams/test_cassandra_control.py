@@ -55,7 +55,7 @@ def test_an_idle_worker_asks_little_of_the_server(
     worker.start()
     try:
         worker.take(SLICES)
-        eventually(lambda: worker.take() == frozenset(range(SLICES)), 10)
+        eventually(lambda: worker.take() == frozenset(range(SLICES)), 60)
         counting("rows", "reads")
         counting("decide", "conditional")
         never(lambda: asked["reads"] > 20 or asked["conditional"] > 5, within_s=2.0)

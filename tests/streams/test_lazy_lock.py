@@ -39,7 +39,7 @@ class Gathers(SqlProjectionHandler):
 
     def handle(self, event: Any, tx: Any) -> None:
         self.inside.set()
-        assert self.goes_on.wait(10)
+        assert self.goes_on.wait(60)
         self._seen.append((event.entity_id, event.seq_nr))
 
     def flush(self, tx: Any) -> None:
@@ -80,7 +80,7 @@ def test_who_only_computes_locks_nothing(
     read_model = tmp_path / "read.db"
     run(read_model, handler)
     writer.add([("a", Added("x", 1))])
-    assert Gathers.inside.wait(10)
+    assert Gathers.inside.wait(60)
     assert try_to_write(read_model, "insert into popularity values ('other', 1)") is free
     Gathers.goes_on.set()
     eventually(lambda: rows(read_model, "select seq_nr from seen") == [(1,)])
@@ -95,7 +95,7 @@ def test_who_was_fenced_while_it_computed_keeps_nothing(
     read_model = tmp_path / "read.db"
     running = run(read_model, Gathers)
     writer.add([("a", Added("x", 1))])
-    assert Gathers.inside.wait(10)
+    assert Gathers.inside.wait(60)
     moved = (
         "update thespian_dc_positions set epoch = epoch + 1, offset = offset + 1, write_id = x''"
     )

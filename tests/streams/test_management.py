@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.sleeping import send_to_sleep
 from tests.streams.material import (
     SLICES,
     Added,
@@ -90,11 +91,11 @@ def test_pause_reaches_one_whose_handler_holds_the_database(
     writer: Writer, run: Any, manage: Projections, read_model: Path
 ) -> None:
     """It locks the database but for moments between two events; whoever waits looks often."""
-    add(writer, 100)
+    add(writer, 300)
     run(SlowCount)
     eventually(lambda: counted(read_model))
-    view = manage.pause(NAME, timeout_s=5)
-    assert 0 < sum(view.positions.values()) < 100
+    view = manage.pause(NAME, timeout_s=20)
+    assert 0 < sum(view.positions.values()) < 300
     assert view.workers[0].health == "paused"
 
 
@@ -211,7 +212,7 @@ def test_one_event_is_skipped(
     manage.skip(NAME, slice_, 1)
     if not runs:
         run(PoisonedCount)
-    eventually(lambda: counted(read_model) == {"apple": 1, "pear": 1}, deadline_s=5)
+    eventually(lambda: counted(read_model) == {"apple": 1, "pear": 1}, deadline_s=15)
     assert offsets(read_model)[slice_] == 3
 
 
@@ -306,7 +307,7 @@ def test_a_wish_that_no_worker_comes_to_is_withdrawn(
     child = run()
     eventually(lambda: counted(read_model) == {"apple": 20})
     slice_ = slice_with_events(manage)
-    os.kill(child.process.pid, signal.SIGSTOP)
+    send_to_sleep(child.process.pid, read_model)
     with pytest.raises(WishWithdrawnError, match="nothing will be"):
         manage.set_position(NAME, slice_, 0, timeout_s=0.3)
     os.kill(child.process.pid, signal.SIGCONT)

@@ -233,7 +233,7 @@ def test_stop_during_a_retry_is_at_once(writer: Writer, run: Any, tmp_path: Path
     recovery = Recovery("retry-and-fail", delay_ms=60_000, delay_ms_max=60_000)
     running = run(projection(read_model, handler=Tries, recovery=recovery))
     eventually(lambda: Tries.seen)
-    assert running.stop(timeout_s=2.0)
+    assert running.stop(timeout_s=20.0)
     assert Tries.seen == [1]
 
 

@@ -32,7 +32,7 @@ def test_a_hint_wakes_a_local_source(
     for total in (2, 3):
         writer.add([("a", Added("x", 1))])
         ringer.ring([ADDRESS], writer.written)
-        eventually(lambda total=total: counted(read_model) == {"x": total}, deadline_s=5)
+        eventually(lambda total=total: counted(read_model) == {"x": total}, deadline_s=60)
     writer.add([("a", Added("x", 1))])
     never(lambda: counted(read_model) == {"x": 4})
     ringer.close()

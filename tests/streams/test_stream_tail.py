@@ -20,8 +20,15 @@ from tests.streams.material import Added, Writer
 from thespian_dc.cli.main import main
 from thespian_dc.testkit.eventually import eventually
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(60)]
-PROGRAM = [sys.executable, "-c", "from thespian_dc.cli.main import main; main()"]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+# What is started in the background ignores SIGINT, and so do its children: the tests may be.
+CODE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from thespian_dc.cli.main import main
+main()
+"""
+PROGRAM = [sys.executable, "-c", CODE]
 
 Tail = Callable[..., Any]
 
@@ -108,7 +115,7 @@ def test_follows_from_now_until_it_is_interrupted(
         writer.add([("c-1", Added("apple", 1))])  # some come before it has begun
         return follower.stdout.readline()
 
-    line = eventually(seen, deadline_s=30, every_s=0.1)
+    line = eventually(seen, deadline_s=60, every_s=0.1)
     assert json.loads(line)["entity_id"] == "c-1"
     follower.send_signal(signal.SIGINT)
-    assert follower.wait(20) == 130
+    assert follower.wait(60) == 130

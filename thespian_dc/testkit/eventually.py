@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(fact: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02) -> T:
+def eventually(fact: Callable[[], T], deadline_s: float = 30.0, every_s: float = 0.02) -> T:
     """Call `fact` until what it returns is true and return that.
 
     An AssertionError from `fact` counts as not yet. Raises AssertionError with the last value or
