@@ -25,7 +25,7 @@ from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.processes, pytest.mark.timeout(300)]
 KILLS = 4
-EVENTS = 3_000
+EVENTS = 1_000
 SERVER_KILLS, SERVER_EVENTS = 4, 5_000
 
 

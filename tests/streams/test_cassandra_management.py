@@ -151,12 +151,12 @@ def test_two_workers_share_the_slices_and_one_takes_a_dead_ones_over(
         return name in manage.names()
 
     eventually(shared, 30)
-    for part in range(40):
+    for part in range(10):
         writer.add([(f"c-{part}-{nr}", Added("a", 1)) for nr in range(100)])
     eventually(lambda: counted().get("a", 0) > 100, 30)
     workers[0].kill()
-    assert counted()["a"] < 4000, "the kill came when all was done"
-    eventually(lambda: counted() == {"a": 4000}, 60)
+    assert counted()["a"] < 1000, "the kill came when all was done"
+    eventually(lambda: counted() == {"a": 1000}, 60)
 
     def one_has_all() -> bool:
         living = [one for one in manage.status(name).workers if one.lives]
