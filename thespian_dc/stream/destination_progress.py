@@ -13,6 +13,7 @@ from thespian_dc.stream.destination_filters import destination_filter
 from thespian_dc.stream.push_progress import (
     first_progress,
     moved,
+    narrows,
     plain_of_progress,
     progress_from,
     sent_as,
@@ -61,14 +62,15 @@ class KeptProgress:
 
     def changed_filter(self) -> VersionedFilter | None:
         """The filter to be sent, where another one is wanted now. PushBeginsAgainError where it
-        lets in more: then the next call begins further back."""
+        may let in more: then the next call begins further back. Also where this one has written
+        nothing yet: what is on its way was evaluated under the former filter."""
         wanted = destination_filter(self._journal, self._offer.stream_id)
         if wanted.version == self.wanted.version:
             return None
-        follows = under(self.progress, wanted.filter)
-        if follows.positions != self.progress.positions:
+        before, after = self.progress.filter, sent_as(wanted.filter)
+        if before != after and not narrows(before, after):
             raise PushBeginsAgainError(self._offer.stream_id, "its filter lets in more than before")
-        self.wanted, self.progress = wanted, follows
+        self.wanted, self.progress = wanted, under(self.progress, wanted.filter)
         self.store()
         return as_sent(wanted)
 
