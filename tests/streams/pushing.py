@@ -92,11 +92,11 @@ def to_far(event: Envelope[Added]) -> Envelope[Added] | None:
     return event
 
 
-def forget(url: str) -> None:
+def forget(url: str, slices: int = SLICES) -> None:
     """Take away how far the destination was."""
     journal = open_journal(url)
     entry = journal.entry("pushed:carts:shop")
-    back = [[slice_, 0, b""] for slice_ in range(SLICES)]
+    back = [[slice_, 0, b""] for slice_ in range(slices)]
     assert journal.put_entry("pushed:carts:shop", entry.version, {**entry.value, "positions": back})
     journal.close()
 

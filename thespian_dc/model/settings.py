@@ -133,7 +133,8 @@ class Destination:
     filter: which entities or events are wanted, to begin with; see docs/push.md. events: the
     payload types that `transform` gets and returns. transform: (Envelope) -> the Envelope to be
     stored, with another entity_id, tags or payload as wanted, or None to leave it out; meta says
-    "origin" and more. None: events are stored as they came.
+    "origin" and more. None: events are stored as they came. history: what is wanted of what was
+    written before it came, as of Remote.
     """
 
     stream_id: str
@@ -143,6 +144,7 @@ class Destination:
     transform: Callable[[Any], Any] | None = None
     filter: Filter = field(default_factory=Filter)
     without_identity: bool = False
+    history: History = History.FULL
 
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thespian_dc.journal.api import Journal
@@ -19,6 +19,7 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.push_errors import OriginRefusedError
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Destination
+from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.consumer_core import HEARTBEAT_MS, ConsumerCore
 from thespian_dc.stream.conversation import Conversation, Ears
@@ -90,11 +91,23 @@ class Destinations:
         return setting, self._writers[setting.entity_type]
 
     def facts(self) -> dict[str, Any]:
-        """pushed: open calls as "stream of origin"; written: events stored so far."""
+        """pushed: open calls as "stream of origin"; written: events stored so far.
+
+        received: of each call that began: stream_id, origin; filter_version in force here;
+        positions: by slice of the source, below which all that passes is in the log; heads: the
+        source's, as last heard; lag: how many records stand between the two, also such as will not
+        pass; lag_s: by slice, the age of the last commit written (0.0 where nothing is known to
+        wait, or nothing came in this call).
+        """
+        calls = sorted(self.calls, key=lambda one: one.shown)
         return {
-            "pushed": sorted(one.shown for one in self.calls),
+            "pushed": [one.shown for one in calls],
             "written": sum(writer.written for writer in self._writers.values()),
-        }
+            "received": [
+                one.facts(writer) for one in calls
+                if (writer := self._writers[one.setting.entity_type]).serves(one)
+            ],
+        }  # fmt: skip
 
 
 async def offered(context: Any) -> Offer:
@@ -104,7 +117,7 @@ async def offered(context: Any) -> Offer:
 
 
 class DestinationCall:
-    """One call. Implements destination_thread.PushedCall."""
+    """One call. Implements pushed_call.PushedCall."""
 
     setting: Destination
 
@@ -119,6 +132,7 @@ class DestinationCall:
         self._talk: Conversation | None = None
         self.shown = ""
         """What it brings from whom, once it said so."""
+        self._heads: dict[int, int] = {}  # of the source, as last heard; replaced, never changed
 
     async def run(self) -> None:
         """Until the producer ends the call; raises what is to end it otherwise."""
@@ -155,11 +169,40 @@ class DestinationCall:
         offer, peer = self.offer, self._context.peer()
         core = ConsumerCore(
             offer.stream_id, self._destinations.service, offer.journal_id, progress.positions,
-            Credit(0, 0), peer, HEARTBEAT_MS, now_us(), wanted=wanted,
+            Credit(0, 0), peer, HEARTBEAT_MS, now_us(), self.setting.history,
+            wanted,
         )  # fmt: skip
-        ears = Ears(_nothing, lambda batch: writer.take(self, batch), _nothing)
+
+        def came(batch: SourceBatch) -> None:
+            self._know({batch.slice: batch.head})
+            writer.take(self, batch)
+
+        ears = Ears(lambda started: self._know(started.heads), came, _nothing)
         self._talk = Conversation(core, self._context, ears, offer.stream_id, peer)
         await self._talk.run()
+
+    def _know(self, heads: Mapping[int, int]) -> None:
+        more = {slice_: max(at, self._heads.get(slice_, 0)) for slice_, at in heads.items()}
+        self._heads = {**self._heads, **more}
+
+    def facts(self, writer: DestinationWriter) -> dict[str, Any]:
+        """See Destinations.facts."""
+        offer, heads, written = self.offer, self._heads, writer.written_of(self)
+        lags = {slice_: heads.get(slice_, 0) - at for slice_, at in written.positions.items()}
+        now = now_us()
+        return {
+            "stream_id": offer.stream_id,
+            "origin": offer.origin,
+            "filter_version": written.filter_version,
+            "positions": dict(written.positions),
+            "heads": heads,
+            "lag": sum(lag for lag in lags.values() if lag > 0),
+            "lag_s": {
+                slice_: max(0, now - written.times_us[slice_]) / 1e6
+                if lag > 0 and slice_ in written.times_us else 0.0
+                for slice_, lag in lags.items()
+            },
+        }  # fmt: skip
 
     # --- what the writer says, from its thread ---
 

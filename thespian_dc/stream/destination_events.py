@@ -11,12 +11,15 @@ from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import check_name
 from thespian_dc.model.push_errors import DestinationTransformError
-from thespian_dc.model.record import CHANGE_META, CONTROL, shown_as
+from thespian_dc.model.record import CHANGE_META, CONTROL, SNAPSHOT_META, shown_as
 from thespian_dc.model.settings import Destination
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import SourceBatch, records_in
 from thespian_dc.stream import push_core as key
 from thespian_dc.wire.conversion import OFFSET_MAX, Offer
+
+OF_SOURCE = (CHANGE_META, SNAPSHOT_META)
+"""Keys in meta that say something of a record in its own log, and would be untrue in this one."""
 
 
 class DestinationEvents:
@@ -41,8 +44,10 @@ class DestinationEvents:
                 if kind == CONTROL:
                     continue
                 manifest, payload = shown_as(kind, manifest, payload, meta)
+                kept = {name: it for name, it in (meta or {}).items() if name not in OF_SOURCE}
+                whole = {key.SNAPSHOT: True} if meta and SNAPSHOT_META in meta else {}
                 came = {
-                    **{name: it for name, it in (meta or {}).items() if name != CHANGE_META},
+                    **kept, **whole,
                     key.ORIGIN: offer.origin, key.STREAM: offer.stream_id,
                     key.JOURNAL: offer.journal_id, key.ENTITY_ID: entity_id,
                     key.SEQ_NR: seq_nr, key.SLICE: slice_, key.OFFSET: offset,

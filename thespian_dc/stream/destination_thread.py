@@ -17,16 +17,14 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Appended, Journal, Outcome
-from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.push_errors import PushNotWrittenError
 from thespian_dc.model.record import Commit, Record
-from thespian_dc.model.settings import Destination
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
@@ -46,8 +44,7 @@ from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.destination_events import DestinationEvents
 from thespian_dc.stream.destination_progress import KeptProgress, as_sent
 from thespian_dc.stream.push_core import PushCore, Taken, done, recovered
-from thespian_dc.stream.push_progress import PushProgress
-from thespian_dc.wire.conversion import Credit, Offer
+from thespian_dc.stream.pushed_call import PushedCall, Serving, WrittenOf
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +62,6 @@ INPUTS_MAX = 1_000
 READERS = 8
 
 
-class PushedCall(Protocol):
-    """What a writer says to a call, from its own thread."""
-
-    offer: Offer
-    setting: Destination
-
-    def begin(self, progress: PushProgress, wanted: VersionedFilter) -> None: ...
-    def handled(self, cost: Credit) -> None: ...
-    def change_filter(self, wanted: VersionedFilter) -> None: ...
-    def end(self, error: Exception) -> None: ...
-
-
 class _Opened(NamedTuple):
     call: PushedCall
 
@@ -88,14 +73,6 @@ class _Came(NamedTuple):
 
 class _Closed(NamedTuple):
     call: PushedCall
-
-
-class _Serving:
-    """A call that was begun. lanes: its batches under way, by source slice."""
-
-    def __init__(self, call: PushedCall, kept: KeptProgress) -> None:
-        self.call, self.kept = call, kept
-        self.lanes: dict[int, deque[Taken]] = {}  # each bounded by the call's window
 
 
 class DestinationWriter:
@@ -124,7 +101,7 @@ class DestinationWriter:
         # bounded: each call's window, and an append per slice
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._waiting: list[PushedCall] = []
-        self._serving: dict[PushedCall, _Serving] = {}
+        self._serving: dict[PushedCall, Serving] = {}
         self._appends: list[Commit] = []
         self._fresh: list[Commit] = []
         self._recent: dict[int, deque[Commit]] = {}
@@ -155,6 +132,15 @@ class DestinationWriter:
     def close(self, call: PushedCall) -> None:
         """The call is over."""
         self._inbox.put(_Closed(call))
+
+    def serves(self, call: PushedCall) -> bool:
+        """Was it begun, and is it not over? From any thread."""
+        return call in self._serving
+
+    def written_of(self, call: PushedCall) -> WrittenOf:
+        """From any thread; nothing of a call that is not served."""
+        serving = self._serving.get(call)
+        return WrittenOf() if serving is None else serving.written()
 
     # --- the thread ---
 
@@ -216,7 +202,7 @@ class DestinationWriter:
             for serving in list(self._serving.values()):
                 self._guarded(serving.call, partial(self._look_at_filter, serving))
 
-    def _look_at_filter(self, serving: _Serving) -> None:
+    def _look_at_filter(self, serving: Serving) -> None:
         changed = serving.kept.changed_filter()
         if changed is not None:
             serving.call.change_filter(changed)
@@ -243,7 +229,7 @@ class DestinationWriter:
                 other.kept.store()
                 self._end(other.call, PeerUnavailableError(mine.origin, "it dialled again"))
         kept = KeptProgress(self._journal, call.offer)
-        self._serving[call] = _Serving(call, kept)
+        self._serving[call] = Serving(call, kept)
         call.begin(kept.progress, as_sent(kept.wanted))
 
     def _close(self, call: PushedCall) -> None:
@@ -282,14 +268,14 @@ class DestinationWriter:
         if serving is not None:
             self._guarded(call, partial(self._write, serving, batch))
 
-    def _write(self, serving: _Serving, batch: SourceBatch) -> None:
+    def _write(self, serving: Serving, batch: SourceBatch) -> None:
         call = serving.call
         pushed = self._events[call.offer.stream_id].pushed(call.offer, batch)
         self._recover(self._core.missing(pushed))
         # bounded by the call's window
         lane = serving.lanes.setdefault(batch.slice, deque())
         ends = Position(batch.next_offset, batch.commits[-1].write_id)
-        taken = Taken(lane, batch.slice, ends, (serving, cost_of(batch)))
+        taken = Taken(lane, batch.slice, ends, (serving, cost_of(batch), batch.commits[-1].time_us))
         for slice_, submission in self._core.take(taken, pushed):
             self._writers[slice_].submit(submission)
         self._on_done(done(lane))
@@ -316,9 +302,10 @@ class DestinationWriter:
 
     def _on_done(self, batches: Iterable[Taken]) -> None:
         for batch in batches:
-            serving, cost = batch.token
+            serving, cost, time_us = batch.token
             if serving.call in self._serving:  # of one that ended nothing counts any more
                 serving.kept.move(batch.slice, batch.ends)
+                serving.times_us[batch.slice] = time_us
                 serving.call.handled(cost)
 
     # --- slices ---

@@ -189,6 +189,16 @@ class ProducerCore:
         """Where to read on in the slice."""
         return self._slices[slice_].offset
 
+    @property
+    def sent(self) -> dict[int, int]:
+        """By slice, the offset below which all was sent."""
+        return {slice_: turn.base for slice_, turn in self._slices.items()}
+
+    @property
+    def unhandled(self) -> int:
+        """Events sent whose credit has not come back: nobody says that they are handled."""
+        return self._sent.events - (self._granted.events - self._initial.events)
+
     def turns(self) -> list[int]:
         """The slices to look at, in order: read at `offset(slice)`, then `form` or `on_nothing`."""
         return list(self._turns)

@@ -52,6 +52,21 @@ class Offered:
         return self._stream
 
 
+class PushCall(PullCall):
+    """A call of a Pusher, which says how far it is."""
+
+    def facts(self, stream: OpenStream) -> dict[str, Any]:
+        """See Pusher.facts; only once it began."""
+        sent = self._core.sent
+        heads = {slice_: max(at, stream.tail.head(slice_)) for slice_, at in sent.items()}
+        return {
+            "positions": sent,
+            "heads": heads,
+            "lag": sum(heads.values()) - sum(sent.values()),
+            "unhandled": max(0, self._core.unhandled),
+        }
+
+
 class Pusher:
     """One Push setting: dials again and again until it is cancelled. origin: who offers."""
 
@@ -119,7 +134,7 @@ class Pusher:
         """Serve the call to its end."""
         admission = Offered(self._push.stream_id, stream)
         caller = Caller(self._push.target, frozenset())
-        self._call = PullCall(admission, caller, self._pool, line)
+        self._call = PushCall(admission, caller, self._pool, line)
         await self._call.run()
 
     def _stream(self) -> OpenStream:
@@ -128,14 +143,22 @@ class Pusher:
         return stream
 
     def facts(self) -> dict[str, Any]:
-        """stream_id, target; connected; error: why not, or why the last call ended."""
-        error = self.last_error
+        """stream_id, target; connected; error: why not, or why the last call ended. While connected
+        positions: by slice, below which all was sent; heads: of our log; lag: how many records
+        stand between the two; unhandled: events sent of which the destination has not said that
+        they are in its log, which it says by quarters of its window or when nothing is left."""
+        error, call = self.last_error, self._call
+        connected = call is not None and call.begun
+        progress = {}
+        if connected and isinstance(call, PushCall):
+            progress = call.facts(self._streams.by_id[self._push.stream_id])
         return {
             "stream_id": self._push.stream_id,
             "target": self._push.target,
-            "connected": self._call is not None and self._call.begun,
+            "connected": connected,
             "reconnects": self.reconnects,
             "error": f"{type(error).__name__}: {error}" if error else "",
+            **progress,
         }
 
 

@@ -29,6 +29,7 @@ from thespian_dc.slices.actions import Submission
 ORIGIN, STREAM, JOURNAL = "origin", "origin_stream", "origin_journal"
 ENTITY_ID, SEQ_NR = "origin_entity_id", "origin_seq_nr"
 SLICE, OFFSET, TIME_US = "origin_slice", "origin_offset", "origin_time_us"
+SNAPSHOT = "origin_snapshot"  # it was made of the entity's state there, and stands for all before
 """Keys in a record's meta: where its event came from."""
 
 KNOWN_MAX = 100_000
