@@ -127,7 +127,7 @@ class Simulation:
             if isinstance(source, StreamSource) and source.call is not None
         ])  # fmt: skip
         self.checker.check()
-        return self._outcome()
+        return self.outcome()
 
     def _change_filter(self) -> None:
         """Somebody wants other entities, every second or so, until all is well."""
@@ -188,7 +188,8 @@ class Simulation:
         keys = self.checker.keys
         return {key.slice: self.journal.memory.find_head(key).head for key in keys}
 
-    def _outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
+        """As far as it has run."""
         world = self.world
         return Outcome(
             world.seed, world.steps, len(self.history.sent), sum(self._heads().values()),

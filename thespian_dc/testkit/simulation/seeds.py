@@ -43,10 +43,14 @@ class Seeds:
         self.caught, self.may_meet = caught, may_meet
 
     def simulate(self, seed: int, bug: str | None = None) -> Outcome:
-        """Run one seed, with a bug put in or without."""
+        """Run one seed, with a bug put in or without. Caught, it may do anything, and for ever: its
+        world ends."""
         chosen = self.bugs[bug]() if bug else contextlib.nullcontext(self._simulation)
         with chosen as simulation:
-            outcome: Outcome = simulation(seed).run()
+            built = simulation(seed)
+            if bug:
+                built.world.is_over = lambda: self.caught(bug, built.outcome())
+            outcome: Outcome = built.run()
         return outcome
 
     def replay(self, seed: int, bug: str | None = None) -> str:
