@@ -6,7 +6,7 @@
 #   make test                   everything CI runs
 #   make check                  ruff, mypy, laws of the source, generated code: seconds
 #   make bench [ONLY=name]      figures against their baselines, into bench/results/latest.json
-#   make soak                   the long tests with full counts, into docs/soak.md
+#   make soak [ONLY=part]       the long tests with full counts, into docs/soak.md
 #   make proto                  regenerate thespian_dc/wire from protos/
 #   make clean                  remove all that the targets above made
 #
@@ -81,7 +81,7 @@ bench: .venv/.ready jars
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 soak: .venv/.ready jars
-	@tests/soak
+	@tests/soak $(ONLY)
 
 proto: .venv/.ready
 	@PYTHON=$(BIN)/python protos/generate

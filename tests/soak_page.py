@@ -1,6 +1,6 @@
-"""Make docs/soak.md from the log of `make soak`, and from nothing else.
+"""Put what a part of `make soak` said into docs/soak.md, from its log and from nothing else.
 
-python -m tests.soak_page .cache/soak.log "commit: 251e3d4" … > docs/soak.md
+python -m tests.soak_page docs/soak.md kills .cache/soak-kills.log "commit: 251e3d4" …
 """
 
 from __future__ import annotations
@@ -33,13 +33,37 @@ TOOK = re.compile(r"^(?P<s>[\d.]+)s call +(?P<test>tests/\S+)$")
 TOOK_MIN_S = 10.0
 
 
-def page(log: str, facts: Iterable[str]) -> str:
-    """The page. facts: what the log does not say, a list entry each."""
+PARTS = {
+    "simulation": "Seeds of the simulators",
+    "journal": "Journals",
+    "streams": "Streams and projections",
+    "kills": "Processes killed under load",
+    "replicas": "Replicas killed and cut off under load",
+}
+"""In their order, each with its title."""
+HEAD = """# Soak
+
+The tests with full counts (`make soak`), each part as it ran last: made from the log of that run.
+"""
+
+
+def page(before: str, part: str, section: str) -> str:
+    """The whole page with this part's section in its place; `before` may be any page."""
+    sections = {
+        one: found[0].strip()
+        for one, title in PARTS.items()
+        if (found := re.findall(rf"(?ms)^## {re.escape(title)}$.*?(?=^## |\Z)", before))
+    }
+    sections[part] = section.strip()
+    return "\n\n".join([HEAD.strip(), *(sections[one] for one in PARTS if one in sections)]) + "\n"
+
+
+def section(part: str, log: str, facts: Iterable[str]) -> str:
+    """What a log says. facts: what it does not say, a list entry each."""
     lines = log.splitlines()
     closing = [found[1] for found in map(CLOSING.match, lines) if found]
     parts = [
-        "# Soak",
-        "The tests with full counts (`make soak`), as they ran last: made from the log of the run.",
+        f"## {PARTS[part]}",
         "\n".join(f"- {one}" for one in (*facts, f"result: {(closing or ['none'])[-1]}")),
     ]
     broken = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
@@ -48,19 +72,19 @@ def page(log: str, facts: Iterable[str]) -> str:
     sections = dict(_sections(lines))
     runs = {test: told for test, told in sections.items() if any(map(RUN.match, told))}
     if runs:
-        parts += ["## Kills under load", *_chaos(runs)]
+        parts += _chaos(runs)
     replicas = list(_replicas(runs))
     if replicas:
         head = ("run", "s", "cuts", "events, each held once by all", "s from healing until equal")
-        parts += ["Of replicas also:", *_table(head, replicas)]
+        parts += _table(head, replicas)
     others = {test: told[-1] for test, told in sections.items() if test not in runs}
     if others:
-        parts += ["## What others measured", *_table(("test", "measured"), others.items())]
+        parts += _table(("test", "measured"), others.items())
     took = [found for found in map(TOOK.match, lines) if found and float(found["s"]) >= TOOK_MIN_S]
     if took:
         rows = [(one["test"], f"{float(one['s']):.0f}") for one in took]
         head = ("test", "s")
-        parts += [f"## Tests of {TOOK_MIN_S:.0f} s and more", *_table(head, rows)]
+        parts += [f"Tests of {TOOK_MIN_S:.0f} s and more:", *_table(head, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,4 +155,7 @@ def _shown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(Path(sys.argv[1]).read_text(), sys.argv[2:]), end="")
+    path, part, log, *facts = sys.argv[1:]
+    found = section(part, Path(log).read_text(), facts)
+    document = Path(path)
+    document.write_text(page(document.read_text() if document.exists() else "", part, found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.soak_page import page
+from tests.soak_page import PARTS, page, section
 
 LOG = """\
 collected 9 items / 5 deselected / 4 selected
@@ -42,7 +42,9 @@ def rows(made: str) -> list[list[str]]:
 
 def test_each_run_and_each_kind_of_kill_is_a_row() -> None:
     """Least, middle and most of what kills of a kind cost; the last line of what others said."""
-    made = page(f"{LOG}========= 4 passed, 5 deselected in 1531.15s (0:25:31) ==========\n", [])
+    made = section(
+        "kills", f"{LOG}========= 4 passed, 5 deselected in 1531.15s (0:25:31) ==========\n", []
+    )
     kills = "`test_hosts_are_killed[10]`"
     assert rows(made) == [
         ["`processes/test_chaos_kills.py::test_hosts_are_killed[10]`", "4", "100", "120", "1530",
@@ -61,11 +63,23 @@ def test_each_run_and_each_kind_of_kill_is_a_row() -> None:
 def test_what_failed_is_named() -> None:
     """And when, what and where it ran."""
     closing = "========= 1 failed, 3 passed, 5 deselected in 1531.15s (0:25:31) ==========\n"
-    made = page(f"{LOG}{FAILED}{closing}left running by the tests, ended now: 31\n", ["commit: 1f"])
+    log = f"{LOG}{FAILED}{closing}left running by the tests, ended now: 31\n"
+    made = section("kills", log, ["commit: 1f"])
     assert "- commit: 1f\n- result: 1 failed, 3 passed, 5 deselected in 1531.15s" in made
     assert FAILED in made
 
 
 def test_a_run_that_ended_early_has_no_result() -> None:
     """Interrupted, or no disk: the page says so, and what there is."""
-    assert page("collected 9 items / 5 deselected / 4 selected\n", []).endswith("- result: none\n")
+    made = section("kills", "collected 9 items / 5 deselected / 4 selected\n", [])
+    assert made.endswith("- result: none\n")
+
+
+def test_a_part_that_runs_again_replaces_its_own_section_alone() -> None:
+    """Whatever stood there before, in the order of the parts."""
+    made = page("# another page\n\n## of old\n\nfacts\n", "replicas", "## " + PARTS["replicas"])
+    for part, said in (("kills", "first"), ("simulation", "seeds"), ("kills", "second")):
+        made = page(made, part, f"## {PARTS[part]}\n\n- {said}\n")
+    titles = [line for line in made.splitlines() if line.startswith("## ")]
+    assert titles == [f"## {PARTS[part]}" for part in ("simulation", "kills", "replicas")]
+    assert ("- seeds\n" in made, "first" in made, "- second\n" in made) == (True, False, True)
