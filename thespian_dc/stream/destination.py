@@ -130,6 +130,7 @@ class DestinationCall:
         self._began: asyncio.Future[Any] = self._loop.create_future()
         self._ended: asyncio.Future[Any] = self._loop.create_future()
         self._talk: Conversation | None = None
+        self._changed: VersionedFilter | None = None  # since it began
         self.shown = ""
         """What it brings from whom, once it said so."""
         self._heads: dict[int, int] = {}  # of the source, as last heard; replaced, never changed
@@ -172,6 +173,8 @@ class DestinationCall:
             Credit(0, 0), peer, HEARTBEAT_MS, now_us(), self.setting.history,
             wanted,
         )  # fmt: skip
+        if self._changed is not None:
+            core.change_filter(self._changed)
 
         def came(batch: SourceBatch) -> None:
             self._know({batch.slice: batch.head})
@@ -231,6 +234,7 @@ class DestinationCall:
             self._talk.wake()
 
     def _change_filter(self, wanted: VersionedFilter) -> None:
+        self._changed = wanted
         if self._talk is not None:
             self._talk.core.change_filter(wanted)
             self._talk.wake()
