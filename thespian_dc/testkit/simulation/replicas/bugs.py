@@ -18,6 +18,7 @@ from thespian_dc.entity import replicating
 from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.causality import KNOWN, NEW, Verdict, judge
 from thespian_dc.entity.entity_type import Encoded
+from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, Status
 from thespian_dc.entity.replicating import Replicating
 from thespian_dc.entity.rows import Kept
@@ -189,6 +190,16 @@ def state_record_stored_as_it_came() -> contextlib.AbstractContextManager[type[R
     return patched(replicating, "join", wrong)
 
 
+def late_event_applied() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """What came late is applied where it is to be set aside."""
+    take = Intake.take
+
+    def wrong(self: Intake, event: Any, concurrent: bool, late: bool) -> int:
+        return take(self, event, concurrent, late=False)
+
+    return patched(Intake, "take", wrong)
+
+
 # --- the group ---
 def retired_are_ignored() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """No bug: what a retired replica wrote is passed by, for all have all of it."""
@@ -225,13 +236,14 @@ BUGS: dict[str, Bug] = {
         own_origin_only, skip_linked_origins, no_wait, position_before_apply, report_before_apply,
         dedup_by_arrival, acknowledge_before_commit, vector_not_in_the_snapshot,
         tie_break_by_arrival, state_record_stored_as_it_came, retired_slot_removed_at_once,
-        scope_entry_without_catch_up,
+        scope_entry_without_catch_up, late_event_applied,
     )
 }  # fmt: skip
 NEEDS: dict[str, Callable[[Plan], bool]] = {
     "state_record_stored_as_it_came": lambda plan: plan.trims and bool(plan.filters),
     "retired_slot_removed_at_once": lambda plan: bool(plan.retires),
     "scope_entry_without_catch_up": lambda plan: bool(plan.filters),
+    "late_event_applied": lambda plan: plan.one_active and plan.late_events == "set_aside",
 }
 """Of bugs that not every seed can meet: which ones may."""
 CAUGHT_BY: dict[str, str] = {"dedup_by_arrival": "K1", "no_wait": "K2"}

@@ -53,22 +53,20 @@ class Held:
         self.late: set[tuple[str, str, int]] = set()
         self.events: dict[tuple[str, str, int], Event] = {}
         self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
+        self.aside: set[tuple[str, str, int]] = set()
         self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
 
 
 class ReplicaChecker:
     """Of one run; findings go to `history.broken`."""
 
-    def __init__(
-        self, history: History, sites: Mapping[str, Site], scopes: Scopes, slices: int
-    ) -> None:
-        self._history, self._sites, self._scopes, self._slices = history, sites, scopes, slices
-        self.held = {name: Held(slices) for name in sites}
+    def __init__(self, history: History, sites: Mapping[str, Site], scopes: Scopes) -> None:
+        self._history, self._sites, self._scopes = history, sites, scopes
+        self.held = {name: Held(site.slices) for name, site in sites.items()}
         self.written: dict[tuple[str, str, int], Event] = {}
         self.forked: set[str] = set()
         self.parted: set[str] = set()
         self.put_back: set[str] = set()
-        self.aside: set[tuple[str, str, int]] = set()
         self.writers: dict[int, set[str]] = defaultdict(set)
 
     def _breaks(self, what: str, text: str) -> None:
@@ -102,9 +100,22 @@ class ReplicaChecker:
             event = self._remote(site, held, entity_id, said, changed)
         held.vectors[entity_id][event.origin] = event.n
         held.events[entity_id, event.origin, event.n] = event
-        if kind == CONTROL:
-            self.aside.add((entity_id, event.origin, event.n))
+        self._judge_late(site, held, (entity_id, event.origin, event.n), kind)
         return Stored(entity_id, event.origin, event.n, kind)
+
+    def _judge_late(
+        self, site: Site, held: Held, event: tuple[str, str, int], kind: int
+    ) -> None:
+        """A late event is set aside by setting; one that is not late here only where a peer did."""
+        is_late, sets_aside = event in held.late, site.setting.late_events == "set_aside"
+        if kind == CONTROL:
+            site.world.hit("replica: late event set aside")
+            by_others = any(event in one.aside for one in self.held.values())
+            if not sets_aside or not (is_late or by_others):
+                self._breaks("late", f"{site.name} set {event} aside")
+            held.aside.add(event)
+        elif is_late and sets_aside:
+            self._breaks("late", f"{site.name} applied {event}, which came late")
 
     def _local(
         self, site: Site, held: Held, entity_id: str, said: Sequence[Any], changed: Any
@@ -179,7 +190,7 @@ class ReplicaChecker:
 
     def on_put_back(self, site: Site) -> None:
         """This replica's journal is an older copy: begin again with what it holds."""
-        held = self.held[site.name] = Held(self._slices)
+        held = self.held[site.name] = Held(site.slices)
         self.put_back.add(site.name)
         for key in site.keys:
             for commit in site.journal.memory.read(key, 0, 1 << 30):
@@ -307,11 +318,11 @@ class ReplicaChecker:
             if one.entity_id in self.forked:
                 continue
             vector = self.vector(one.site, one.entity_id)
-            mine = self.held[one.site].events
+            mine, aside = self.held[one.site].events, self.held[one.site].aside
             events = [
                 mine.get((one.entity_id, origin, n)) or self.written[one.entity_id, origin, n]
                 for origin, count in vector.items() for n in range(1, count + 1)
-                if (one.entity_id, origin, n) not in self.aside
+                if (one.entity_id, origin, n) not in aside
             ]  # fmt: skip
             wanted = fold(events)
             if one.told != "ok" or one.seen != wanted:

@@ -16,12 +16,14 @@ class Plan:
     """names: all replicas. links: by replica, whom it reads. late: joins when the others have
     written for a while. lost: is gone for good before the rest. filters: "" (none), "ids" or
     "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
-    retires: a replica leaves the group. restores: a journal is put back to an older copy."""
+    retires: a replica leaves the group. restores: a journal is put back to an older copy. slices:
+    of each replica's journal, in the order of names."""
 
     names: tuple[str, ...]
     topology: str
     links: dict[str, tuple[str, ...]]
     hosts: int
+    slices: tuple[int, ...]
     late: str = ""
     lost: str = ""
     filters: str = ""
@@ -37,6 +39,7 @@ class Plan:
             value = getattr(self, name)
             said += f", {name} {value}" if value else ""
         said += ", trims" if self.trims else ""
+        said += f", slices {self.slices}" if len(set(self.slices)) > 1 else ""
         return said + (f", one active ({self.late_events})" if self.one_active else "")
 
 
@@ -47,17 +50,25 @@ def plan_of(seed: int) -> Plan:
     names = NAMES[: rng.choice((2, 3, 3, 3, 4, 5))]
     topology = rng.choice(("mesh", "mesh", "star", "chain")) if len(names) > 2 else "mesh"
     kind = rng.choice(KINDS)
-    others = names[1:]
+    others, more = names[1:], random.Random(f"more {seed}")
     return Plan(
-        names, topology, _links(names, topology), rng.choice((1, 2)),
+        names, topology, _links(names, topology), rng.choice((1, 2)), _slices(more, names),
         late=rng.choice(others) if rng.random() < 0.3 and kind != "restores" else "",
         lost=rng.choice(names) if rng.random() < 0.3 and kind in {"plain", "filters"} else "",
         filters=_filters(rng, kind),
         one_active=kind == "standby",
+        late_events=more.choice(("apply", "set_aside")),
         trims=kind == "trims",
         restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
     )  # fmt: skip
+
+
+def _slices(rng: random.Random, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Two everywhere, or as many as each likes."""
+    if rng.random() < 0.5:
+        return (2,) * len(names)
+    return tuple(rng.choice((1, 2, 4)) for _ in names)
 
 
 def _filters(rng: random.Random, kind: str) -> str:

@@ -17,7 +17,7 @@ REPLICA = (
     "a state waits for trimmed events to be taken", "concurrent event", "filter changed",
     "a peer knows more of a log than there is",
     "forced promotion while the active one is cut off", "joined late",
-    "journal put back to an older copy", "late event", "own event fetched",
+    "journal put back to an older copy", "late event", "late event set aside", "own event fetched",
     "log trimmed", "lost for good", "promotion wished", "promotion wished, forced",
     "retired while it is down", "retirement wished", "state taken over",
     "told while the call is open",

@@ -27,7 +27,6 @@ from thespian_dc.testkit.simulation.stream_source import WINDOW
 from thespian_dc.testkit.simulation.world import World
 
 ENTITIES = tuple(f"l{n}" for n in range(8))
-SLICES = 2
 CALM_US, FAULTY_US, LATEST_US, REST_US = 1_500_000, 8_000_000, 4_000_000, 60_000_000
 QUIET_US = 500_000
 PAUSE_US = 90_000
@@ -50,11 +49,11 @@ class ReplicaSimulation:
         self.scopes = Scopes(plan.names)
         self.law = StreamLaw(self.history, WINDOW)
         active = plan.names[0] if plan.one_active else ""
-        for name in plan.names:
+        for name, slices in zip(plan.names, plan.slices, strict=True):
             linked = plan.links[name]
             setting = setting_of(name, plan.names, linked, active, plan.late_events)
-            self.sites[name] = self._site(setting, linked)
-        self.checker = ReplicaChecker(self.history, self.sites, self.scopes, SLICES)
+            self.sites[name] = self._site(setting, linked, slices)
+        self.checker = ReplicaChecker(self.history, self.sites, self.scopes)
         for site in self.sites.values():
             self._populate(site)
         self.faults = ReplicaFaults(world, self.network, list(self.sites.values()))
@@ -63,10 +62,10 @@ class ReplicaSimulation:
             self.checker.on_put_back,
         )  # fmt: skip
 
-    def _site(self, setting: Replication, linked: tuple[str, ...]) -> Site:
+    def _site(self, setting: Replication, linked: tuple[str, ...], slices: int) -> Site:
         name = setting.replica_id
         journal = self.journal_class(self.world, self.network, SEGMENT_RECORDS, f"journal-{name}")
-        return Site(self.world, self.network, journal, setting, linked, SLICES)
+        return Site(self.world, self.network, journal, setting, linked, slices)
 
     def _populate(self, site: Site) -> None:
         checker = self.checker
