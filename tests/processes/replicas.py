@@ -54,6 +54,15 @@ class Tally(ReplicatedEventSourcedActor):
         return {"tally": state["tally"].apply(event), "from": seen}
 
 
+class Fragile(Tally):
+    """Its entities are named by files: as long as one is there, replica b cannot apply events."""
+
+    def apply_event(self, state: Any, event: Counted) -> Any:
+        if self.replica_id == "b" and Path(self.ref.entity_id).exists():
+            raise ValueError("the code of b has a bug")
+        return super().apply_event(state, event)
+
+
 @dataclass
 class Replica:
     """One of them, in its own actor system."""

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.processes.replicas import WITHIN_S, Replica, agree, replicas
+from tests.processes.replicas import WITHIN_S, Fragile, Replica, agree, replicas
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.replication_settings import replica_stream_id
@@ -102,6 +102,23 @@ def test_a_killed_process_loses_and_doubles_nothing(pair: Two, role: str) -> Non
     writers.stop()
     for entity_id in ids:
         agree([a, b], entity_id, writers.expected(entity_id))
+
+
+def test_an_entity_that_failed_is_shown_until_its_code_is_mended(tmp_path: Path) -> None:
+    """By whoever looks into the journal; mended code recovers it with nobody asking for it."""
+    bug = tmp_path / "bug"
+    bug.touch()
+    with replicas(tmp_path, "ab", entity=Fragile) as found:
+        a, b = found.values()
+        a.change(str(bug), 5)
+        status = Replicas(b.settings.journal, "tally").status
+        eventually(lambda: list(status().failed) == [str(bug)], WITHIN_S)
+        assert "the code of b has a bug" in status().failed[str(bug)].why
+        b.end()
+        bug.unlink()
+        b.begin()
+        eventually(lambda: not status().failed, 2 * WITHIN_S)
+        agree([a, b], str(bug), (5, {"a": 1}))
 
 
 def test_a_node_that_was_stopped_catches_up(pair: Two) -> None:

@@ -33,6 +33,7 @@ from thespian_dc.model.role_errors import (
 from thespian_dc.model.roles import Stage, staged
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
+from thespian_dc.replication.failed import Failed, store_failed
 from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
@@ -126,6 +127,20 @@ def test_a_replica_that_runs_and_lacks_nothing_is_well(
     assert run(url, "status").exit_code == 0
     store_status(journal, "cart", "node", [LinkFacts("us", "down")], now_us())
     assert run(url, "status").exit_code == 1
+
+
+def test_entities_that_take_no_commands_are_shown_as_long_as_they_do_not(
+    url: str, journal: Journal, keeper: Keeper
+) -> None:
+    store_status(journal, "cart", "node", [LinkFacts("us", "up")], now_us())
+    store_failed(journal, "cart", {f"c{ESCAPES}": Failed(now_us(), "cannot apply record 7")})
+    said = run(url, "status")
+    assert (said.exit_code, "cannot apply record 7" in said.output) == (1, True)
+    assert "\x1b" not in said.output
+    [failed] = row(run(url, "status", "--json"))["failed"]
+    assert failed["why"] == "cannot apply record 7"
+    store_failed(journal, "cart", {f"c{ESCAPES}": None})
+    assert run(url, "status").exit_code == 0
 
 
 def test_what_was_listed_is_shown_and_escaped(url: str, journal: Journal) -> None:

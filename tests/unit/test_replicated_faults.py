@@ -48,6 +48,7 @@ def test_a_handler_that_raises_fails_its_entity_alone(monkeypatch: pytest.Monkey
     ((listed),) = answer.listed
     assert (listed.what, listed.origin, listed.n) == ("failed", "a", 2)
     assert "cannot apply two" in listed.text
+    assert "cannot apply two" in answer.failed
     b.pull(a)
     for _ in range(2):
         with pytest.raises(ReplicatedEntityFailedError, match="record 2: ValueError"):
@@ -57,12 +58,14 @@ def test_a_handler_that_raises_fails_its_entity_alone(monkeypatch: pytest.Monkey
         assert [found.record.kind for found in b.records()] == [EVENT] * 3
         b.local.tick(10_000_000)  # no row may be written of a state that cannot be trusted
         b.restart()
+        assert "cannot apply two" in b.absorb([]).failed, "whoever asks is told"
     write(a, "four")
     assert b.pull(a) == 1
     Chronicle.spoilt = ""
     c.pull(b)
     assert texts(c.state()) == ["one", "two", "three", "four"]
     b.restart()
+    assert b.absorb([]) == Absorbed(0)
     assert write(b, "mine") == 5
     assert texts(b.state()) == ["one", "two", "three", "four", "mine"]
 
@@ -117,7 +120,8 @@ def test_an_own_event_that_cannot_be_replayed_fails_the_entity() -> None:
     write(b, "two")
     Chronicle.spoilt = "two"
     b.restart()
-    assert b.absorb(a.events()) == Absorbed(1)
+    answer = b.absorb(a.events())
+    assert (answer.through, "cannot apply two" in answer.failed) == (1, True)
     with pytest.raises(ReplicatedEntityFailedError):
         b.ask(Tell())
     Chronicle.spoilt = ""
@@ -161,6 +165,7 @@ def test_two_events_under_one_number_set_the_entity_aside() -> None:
     assert (answer.through, answer.reason) == (1, "set_aside")
     assert forked_at(answer) == ("chronicle|x", "a", 2)
     assert [one.what for one in answer.listed] == ["forked"]
+    assert "wrote event 2 twice" in answer.failed
     write(a, "three")
     for _ in range(2):
         assert b.absorb(a.events()[2:]).reason == "set_aside"

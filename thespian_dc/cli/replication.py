@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 LINKS = ("peer", "state", "lag", "waiting", "coming_in", "joining", "taken", "node", "error")
 SLICES = ("peer", "slice", "offset", "head", "lag")
 WAITS = ("peer", "slice", "entity", "for_s", "waits_for", "error")
+FAILED = ("failed", "for_s", "why")
 LISTED = ("time_us", "what", "entity", "origin", "n", "epoch", "text")
 TRIMMED = ("slice", "before", "after", "head", "held_by")
 BEHIND = ("replica", "behind", "reason")
@@ -55,8 +56,8 @@ def status(
 ) -> None:  # fmt: skip
     """Roles, links, lag, what a cursor waits for and since when, what went wrong.
 
-    Exits with 1 where the node does not run, a link does not work, an entity holds a cursor, or
-    the replica takes no commands although it should.
+    Exits with 1 where the node does not run, a link does not work, an entity holds a cursor or
+    takes no commands, or the replica takes none although it should.
     """
     with opened(url) as journal:
         types = [entity_type] if entity_type else all_types(url)
@@ -204,6 +205,7 @@ def fields_of(view: ReplicaView) -> dict[str, Any]:
         "retired": sorted(roles.retired),
         "links": _links(view),
         "waits": _waits(view),
+        "failed": _failed(view),
         "listed": view.listed.total,
         "listed_newest": [_listed_row(*one) for one in view.listed.newest],
         "wishes": [wish._asdict() for wish in view.wishes],
@@ -251,6 +253,8 @@ def _print(view: ReplicaView, by_slice: bool, with_listed: bool) -> None:
     waits_ = _waits(view)
     if waits_:
         print_rows(WAITS, waits_, False)
+    if view.failed:
+        print_rows(FAILED, _failed(view), False)
     if with_listed:
         print_rows(LISTED, [_listed_row(*one) for one in view.listed.newest], False)
     elif view.listed.total:
@@ -288,6 +292,14 @@ def _waits(view: ReplicaView) -> list[dict[str, Any]]:
     ]
 
 
+def _failed(view: ReplicaView) -> list[dict[str, Any]]:
+    now = now_us()
+    return [
+        {"failed": one, "for_s": round(max(0, now - found.since_us) / 1e6, 1), "why": found.why}
+        for one, found in view.failed.items()
+    ]
+
+
 def _listed_row(time_us: int, listed: Any) -> dict[str, Any]:
     return {
         "time_us": time_us, "what": listed.what, "entity": listed.entity_id,
@@ -302,4 +314,4 @@ def _behind_row(peer: str, behind: Behind) -> dict[str, Any]:
 
 def _is_in_trouble(view: ReplicaView) -> bool:
     broken = any(one["state"] in TROUBLE or one["waiting"] for one in _links(view))
-    return not view.lives or bool(view.roles.closed) or broken
+    return not view.lives or bool(view.roles.closed) or broken or bool(view.failed)

@@ -160,7 +160,8 @@ class Absorbed(NamedTuple):
     reason: why no more: "" (there are no more), "waits" (missing: (replica, n) must come first),
     "delayed" (by the class, for delay_us), "set_aside" (error: the event at `through` is not taken:
     pass it by).
-    listed: what people should know of.
+    listed: what people should know of. failed: why the entity takes no commands now, "" where it
+    does.
     """
 
     through: int
@@ -169,6 +170,7 @@ class Absorbed(NamedTuple):
     delay_us: int = 0
     listed: tuple[Listed, ...] = ()
     error: Exception | None = None
+    failed: str = ""
 
 
 class TypeRoutes(NamedTuple):

@@ -193,6 +193,11 @@ class Replicating:
             assert isinstance(message, ReplicatedState)
             absorbed = join(instance, message, intake)
         instance.retraced = None
+        failed = instance.failed
+        if instance.forked is not None:
+            failed = str(OriginForkedError(str(instance.ref), *instance.forked))
+        if failed:
+            absorbed = absorbed._replace(failed=failed)
         self._conclude(instance, turn, absorbed, intake)
 
     def _absorb(
@@ -272,7 +277,8 @@ class Replicating:
         """Queue what was recorded; the answer follows when it is durable."""
         effects = Effects(instance, turn, Stage.CLOSED)
         if turn.reply_to is not None:
-            whole = absorbed.through and not absorbed.reason and not absorbed.listed
+            told = absorbed.reason or absorbed.listed or absorbed.failed
+            whole = absorbed.through and not told
             body = _packed(absorbed.through) if whole else pack(absorbed)
             effects.items.append(Answer(turn.reply_to, Status.OK, body))
         turn.answered = True

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from thespian_dc.entity.api import Absorbed, Deliver, Outgoing, Router, Status
+from thespian_dc.entity.api import Absorbed, Deliver, Outgoing, Replicated, Router, Status
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.link_progress import LinkProgress, let_in
@@ -22,6 +22,7 @@ from thespian_dc.model.replication_handshake import (
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.role_handshake import told, told_while_open
 from thespian_dc.model.roles import Roles
+from thespian_dc.replication.failed import FailedEntities
 from thespian_dc.replication.link import Came, Link, MakeSource
 from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.replication.link_facts import LinkFacts
@@ -43,6 +44,12 @@ class _Ticket(NamedTuple):
     link: Link
     core: LinkCore
     pending: Pending
+
+
+class _Asked(NamedTuple):
+    """How an entity is."""
+
+    entity_id: str
 
 
 class Snapshot(NamedTuple):
@@ -74,6 +81,7 @@ class LinkGroup:
         self._told: dict[str, OriginPositions] = {}
         self._known_us = self._claims_us = 0
         self._answers: dict[bytes, Absorbed] = {}
+        self.failed = FailedEntities()
         self.router: Router
         self.links = {
             one.replica_id: Link(one, setting, make_source, put, self._say, check)
@@ -267,6 +275,7 @@ class LinkGroup:
             self._known_us = now
             self._send_known()
         self._submit()
+        self._ask_failed(now)
         self.router.on_tick()
 
     def wakeup_us(self) -> int:
@@ -280,11 +289,17 @@ class LinkGroup:
         now = now_us()
         brought: dict[Link, list[str]] = {}
         for ticket, status, value in outcomes:
+            found = self._answer(status, value)
+            if type(ticket) is _Asked:
+                if isinstance(found, Absorbed):
+                    self.failed.note(ticket.entity_id, found.failed, now)
+                continue
             link, core, pending = ticket
             link.in_flight -= 1
-            found = self._answer(status, value)
             if isinstance(found, Absorbed) and found.listed:
                 self._on_listed(found.listed)  # also of a run that is over: nobody says it again
+            if isinstance(found, Absorbed):
+                self.failed.note(pending.entity_id, found.failed, now)
             if link.core is not core:
                 continue
             if isinstance(found, Absorbed):
@@ -310,12 +325,22 @@ class LinkGroup:
             found = unreadable
         if status != _OK or not isinstance(found, Absorbed):
             return f"{type(found).__name__}: {found}"
-        is_plain = not (found.listed or found.error or found.reason)
+        is_plain = not (found.listed or found.error or found.reason or found.failed)
         if is_plain and len(value) <= ANSWER_BYTES_KEPT:
             if len(self._answers) >= ANSWERS_KEPT_MAX:
                 self._answers.clear()
             self._answers[value] = found
         return found
+
+    def _ask_failed(self, now: int) -> None:
+        """How those are that failed: nothing is brought."""
+        nothing = pack(Replicated((), self.setting.replica_id))
+        commands = [
+            Outgoing(self.setting.entity_type, one, nothing, _Asked(one))
+            for one in self.failed.due(now)
+        ]
+        if commands:
+            self.router.submit(commands, COMMAND_TIMEOUT_S)
 
     def _submit(self) -> None:
         """The commands that became due, as one."""

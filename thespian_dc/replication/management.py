@@ -29,6 +29,7 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import Projections
 from thespian_dc.replication import wishes
 from thespian_dc.replication.catch_up import Behind
+from thespian_dc.replication.failed import Failed, stored_failed
 from thespian_dc.replication.retirement import waits_for
 from thespian_dc.replication.status import StoredStatus, stored_status
 from thespian_dc.replication.trimming import (
@@ -55,7 +56,8 @@ class ReplicaView(NamedTuple):
 
     lives: its node runs; else links and steps are those of when it did. links: None: it never ran.
     retiring: by replica, who is not done with it and why. lacks: what a recovery waits for, by
-    peer. step: of a promotion under way, "" where none is. wishes: those that are open.
+    peer. step: of a promotion under way, "" where none is. wishes: those that are open. failed:
+    entities that take no commands now, the eldest first.
     """
 
     entity_type: str
@@ -68,6 +70,7 @@ class ReplicaView(NamedTuple):
     lacks: Mapping[str, str]
     step: str
     wishes: tuple[wishes.Wish, ...]
+    failed: Mapping[str, Failed]
 
 
 class Promoted(NamedTuple):
@@ -295,7 +298,7 @@ def view_of(journal: Journal, entity_type: str) -> ReplicaView:
     return ReplicaView(
         entity_type, roles, said.lives(now_us()), said.group, stored_status(journal, entity_type),
         listing(journal, entity_type), retiring, said.lacks if roles.recovering else {}, said.step,
-        tuple(wishes.wishes(journal, entity_type).open),
+        tuple(wishes.wishes(journal, entity_type).open), stored_failed(journal, entity_type),
     )  # fmt: skip
 
 

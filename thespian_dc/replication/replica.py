@@ -11,6 +11,7 @@ from thespian_dc.journal.api import open_journal
 from thespian_dc.model.replication_settings import Peer
 from thespian_dc.model.roles import Roles
 from thespian_dc.model.settings import Remote
+from thespian_dc.replication.failed import FailedEntities, stored_failed
 from thespian_dc.replication.group import LinkGroup
 from thespian_dc.replication.keeper import Keeper, RolesChanged
 from thespian_dc.replication.leasing import Leasing, LinksNow, Share
@@ -71,6 +72,7 @@ class RunningReplica:
             self._keeper.met,
             self._on_listed,
         )
+        self.group.failed = FailedEntities(stored_failed(journal, name))
         at_shown, shown = shown_name(name), begin_shown_filter(journal, setting)
         self.group.change_shown(shown)
         self._snapshot = self.group.snapshot()
@@ -132,6 +134,7 @@ class RunningReplica:
             if lacks_own(self._facts, self._setting.replica_id, now_us):
                 self._keeper.lacks_own()
             self._storing.offer(self.group.progress(), self._facts)
+            self._storing.change_failed(self.group.failed.take_changes())
 
     def _links_now(self) -> LinksNow:
         """An edge is read where its call came in: it has no target, and is not shared out."""

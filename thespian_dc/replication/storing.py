@@ -17,6 +17,7 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.replication import Listed
+from thespian_dc.replication.failed import Failed, store_failed
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.status import store_status
@@ -53,6 +54,7 @@ class Storing:
         self._progress: dict[str, LinkProgress] = {}
         self._facts: Sequence[LinkFacts] = ()
         self._listed: deque[Listed] = deque(maxlen=LISTED_MAX)
+        self._failed: dict[str, Failed | None] = {}
         self._shown: Sequence[LinkFacts] = ()
         self._shown_us = 0
         self._stop = Event()
@@ -77,6 +79,11 @@ class Storing:
     def list_(self, listed: Sequence[Listed]) -> None:
         """What people should know of; the oldest are lost where there are too many at once."""
         self._listed.extend(listed)
+
+    def change_failed(self, changes: Mapping[str, Failed | None]) -> None:
+        """Entities that fail now, and such as do no more (None)."""
+        with self._lock:
+            self._failed.update(changes)
 
     def _main(self) -> None:
         stopped = False
@@ -108,6 +115,7 @@ class Storing:
             with self._lock:  # of what was offered meanwhile the newer one counts
                 self._progress = progress | self._progress
             raise
+        self._store_failed()
         self._store_status(stopped)
         for name, version in self._versions.items():
             found = destination_filter(self._journal, name)
@@ -121,6 +129,17 @@ class Storing:
             add_listed(self._journal, self._entity_type, listed, now_us())
             for _ in listed:
                 self._listed.popleft()
+
+    def _store_failed(self) -> None:
+        with self._lock:
+            changes = dict(self._failed)
+        if changes:
+            store_failed(self._journal, self._entity_type, changes)
+            with self._lock:
+                self._failed = {
+                    one: found for one, found in self._failed.items()
+                    if one not in changes or changes[one] != found
+                }  # fmt: skip
 
     def _store_status(self, stopped: bool) -> None:
         now, facts = now_us(), self._facts
