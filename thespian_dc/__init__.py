@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from thespian_dc.model.delivery_settings import Recovery as Recovery
     from thespian_dc.model.delivery_settings import ToActor as ToActor
     from thespian_dc.model.envelope import Envelope as Envelope
+    from thespian_dc.model.envelope import own_origin as own_origin
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
     from thespian_dc.model.history import History as History
     from thespian_dc.model.replication_settings import Peer as Peer
@@ -112,6 +113,7 @@ _WHERE = {
     "Transaction": "projection.api",
     "Transformation": "model.transformation",
     "Upcaster": "codec.api",
+    "own_origin": "model.envelope",
     "settings_from_toml": "settings_file",
 }
 

@@ -13,7 +13,7 @@ from tests.streams.material import projection, rows
 from tests.streams.running import projections
 from tests.unit.replicas import Replica, settle
 from tests.unit.replicated_entities import Chronicle, Noted, Write
-from thespian_dc import Filter, Local, SqlProjectionHandler
+from thespian_dc import Filter, Local, Remote, SqlProjectionHandler, Stream, own_origin
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Criteria
 from thespian_dc.projection.local import LocalSource
@@ -68,3 +68,38 @@ def test_a_projection_over_a_replica_sees_all_events_or_its_own(
         eu.ask(Write(("eu 2",)))
         eventually(lambda: texts() == seen)
         never(lambda: texts() != seen, within_s=0.2)
+
+
+def test_a_stream_shows_what_was_written_at_its_replica(
+    eu_and_us: tuple[Replica, Replica, str], tmp_path: Path, serve: Any, consume: Any
+) -> None:
+    """Or all of it, to whom another stream of the same log is given; heads and positions agree."""
+    eu, us, url = eu_and_us
+    eu.ask(Write(("eu 1",)))
+    us.ask(Write(("us 1", "us 2")))
+    settle(eu, us)
+    eu.ask(Write(("eu 2",)))
+    streams = (
+        Stream("all", Chronicle), Stream("written-at-eu", Chronicle, filter=own_origin),
+    )  # fmt: skip
+    _, port = serve(journal=url, streams=streams, slices=eu.slices)
+    seen = {}
+    for name in ("all", "written-at-eu"):
+        read_model = tmp_path / f"{name}.db"
+        source = Remote(name, f"127.0.0.1:{port}")
+        consume(projection(read_model, source, handler=Texts, events=[Noted]))
+
+        def texts(read_model: Path = read_model) -> list[str]:
+            try:
+                return sorted(text for (text,) in rows(read_model, "select text from texts"))
+            except OperationalError:  # the projection has not made it yet
+                return []
+
+        seen[name] = texts
+    everything = ["eu 1", "eu 2", "us 1", "us 2"]
+    eventually(lambda: seen["all"]() == everything)
+    eventually(lambda: seen["written-at-eu"]() == ["eu 1", "eu 2"])
+    us.ask(Write(("us 3",)))
+    settle(eu, us)
+    eventually(lambda: seen["all"]() == [*everything, "us 3"])
+    never(lambda: seen["written-at-eu"]() != ["eu 1", "eu 2"], within_s=0.2)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from thespian_dc.model.replication import ORIGIN_META
+
 E = TypeVar("E")
 
 
@@ -32,3 +34,18 @@ class Envelope(Generic[E]):
     @property
     def timestamp(self) -> datetime:
         return datetime.fromtimestamp(self.timestamp_us / 1e6, UTC)
+
+    @property
+    def origin(self) -> str | None:
+        """The id of the replica that wrote it; "": the one whose log this is, also where the type
+        is not replicated. None: a stored state, in which are events of whatever replicas."""
+        said = None if self.meta is None else self.meta.get(ORIGIN_META)
+        if said is None or type(said[0]) is int:
+            return ""
+        return said[0] if type(said[0]) is str else None
+
+
+def own_origin(event: Envelope[Any]) -> bool:
+    """For `Stream(filter=own_origin)`: show what was written here, not what other replicas wrote
+    and this one took over."""
+    return event.origin == ""
