@@ -34,7 +34,7 @@ class LastByWorker(CassandraProjectionHandler):
 
     def handle(self, event: Any, tx: Any) -> None:
         last = tx.get(event.entity_id) or 0
-        if event.seq_nr != last + 1:  # no assert: pytest makes other code of it than its workers have
+        if event.seq_nr != last + 1:  # an assert is other code in pytest than in its workers
             raise ValueError(f"{event.entity_id}: {event.seq_nr} after {last}")
         tx.put(event.entity_id, event.seq_nr)
         worker = f"{BY}{os.getpid()}"
