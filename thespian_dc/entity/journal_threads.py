@@ -4,11 +4,12 @@ One thread appends: everything that waits when it comes round goes into one `jou
 journal that commits once per call (SQLite) makes the more per call the busier it is. Where it has
 nothing to do and the journal needs to wait for nobody, the caller appends by itself: two changes of
 thread are a good part of a lone command's time. Not when the disk was slow just now: a host that
-waits for it hears nobody. One pool reads
-entities, one takes slices over, one keeps index and states up: a host that recovers thousands must
-not let its index fall behind, which would make each recovery read more; and a slice that nobody
-serves must not wait behind the index rows of those that are served. No decisions here; the cores
-recognise late and doubled results.
+waits for it hears nobody.
+
+One pool reads entities, one takes slices over, one keeps index and states up: a host that recovers
+thousands must not let its index fall behind, which would make each recovery read more; and a slice
+that nobody serves must not wait behind the index rows of those that are served. No decisions here;
+the cores recognise late and doubled results.
 """
 
 from __future__ import annotations
@@ -121,13 +122,11 @@ class JournalThreads:
             answers = self._journal.append_at_once(commits)
         except Exception as failed:
             log.exception("append_failed")
-            reason = f"{type(failed).__name__}: {failed}"
-            answers = [Appended(commit, Outcome.UNKNOWN, reason) for commit in commits]
+            answers = _unknown(commits, failed)
         if answers is None:
             return False
         for answer in answers:
-            self._on_appended(answer)
-            self._put(answer)
+            self._hand_over(answer)
         ended_s = monotonic()
         self._busy_until_s = ended_s + (WARY_S if ended_s - began_s > SLOW_S else QUIET_S)
         # Who was rung is put on this core, behind what is still to be done here: let it go first.
@@ -139,17 +138,19 @@ class JournalThreads:
 
         def on_appended(answer: Appended) -> None:
             answered.add(answer.commit.write_id)
-            self._on_appended(answer)
-            self._put(answer)
+            self._hand_over(answer)
 
         try:
             self._journal.append(commits, on_appended)
         except Exception as failed:
             log.exception("append_failed")
-            reason = f"{type(failed).__name__}: {failed}"
-            for commit in commits:
-                if commit.write_id not in answered:
-                    self._put(Appended(commit, Outcome.UNKNOWN, reason))
+            for answer in _unknown(commits, failed):
+                if answer.commit.write_id not in answered:
+                    self._hand_over(answer)
+
+    def _hand_over(self, answer: Appended) -> None:
+        self._on_appended(answer)
+        self._put(answer)
 
     def _perform_all(self, queue: SimpleQueue[Any]) -> None:
         while (action := queue.get()) is not None:
@@ -158,3 +159,9 @@ class JournalThreads:
             except Exception as failed:
                 log.exception("journal_action_failed", extra={"action": type(action).__name__})
                 self._put(Failed(action, f"{type(failed).__name__}: {failed}"))
+
+
+def _unknown(commits: list[Commit], failed: Exception) -> list[Appended]:
+    """The journal's code broke: nobody knows what became of these."""
+    reason = f"{type(failed).__name__}: {failed}"
+    return [Appended(commit, Outcome.UNKNOWN, reason) for commit in commits]

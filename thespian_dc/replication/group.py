@@ -296,9 +296,9 @@ class LinkGroup:
                 continue
             link, core, pending = ticket
             link.in_flight -= 1
-            if isinstance(found, Absorbed) and found.listed:
-                self._on_listed(found.listed)  # also of a run that is over: nobody says it again
-            if isinstance(found, Absorbed):
+            if isinstance(found, Absorbed):  # also of a run that is over: nobody says it again
+                if found.listed:
+                    self._on_listed(found.listed)
                 self.failed.note(pending.entity_id, found.failed, now)
             if link.core is not core:
                 continue
@@ -334,12 +334,11 @@ class LinkGroup:
 
     def _ask_failed(self, now: int) -> None:
         """How those are that failed: nothing is brought."""
-        nothing = pack(Replicated((), self.setting.replica_id))
-        commands = [
-            Outgoing(self.setting.entity_type, one, nothing, _Asked(one))
-            for one in self.failed.due(now)
-        ]
-        if commands:
+        due = self.failed.due(now)
+        if due:
+            setting = self.setting
+            nothing = pack(Replicated((), setting.replica_id))
+            commands = [Outgoing(setting.entity_type, one, nothing, _Asked(one)) for one in due]
             self.router.submit(commands, COMMAND_TIMEOUT_S)
 
     def _submit(self) -> None:
