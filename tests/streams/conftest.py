@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.streams.certificates import Authority
 from tests.streams.material import (
     ENTITY_TYPE,
@@ -18,6 +19,7 @@ from tests.streams.material import (
     projection,
 )
 from tests.streams.processes import Child
+from tests.streams.pushing import Ends
 from tests.streams.replicas import Link, Log, replication
 from tests.streams.running import consumers, projections
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
@@ -50,6 +52,23 @@ def writer(journal_url: str) -> Iterator[Writer]:
     opened = Writer(journal_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def far_url(tmp_path: Path) -> str:
+    """Of the destination of a push."""
+    return f"sqlite:///{tmp_path}/far.db"
+
+
+@pytest.fixture
+def ends(
+    writer: Writer, journal_url: str, far_url: str, recorded: Callable[[int], int]
+) -> Iterator[Ends]:
+    """Both ends of a push, killed with the test."""
+    found = Ends(journal_url, far_url, free_port(), recorded)
+    yield found
+    for child in found.children.values():
+        child.kill()
 
 
 @pytest.fixture

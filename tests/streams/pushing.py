@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tests.streams.material import SLICES, Added
+from tests.streams.material import ENTITY_TYPE, SLICES, Added
+from tests.streams.processes import Child
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.access_errors import CallRefusedError
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.record import Record, records_of
-from thespian_dc.model.settings import Destination
+from thespian_dc.model.settings import Destination, Push, Stream
 from thespian_dc.stream import push_core as key
+from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
 
 FAR_TYPE = "far-cart"
@@ -105,3 +108,26 @@ def broken(event: Envelope[Added]) -> Envelope[Added]:
     if event.payload.sku == "bad":
         raise ValueError("no such thing")
     return event
+
+
+class Ends:
+    """A destination and a pusher, each a process; both are killed with the test."""
+
+    def __init__(self, shop: str, far: str, port: int, recorded: Callable[[int], int]) -> None:
+        push = Push(Stream("carts", ENTITY_TYPE), f"127.0.0.1:{port}")
+        self._settings = {
+            "far": StartProducer("far", far, (), f"127.0.0.1:{port}", FAR_SLICES,
+                                 destinations=(destination(),)),
+            "shop": StartProducer("shop", shop, (), "", FAR_SLICES, pushes=(push,)),
+        }  # fmt: skip
+        self._recorded = recorded
+        self.children: dict[str, Child] = {}
+        for which in self._settings:
+            self.start(which)
+
+    def start(self, which: str) -> None:
+        child = self.children[which] = Child(self._settings[which])
+        self._recorded(child.process.pid)
+
+    def kill(self, which: str) -> None:
+        self.children[which].kill()

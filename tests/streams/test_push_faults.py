@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +15,6 @@ from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually
 from thespian_dc.testkit.proxy import FaultProxy
-
-
-@pytest.fixture
-def far_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/far.db"
 
 
 @pytest.fixture

@@ -4,16 +4,12 @@ order, each event once."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
 from tests.streams.material import Writer
-from tests.streams.pushing import came_from
+from tests.streams.pushing import Ends, came_from
 from tests.streams.test_kills import Load
-from tests.streams.test_push_kills import Ends
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Exclude, Filter
 from thespian_dc.stream.destination_filters import set_destination_filter
@@ -22,21 +18,6 @@ from thespian_dc.testkit.eventually import eventually
 pytestmark = pytest.mark.processes
 ROUNDS = 3
 ENTITIES = [f"c-{n}" for n in range(50)]  # of Load
-
-
-@pytest.fixture
-def far_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/far.db"
-
-
-@pytest.fixture
-def ends(
-    writer: Writer, journal_url: str, far_url: str, recorded: Callable[[int], int]
-) -> Iterator[Ends]:
-    found = Ends(journal_url, far_url, free_port(), recorded)
-    yield found
-    for child in found.children.values():
-        child.kill()
 
 
 @pytest.mark.timeout(240)

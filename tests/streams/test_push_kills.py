@@ -6,64 +6,23 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.processes.running import free_port
-from tests.streams.material import ENTITY_TYPE, Writer, counted, projection, rows
-from tests.streams.processes import Child
-from tests.streams.pushing import FAR_SLICES, FAR_TYPE, destination, stored
+from tests.streams.material import Writer, counted, projection, rows
+from tests.streams.pushing import FAR_TYPE, Ends, stored
 from tests.streams.test_kills import Load, in_order
-from thespian_dc.model.settings import Local, Push, Stream
+from thespian_dc.model.settings import Local
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
 from thespian_dc.stream import push_core as key
-from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = pytest.mark.processes
 KILLS = 6
-
-
-class Ends:
-    """A destination and a pusher, each a process; both are killed with the test."""
-
-    def __init__(self, shop: str, far: str, port: int, recorded: Callable[[int], int]) -> None:
-        push = Push(Stream("carts", ENTITY_TYPE), f"127.0.0.1:{port}")
-        self._settings = {
-            "far": StartProducer("far", far, (), f"127.0.0.1:{port}", FAR_SLICES,
-                                 destinations=(destination(),)),
-            "shop": StartProducer("shop", shop, (), "", FAR_SLICES, pushes=(push,)),
-        }  # fmt: skip
-        self._recorded = recorded
-        self.children: dict[str, Child] = {}
-        for which in self._settings:
-            self.start(which)
-
-    def start(self, which: str) -> None:
-        child = self.children[which] = Child(self._settings[which])
-        self._recorded(child.process.pid)
-
-    def kill(self, which: str) -> None:
-        self.children[which].kill()
-
-
-@pytest.fixture
-def far_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/far.db"
-
-
-@pytest.fixture
-def ends(
-    writer: Writer, journal_url: str, far_url: str, recorded: Callable[[int], int]
-) -> Iterator[Ends]:
-    found = Ends(journal_url, far_url, free_port(), recorded)
-    yield found
-    for child in found.children.values():
-        child.kill()
 
 
 @pytest.fixture

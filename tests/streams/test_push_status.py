@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +27,6 @@ def started() -> Iterator[list[StreamServer]]:
     yield servers
     for one in reversed(servers):
         one.stop()
-
-
-@pytest.fixture
-def far_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/far.db"
 
 
 def pair(
