@@ -52,8 +52,9 @@ from thespian_dc.replication import promotion, restoring, wishes
 from thespian_dc.replication.asking import Asking
 from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
 from thespian_dc.replication.leaving import Leaving
+from thespian_dc.replication.lost import forget_lost, store_lost, stored_lost
 from thespian_dc.replication.promotion import Phase, Promotion
-from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
+from thespian_dc.replication.restoring import Lost, Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
 from thespian_dc.shell.clock import now_us
 
@@ -104,6 +105,8 @@ class Keeper:
         self._linked = frozenset(one.replica_id for one in setting.peers if one.is_linked)
         asked = sorted(self._linked - self.roles.fenced)
         self._restoring = Restoring(asked, self.roles.recovering, now_us())
+        self._lost: Lost | None = None  # as stored
+        self._remember()
         self._promotion: tuple[int, Promotion] | None = None
         self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
         self._news, self._stopped = Event(), False
@@ -249,6 +252,7 @@ class Keeper:
             core.on_said(self.roles.replica_id, is_older=True)
         if self.roles.recovering and not core.recovering:  # the keeper of another node found it
             core.on_restored(self._seen_here())
+            self._remember()
         elif core.recovering and not self.roles.recovering:
             core.on_recovered()
         core.without(self.roles.fenced)
@@ -262,6 +266,7 @@ class Keeper:
                     if max(here.generation, self._known) >= most_generations(now):
                         core.on_doubted()  # so often no journal was restored
                         continue
+                    self._keep(core.lost(here))
                     self._change_once(partial(restored, known=self._known), "generation")
                     core.on_restored(here)
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
@@ -270,8 +275,28 @@ class Keeper:
                     note_checked(self._journal, self._type, self._node_id)
                     core.on_checked()
                 case restoring.Step.RECOVERED:
-                    self._change(recovered)
-                    core.on_recovered()
+                    self._recover()
+        self._keep(core.lost())
+
+    def _recover(self) -> None:
+        self._change(recovered)
+        self._restoring.on_recovered()
+        forget_lost(self._journal, self._type)
+
+    def _keep(self, lost: Lost | None) -> None:
+        """Whoever starts again is not told it by peers that are gone by then."""
+        if lost is not None and lost != self._lost:
+            store_lost(self._journal, self._type, lost)
+            self._lost = lost
+
+    def _remember(self) -> None:
+        lost, roles = stored_lost(self._journal, self._type), self.roles
+        is_to_begin = lost is not None and lost.here.generation == roles.generation
+        if lost is None or not (roles.recovering or is_to_begin):
+            return
+        self._restoring.remember(lost)
+        if is_to_begin:  # who noticed it died before the generation began
+            self._restoring.on_said("", is_older=True)
 
     def _seen_here(self) -> SeenOfUs:
         positions = {slice_: Position(head, b"") for slice_, head in enumerate(self._heads())}
@@ -342,8 +367,7 @@ class Keeper:
                 if wish.kind == wishes.DEMOTE:
                     self._change(partial(demoted, entity_type=self._type, wish=wish.nr))
                 elif wish.kind == wishes.RESUME:
-                    self._change(recovered)
-                    self._restoring.on_recovered()
+                    self._recover()
                 else:
                     self._change(
                         partial(

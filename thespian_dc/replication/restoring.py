@@ -11,7 +11,8 @@ Laws:
   that generation, and bring this replica's own events too.
 - RECOVERED when the links have passed what every peer had that answers; one at least, or it goes
   on. Who does not answer (any more) is passed by, unless it alone is known to have some of the lost
-  log: of each peer counts how far it had this log, before. People may give that up.
+  log: of each peer counts how far it had this log, before, whatever was started again since. People
+  may give that up.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class SeenOfUs(NamedTuple):
     positions: Mapping[int, Position]
 
 
+class Lost(NamedTuple):
+    """What is known of a log that was lost. here: what there was of it. had: by peer."""
+
+    here: SeenOfUs
+    had: Mapping[str, SeenOfUs]
+
+
 class Step(enum.Enum):
     """CHECKED: hosts may take slices. RESTORED: begin a generation. RECOVERED: take commands."""
 
@@ -66,6 +74,11 @@ class Restoring:
     @property
     def recovering(self) -> bool:
         return self._recovering
+
+    def lost(self, here: SeenOfUs | None = None) -> Lost | None:
+        """To be kept as long as the recovery lasts; None: there is none. here: of one to begin."""
+        here = here or (self._here if self._recovering else None)
+        return here and Lost(here, dict(self._had))
 
     def waits_for(self) -> dict[str, str]:
         """What a recovery lacks, per peer, for people."""
@@ -92,6 +105,10 @@ class Restoring:
         self._recovering, self._here = True, here
         self._said = dict.fromkeys(self._said, False)
         self.catch_up = CatchUp(self._linked)
+
+    def remember(self, lost: Lost) -> None:
+        """What was kept, by this process or another one, of the log that is recovered."""
+        self._here, self._had = lost.here, {**self._had, **lost.had}
 
     def on_doubted(self) -> None:
         """RESTORED was not stored: what was said is not believed."""

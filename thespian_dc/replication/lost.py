@@ -1,0 +1,56 @@
+"""What is known of a log that was lost, kept in the registry as long as its recovery lasts: peers that
+are gone when a node starts do not say it again. Blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thespian_dc.journal.api import Entry, Journal, change_entry
+from thespian_dc.model.position import Position
+from thespian_dc.replication.restoring import Lost, SeenOfUs
+
+
+def stored_lost(journal: Journal, entity_type: str) -> Lost | None:
+    """None: no log is lost, or all that could be had is back."""
+    return _lost_of(journal.entry(_name(entity_type)).value)
+
+
+def store_lost(journal: Journal, entity_type: str, lost: Lost) -> None:
+    """Of one log what was kept first counts: by then least was written since."""
+
+    def store(before: Entry) -> tuple[Any, None]:
+        there = _lost_of(before.value)
+        if there is None or there.here[:2] != lost.here[:2]:
+            return _plain(lost), None
+        return _plain(Lost(there.here, {**lost.had, **there.had})), None
+
+    change_entry(journal, _name(entity_type), store)
+
+
+def forget_lost(journal: Journal, entity_type: str) -> None:
+    """The recovery is over."""
+    change_entry(journal, _name(entity_type), lambda _: (None, None))
+
+
+def _plain(lost: Lost) -> list[Any]:
+    return [_plain_of(lost.here), {peer: _plain_of(one) for peer, one in sorted(lost.had.items())}]
+
+
+def _lost_of(value: Any) -> Lost | None:
+    if value is None:
+        return None
+    return Lost(_seen(value[0]), {peer: _seen(one) for peer, one in value[1].items()})
+
+
+def _plain_of(seen: SeenOfUs) -> list[Any]:
+    offsets = [[slice_, at.offset] for slice_, at in sorted(seen.positions.items())]
+    return [seen.journal_id, seen.generation, offsets]
+
+
+def _seen(value: Any) -> SeenOfUs:
+    journal_id, generation, offsets = value
+    return SeenOfUs(journal_id, generation, {slice_: Position(at, b"") for slice_, at in offsets})
+
+
+def _name(entity_type: str) -> str:
+    return f"replication_lost:{entity_type}"
