@@ -1,4 +1,4 @@
-"""What is known of a log that was lost, kept in the registry as long as its recovery lasts: peers that
+"""What is known of a log that was lost, kept in the registry while it is recovered: peers that
 are gone when a node starts do not say it again. Blocks."""
 
 from __future__ import annotations
