@@ -57,22 +57,26 @@ def channel_of(port: int, tls: Tls | None) -> grpc.Channel:
     return grpc.secure_channel(f"127.0.0.1:{port}", credentials)
 
 
-def pull(channel: grpc.Channel, stream_id: str) -> Any:
-    start = Start(1, stream_id, "test", "", {}, Credit(1, 1), 1000, "")
-    call = channel.stream_stream(METHOD)(iter([write_from_consumer(start)]), timeout=10)
+Call = Callable[..., Any]
+"""(channel, stream id, metadata): the first answer."""
+
+
+def pull(channel: grpc.Channel, stream_id: str, metadata: Any = None) -> Any:
+    start = write_from_consumer(Start(1, stream_id, "test", "", {}, Credit(1, 1), 1000, ""))
+    call = channel.stream_stream(METHOD)(iter([start]), timeout=10, metadata=metadata)
     try:
         return next(call)
     finally:
         call.cancel()
 
 
-def question(method: str, written: Callable[[str], bytes]) -> Callable[[grpc.Channel, str], Any]:
-    return lambda channel, stream_id: channel.unary_unary(f"/{SERVICE}/{method}")(
-        written(stream_id), timeout=10
+def question(method: str, written: Callable[[str], bytes]) -> Call:
+    return lambda channel, stream_id, metadata=None: channel.unary_unary(f"/{SERVICE}/{method}")(
+        written(stream_id), timeout=10, metadata=metadata
     )
 
 
-CALLS: dict[str, Callable[[grpc.Channel, str], Any]] = {
+CALLS: dict[str, Call] = {
     "Pull": pull,
     "LookUp": question(
         "LookUp", lambda name: write_look_up(LookUpRequest(name, "c-1", 1, 0, 0, Credit(0, 0)))
@@ -84,10 +88,12 @@ CALLS: dict[str, Callable[[grpc.Channel, str], Any]] = {
 }
 
 
-def refusal(kind: str, channel: grpc.Channel, stream_id: str) -> tuple[Any, ...]:
+def refusal(
+    kind: str, channel: grpc.Channel, stream_id: str, metadata: Any = None
+) -> tuple[Any, ...]:
     """All that a caller can tell of it."""
     with pytest.raises(grpc.RpcError) as ended:
-        CALLS[kind](channel, stream_id)
+        CALLS[kind](channel, stream_id, metadata)
     failed: Any = ended.value
     return failed.code(), failed.details(), tuple(failed.trailing_metadata())
 
@@ -175,7 +181,7 @@ def judge(call: StreamCall) -> CallRefusedError | None:
     """Refuses by returning or raising, as the metadata asks for it."""
     SEEN.append(call)
     wish = call.metadata.get("x-wish")
-    if wish == "return":
+    if wish in ("return", f"not {call.stream_id}"):
         return CallRefusedError("PERMISSION_DENIED", "not on Sundays")
     if wish == "raise":
         raise CallRefusedError("UNAUTHENTICATED", "no such token")
@@ -211,6 +217,25 @@ def test_an_interceptor_refuses_with_its_own_status(
         "raise": ("UNAUTHENTICATED", "no such token"),
     }
     assert refused.value.args == expected[wish]
+
+
+@pytest.mark.parametrize("interceptor", [judge, judge_async])
+@pytest.mark.parametrize("kind", CALLS)
+def test_an_interceptor_refuses_calls_of_every_kind(
+    writer: Writer, serve: Any, interceptor: Any, kind: str
+) -> None:
+    """By stream and by metadata; the status on the wire is the one it chose."""
+    carts, others = (Stream(name, ENTITY_TYPE) for name in ("carts", "others"))
+    _, port = serve(access=Access(interceptor=interceptor), streams=(carts, others))
+    with channel_of(port, None) as channel:
+        assert CALLS[kind](channel, "carts") is not None
+        wish = [("x-wish", "not carts")]
+        assert CALLS[kind](channel, "others", wish) is not None
+        code, told, metadata = refusal(kind, channel, "carts", wish)
+        assert (code, told) == (grpc.StatusCode.PERMISSION_DENIED, "not on Sundays")
+        assert isinstance(error_of("peer", code, told, metadata), CallRefusedError)
+        code, told, _ = refusal(kind, channel, "carts", [("x-wish", "raise")])
+        assert (code, told) == (grpc.StatusCode.UNAUTHENTICATED, "no such token")
 
 
 @pytest.mark.parametrize("interceptor", [judge, judge_async])

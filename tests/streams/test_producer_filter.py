@@ -103,7 +103,7 @@ def looked_up(port: int) -> tuple[list[int], int]:
     [stream("public/#"), stream("public/+", transform=to_public, events=(PublicAdded,)),
      stream(Include.topics("public/#")), stream(Exclude.tags("t:secret")), stream(even_only),
      stream(even_only, transform=to_public, events=(PublicAdded,)),
-     stream("public/#", topic_prefix="t:")],
+     stream("lic/#", topic_prefix="t:pub")],
 )  # fmt: skip
 def test_what_is_withheld_reaches_nobody(
     writer: Writer, serve: Any, settings: dict[str, Any]
@@ -124,6 +124,16 @@ def test_what_is_withheld_reaches_nobody(
     with Pulled(port, wanted) as call:  # a consumer's filter cannot ask for it
         call.next()
         assert streamed(call, 8) == [2, 4, 6, 8]
+
+
+def test_a_streams_prefix_says_which_tags_are_topics(writer: Writer, serve: Any) -> None:
+    """To filters of consumers too."""
+    for number, tag in enumerate(("t:a/b", "at a/b", "a/b"), 1):
+        add(writer, number, tag)
+    _, port = serve(**stream(topic_prefix="at "))
+    with Pulled(port, VersionedFilter(1, Include.topics("a/#").spelled_out())) as call:
+        call.next()
+        assert streamed(call, 3) == [2]
 
 
 def test_a_function_that_raises_withholds_and_names_the_event(writer: Writer, serve: Any) -> None:

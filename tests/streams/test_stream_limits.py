@@ -42,10 +42,11 @@ def limited(**limits: Any) -> Access:
 
 
 def ended(call: Pulled) -> Exception:
-    """The named error that ends a call."""
+    """The named error that ends a call, which has too much of something."""
     with pytest.raises(grpc.RpcError) as failed:
         deque(iter(call.next, None), maxlen=0)
     error: Any = failed.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return error_of("peer", error.code(), error.details(), error.trailing_metadata())
 
 
