@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.journal.cassandra_storage import (
     CassandraKeyspace,
     CassandraUnderTest,
 )
+from thespian_dc.journal.cassandra.open import connect
+from thespian_dc.journal.cassandra.url import parse_url
 from thespian_dc.testkit.journal_cases.damage import DamageCases
 from thespian_dc.testkit.journal_kit import JournalConformance
 
@@ -40,6 +43,19 @@ class TestCassandraJournal(JournalConformance):
     def journal_factory(self, keyspace: CassandraKeyspace) -> CassandraUnderTest:
         keyspace.empty()
         return CassandraUnderTest(keyspace)
+
+
+def test_nothing_waits_in_a_socket_for_what_was_sent_before(keyspace: CassandraKeyspace) -> None:
+    """Else one append in ten waits 40 ms: for the acknowledgement of another one."""
+    link = connect(parse_url(keyspace.url), 10.0)
+    try:
+        pools = link.session.get_pools()
+        sockets = [one._socket for pool in pools for one in pool.get_connections()]
+        assert sockets
+        for one in sockets:
+            assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        link.close()
 
 
 @pytest.mark.soak

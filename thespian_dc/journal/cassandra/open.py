@@ -6,6 +6,7 @@ The driver is imported here, when a Cassandra journal is opened, and not before.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _SCHEMA_TIMEOUT_S = 30.0
 _RING_WAIT_S = 5.0
+_AT_ONCE = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+"""The driver's sockets would hold an append back while an earlier one is not acknowledged, and a
+server that has nothing to say yet acknowledges after 40 ms: one append in ten took that long."""
 
 
 def open_cassandra(url: str) -> CassandraJournal:
@@ -161,6 +165,7 @@ def connect(parsed: CassandraUrl, timeout_s: float) -> Link:
         ssl_context=tls_of(parsed),
         connect_timeout=parsed.connect_timeout_s,
         reconnection_policy=ExponentialReconnectionPolicy(0.25, 4.0),
+        sockopts=[_AT_ONCE],
     )
     try:
         session = cluster.connect()
