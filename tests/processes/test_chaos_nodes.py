@@ -10,7 +10,7 @@ import pytest
 from tests.processes.chaos.child import Child
 from tests.processes.chaos.history import ACKNOWLEDGED
 from tests.processes.chaos.ledger import ENTITY_TYPE
-from tests.processes.chaos.world import PAUSE_S_MAX, RATE_MIN, Evidence, World, busy, world
+from tests.processes.chaos.world import RATE_MIN, Evidence, World, busy, prompt, world
 from tests.sleeping import is_stopped, locked
 from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.ids import SliceKey
@@ -66,9 +66,9 @@ def stop_unlocked(run: World, pid: int) -> None:
     raise AssertionError("the process holds the lock all the time")
 
 
-def shown_after(evidence: Evidence, role: str) -> float:
-    """The longest pause after a kill of this role, seconds."""
-    return max(evidence.pause_s(kill.us) for kill in evidence.kills if kill.what == role)
+def shown_after(evidence: Evidence, role: str) -> list[float]:
+    """The pause after each kill of this role, seconds."""
+    return [evidence.pause_s(kill.us) for kill in evidence.kills if kill.what == role]
 
 
 @pytest.mark.parametrize("times", [3, FULL])
@@ -94,8 +94,8 @@ def test_a_host_that_slept_appends_nothing_and_answers_nothing_old(
                 run.progress(load, 1500)
         evidence = run.judge()
     assert busy(evidence)
-    assert evidence.starved(10.0) == [], "clients get their answers"
-    assert shown_after(evidence, "hosts asleep") <= PAUSE_S_MAX
+    assert evidence.starved() == [], "clients get their answers"
+    assert prompt(shown_after(evidence, "hosts asleep"), run.journal)
 
 
 @pytest.mark.parametrize("times", [3, FULL])
@@ -128,8 +128,8 @@ def nodes_die(run: World, times: int) -> None:
         victim = run.ledgers(hosts=1)
     evidence = run.judge()
     assert busy(evidence)
-    assert shown_after(evidence, "node") <= PAUSE_S_MAX
-    assert evidence.starved(2 * PAUSE_S_MAX) == [], "clients get their answers"
+    assert prompt(shown_after(evidence, "node"), run.journal)
+    assert evidence.starved() == [], "clients get their answers"
 
 
 @pytest.mark.parametrize("kills", [4, FULL])
@@ -139,16 +139,13 @@ def test_commands_sent_up_to_three_times_count_once(tmp_path: Path, kills: int) 
     with world(tmp_path) as run:
         ledgers = run.ledgers()
         load = run.load(
-            ledgers, commands=10_000, sent=(1, 3), looks=0.0, impatient=0.0, rate=700,
-            entities=500, timeout_s=60.0,
-        )  # fmt: skip
-        for _ in range(kills):
+            ledgers, sent=(1, 3), looks=0.0, impatient=0.0, rate=700, entities=500, timeout_s=60.0
+        )
+        for _ in range(kills):  # it goes on sending, however long they take
             run.wait_until_back(ledgers, run.kill(ledgers, "hosts"), 2)
-            if "done" in load.latest:
-                break
-        load.wait_for("done", 120)
+        run.progress(load, 20_600 - load.latest["acknowledged"], within_s=120)
         evidence = run.judge()
-    assert len({a.command_id for a in evidence.attempts}) == len(evidence.records) == 10_000
-    assert len(evidence.attempts) > 15_000
+    sent = {a.command_id for a in evidence.attempts}
+    assert len(sent) == len(evidence.records) >= 10_000
+    assert len(evidence.attempts) > 1.8 * len(sent)
     assert {a.outcome for a in evidence.attempts} == {ACKNOWLEDGED}
-    assert sum(k.us < evidence.attempts[-1].done_us for k in evidence.kills) >= min(kills, 3)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import laws
-from tests.processes.chaos.world import PAUSE_S_MAX, World, busy, world
+from tests.processes.chaos.world import World, busy, prompt, world
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 VERSIONS = Path(__file__).with_name("chaos") / "versions"
 
 
@@ -32,20 +32,21 @@ class Application:
         )  # fmt: skip
 
 
-def test_a_redeploy_under_load_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.soak)])
+def test_a_redeploy_under_load_loses_nothing(tmp_path: Path, times: int) -> None:
     """What is under way is finished or sent again; who asks meanwhile waits, a few seconds."""
     with world(tmp_path) as run:
         application = Application(run)
         application.deploy("v1")
         load = run.load(application.system)
-        for version in ("v2", "v2", "v2"):
+        for _ in range(times):
             run.progress(load, 3000)
-            run.note(f"redeploy of {version}")
-            application.deploy(version)
+            run.note("redeploy")
+            application.deploy("v2")
             run.progress(load, 3000)
         evidence = run.judge()
     written = [r.manifest for r in sorted(evidence.records, key=lambda r: r.time_us)]
     assert (written[0], written[-1]) == ("Noted/1", "Noted/2"), "the new code wrote"
     assert busy(evidence)
-    assert evidence.starved(10.0) == [], "clients get their answers"
-    assert max(evidence.longest_pause_s(kill.us) for kill in run.kills) <= PAUSE_S_MAX
+    assert evidence.starved() == [], "clients get their answers"
+    assert prompt([evidence.longest_pause_s(kill.us) for kill in run.kills], run.journal)

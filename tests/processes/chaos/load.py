@@ -30,12 +30,13 @@ from thespian_dc.model.errors import AskTimeoutError, ClientClosedError
 from thespian_dc.model.ids import SLICES_DEFAULT, slice_of
 
 STEP_S = 0.01
+PATIENCE_S = 20.0
 AGAIN_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """name: in front of each command id. rate: commands/s. commands: how many Puts, 0 for no end.
+    """name: in front of each command id. rate: commands/s.
 
     impatient: share of attempts with a time-out below a second; timeout_s: of all others. again:
     share of acknowledged Puts that are sent once more; open_max: attempts without outcome. sent:
@@ -45,10 +46,9 @@ class Plan:
     name: str
     rate: int = 1500
     entities: int = 200
-    commands: int = 0
     looks: float = 0.1
     impatient: float = 0.05
-    timeout_s: float = 20.0
+    timeout_s: float = PATIENCE_S
     again: float = 0.03
     open_max: int = 40_000
     sent: tuple[int, int] = (0, 0)
@@ -66,11 +66,11 @@ class Load:
 
     async def run(self) -> None:
         begun, sent, told = time.monotonic(), 0, 0.0
-        while not self._over():
+        while not self.ending.is_set():
             now = time.monotonic()
             due = int((now - begun) * self._plan.rate) - sent
             for _ in range(min(due, self._plan.open_max - len(self._open))):
-                if self._over():
+                if self.ending.is_set():
                     break
                 self._one()
             sent += max(0, due)
@@ -83,9 +83,6 @@ class Load:
             self._tell()
         self._file.close()
         self._tell(done=True)
-
-    def _over(self) -> bool:
-        return self.ending.is_set() or 0 < self._plan.commands <= self._numbers
 
     def _one(self) -> None:
         entity_id = f"l-{self._rng.randrange(self._plan.entities)}"

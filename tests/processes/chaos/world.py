@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from tests.processes.chaos import checker, history
@@ -23,13 +24,16 @@ from tests.processes.chaos.checker import Stored
 from tests.processes.chaos.child import Child, listening, send
 from tests.processes.chaos.history import ACKNOWLEDGED, Attempt
 from tests.processes.chaos.ledger import ENTITY_TYPE
+from tests.processes.chaos.load import PATIENCE_S
 from tests.processes.running import free_port
 from thespian_dc.testkit.eventually import eventually
 
 SERVICE = "ledgers"
-RATE_MIN = 1000  # commands/s under which a kill proves little
-IN_CI = os.environ.get("THESPIAN_DC_CI") == "1"
-PAUSE_S_MAX = 5.0 if IN_CI else 15.0  # a laptop may do other things besides
+RATE_MIN = 1000  # commands/s that are promised to be under way when something is killed
+MEASURED = os.environ.get("THESPIAN_DC_SOAK") == "1"
+"""By `make soak`, on a machine that does nothing else: how fast things are is asserted. Elsewhere
+it is printed, and bounded by what clients put up with: a loaded machine must not fail a run."""
+PAUSE_S_MAX = 5.0 if MEASURED else PATIENCE_S
 
 
 class Kill(NamedTuple):
@@ -154,10 +158,7 @@ class World:
     def progress(self, load: Child, commands: int = 500, within_s: float = 60.0) -> None:
         """Until so many more are acknowledged."""
         wanted = load.latest.get("acknowledged", 0) + commands
-        eventually(
-            lambda: load.latest.get("acknowledged", 0) >= wanted or "done" in load.latest,
-            deadline_s=within_s,
-        )
+        eventually(lambda: load.latest.get("acknowledged", 0) >= wanted, deadline_s=within_s)
 
     @staticmethod
     def wait(for_s: float) -> None:
@@ -170,7 +171,7 @@ class World:
     def judge(self, book: Path | None = None) -> Evidence:
         """End the load, wait until the projection has it all, read everything, and check it."""
         for load, _ in self.loads:
-            with contextlib.suppress(BrokenPipeError):  # it has ended by itself: its plan is done
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself, and failed
                 load.order("end")
         for load, _ in self.loads:
             load.wait_for("done", 120)
@@ -251,9 +252,11 @@ class Evidence:
                 last[slice_] = attempt.done_us
         return longest / 1e6
 
-    def starved(self, for_s: float) -> list[Attempt]:
-        """Attempts that took so long, whatever came of them."""
-        return [a for a in self.attempts if a.done_us - a.sent_us > for_s * 1e6]
+    def starved(self) -> list[Attempt]:
+        """Attempts that took too long, whatever came of them: twice the longest pause; where that
+        is not measured, all that a client's patience has."""
+        most_us = (2 * PAUSE_S_MAX if MEASURED else 0.98 * PATIENCE_S) * 1e6
+        return [a for a in self.attempts if a.done_us - a.sent_us > most_us]
 
     def in_flight(self) -> dict[int, int]:
         """Per kill of a writer or of its journal, by its index: the commits on their way."""
@@ -301,8 +304,16 @@ class Evidence:
 
 
 def busy(evidence: Evidence) -> bool:
-    """Under load as asked; half of it on a laptop."""
-    return evidence.rate() >= (RATE_MIN if IN_CI else RATE_MIN / 2)
+    """Under load as promised; where that is not measured, under a fifth of it."""
+    return evidence.rate() >= (RATE_MIN if MEASURED else RATE_MIN / 5)
+
+
+def prompt(pauses_s: Sequence[float], journal: str) -> bool:
+    """None longer than promised. On a Cassandra that shares the machine with everything else, half
+    of them, and none twice as long."""
+    on_server = MEASURED and journal.startswith("cassandra:")
+    most_s = 2 * PAUSE_S_MAX if on_server else PAUSE_S_MAX
+    return median(pauses_s) <= PAUSE_S_MAX and max(pauses_s) <= most_s
 
 
 @contextmanager
