@@ -125,10 +125,8 @@ class CassandraUnderTest:
         raise AssertionError("nothing is stored that a bit could be flipped in")
 
     def _flip(self, table: str, row: Row, rng: random.Random, moving: bool) -> Flip | None:
-        partition, clustering, static, others = TABLES[table]
-        # Keys of a whole partition move only where the partition is one row.
-        keys = clustering if table in ("slice_log", "entity_index") else (*partition, *clustering)
-        column = rng.choice((*(keys if moving else ()), *static, *others))
+        keys, others = _columns(table)
+        column = rng.choice((*(keys if moving else ()), *others))
         old = row[column]
         if old in (None, "", b""):
             return None
@@ -146,6 +144,16 @@ class CassandraUnderTest:
             *self._hurt(table, row, column),
             moves,
         )
+
+    def columns(self) -> set[str]:
+        return {
+            f"{table}.{column}"
+            for table in TABLES
+            for row in self._keyspace.rows(table)
+            for columns in _columns(table)
+            for column in columns
+            if row[column] not in (None, "", b"")
+        }
 
     def _stands(self, table: str, row: Row) -> bool:
         keys = (*TABLES[table][0], *TABLES[table][1])
@@ -208,10 +216,19 @@ class CassandraUnderTest:
         return key, None, frozenset()
 
 
+def _columns(table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(keys by which a row is moved, all others that a bit is flipped in). Keys of a whole
+    partition move only where the partition is one row."""
+    partition, clustering, static, others = TABLES[table]
+    keys = clustering if table in ("slice_log", "entity_index") else (*partition, *clustering)
+    return keys, (*static, *others)
+
+
 def _flipped(column: str, old: Any, rng: random.Random) -> Any | None:
     """The value with one bit flipped, or None where Cassandra cannot hold the result."""
     if isinstance(old, int):
-        return old ^ (1 << rng.randrange(min(48, INT_BITS.get(column, 48)) - 1))
+        bits = INT_BITS.get(column, 48) - 1
+        return old ^ 1 << rng.randrange(rng.choice((4, bits)))
     new = flip_value(old, rng)
     if isinstance(new, str):
         try:

@@ -18,14 +18,16 @@ SEGMENT_RECORDS = 16
 _COMMIT_COLUMNS = (
     "key", "base_offset", "count", "write_id", "epoch", "time_us", "heads", "body", "checksum",
 )  # fmt: skip
+_EMPTY = ("", b"")
 
 
 def flip_value(value: Any, rng: random.Random) -> Any:
-    """The value with one bit flipped. Text may cease to be UTF-8."""
+    """The value with one bit flipped. Text may cease to be UTF-8. Of numbers it is one of the
+    lowest four bits half of the time: those make numbers that could be true."""
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, int):
-        return value ^ (1 << rng.randrange(48))
+        return value ^ 1 << rng.randrange(rng.choice((4, 48)))
     if isinstance(value, str):
         changed = bytearray(value.encode(errors="surrogateescape"))
     else:
@@ -54,20 +56,35 @@ class MemoryUnderTest:
             "cells", "claims", "statics", "commits", "trims", "marks", "index", "states",
         ]  # fmt: skip
         while True:
-            found = getattr(self, f"_flip_{rng.choice(tables)}")(rng)
+            table = rng.choice(tables)
+            found: Flip | None = getattr(self, f"_flip_{table}")(rng)
             if found is not None:
-                return found
+                return dataclasses.replace(found, where=f"{table}.{found.where}")
+
+    def columns(self) -> set[str]:
+        one = self.storage
+        rows: dict[str, list[Any]] = {
+            name: [*getattr(one, name).values()]
+            for name in ("cells", "claims", "statics", "trims", "marks", "states")
+        }
+        rows["index"] = [row for some in one.index.values() for row in some.values()]
+        found = {f"commits.{column}" for column in _COMMIT_COLUMNS}
+        for table, some in rows.items():
+            found |= {
+                f"{table}.{n}" for row in some for n, value in enumerate(row) if value not in _EMPTY
+            }
+        return found
 
     def _flip_row(
         self, table: dict[Any, Any], at: Any, rng: random.Random
     ) -> tuple[str, Callable[[], None]]:
         row = table[at]
-        columns = [n for n, value in enumerate(row) if value not in ("", b"")]
+        columns = [n for n, value in enumerate(row) if value not in _EMPTY]
         column = rng.choice(columns)
         changed = [*row]
         changed[column] = flip_value(row[column], rng)
         table[at] = Cell(*changed) if isinstance(row, Cell) else tuple(changed)
-        return f"column {column} of {row!r}", lambda: table.__setitem__(at, row)
+        return f"{column} of {row!r}", lambda: table.__setitem__(at, row)
 
     def _flip_cells(self, rng: random.Random) -> Flip | None:
         names = sorted(self.storage.cells)

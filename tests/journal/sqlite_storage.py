@@ -79,6 +79,19 @@ class SqliteUnderTest:
             where = f"{table}.{column} {old[column]!r} -> {new[column]!r} of {old!r}"
             return Flip(where, undo, key, base, ids, column in _KEYS[table])
 
+    def columns(self) -> set[str]:
+        self.raw.row_factory = sqlite3.Row
+        try:
+            return {
+                f"{table}.{name}"
+                for table in _KEYS
+                for row in self.raw.execute(f"select * from {table}").fetchall()
+                for name in row.keys()  # noqa: SIM118  a Row iterates over its values
+                if row[name] not in ("", b"")
+            }
+        finally:
+            self.raw.row_factory = None
+
     def _undo(
         self, table: str, old: dict[str, Any], new: dict[str, Any], column: str
     ) -> Callable[[], None]:

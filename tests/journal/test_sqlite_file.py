@@ -18,6 +18,7 @@ from thespian_dc.journal.api import Outcome, append_wait, open_journal
 from thespian_dc.journal.sqlite.open import SqliteJournal, open_sqlite
 from thespian_dc.model.errors import (
     CorruptJournalError,
+    CorruptRecordError,
     JournalUnavailableError,
     JournalUrlError,
     SchemaError,
@@ -315,3 +316,24 @@ def _open_and_verify(url: str) -> None:
         journal.verify()
     finally:
         journal.close()
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 4, 7])
+@pytest.mark.parametrize("until_seq_nr", [None, 3])
+def test_an_entitys_last_seq_nr_that_is_wrong_hides_nothing(
+    journal: SqliteJournal, last: int, until_seq_nr: int | None
+) -> None:
+    """It has three records: less would be a history without its end, read as the whole."""
+    writer = Writer(journal, KEY).take_over()
+    for _ in range(3):
+        writer.write("e-1", "e-2")
+    journal._db.connection().execute(
+        "update entity set last_seq_nr = ? where entity_id = 'e-1'", (last,)
+    )
+    if until_seq_nr is not None and last >= until_seq_nr - 1:  # what is asked for is all there
+        found = journal.read_entity(KEY, "e-1", until_seq_nr=until_seq_nr)
+        assert [one.record.seq_nr for one in found] == [1, 2]
+    else:
+        with pytest.raises(CorruptRecordError, match="e-1"):
+            journal.read_entity(KEY, "e-1", until_seq_nr=until_seq_nr)
+    assert len(journal.read_entity(KEY, "e-2")) == 3

@@ -21,6 +21,7 @@ from thespian_dc.model.record import Commit
 
 Ids = dict[tuple[int, str], int]
 IDS_MAX = 200_000
+_NO_END = (1 << 63) - 1
 _NEED_ID = (
     "insert into entity(slice, entity_id, last_seq_nr) values (?, ?, 0)"
     " on conflict(slice, entity_id) do update set last_seq_nr = last_seq_nr returning id"
@@ -84,13 +85,15 @@ def indexed(
     if found is None or found[1] < from_seq_nr:
         _check_no_more(connection, row, entity_id, found)
         return {}
-    last = found[1] if until_seq_nr is None else min(found[1], until_seq_nr - 1)
+    until = _NO_END if until_seq_nr is None else until_seq_nr
+    last = min(found[1], until - 1)
     if last < from_seq_nr:
         return {}
+    # Not `<= last`: entries behind it say that it is wrong.
     entries = connection.execute(
-        "select base_offset, seq_nr from entry where entity = ? and seq_nr between ? and ?"
+        "select base_offset, seq_nr from entry where entity = ? and seq_nr >= ? and seq_nr < ?"
         " order by seq_nr",
-        (found[0], from_seq_nr, last),
+        (found[0], from_seq_nr, until),
     ).fetchall()
     if not entries or entries[-1][1] != last:
         there = entries[-1][0] if entries else row.head

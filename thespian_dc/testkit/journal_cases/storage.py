@@ -24,7 +24,8 @@ _seeds = itertools.count()  # two writers never draw the same write_id
 class Flip:
     """One bit flipped in a backend's storage, and what it may have hurt.
 
-    key: the slice it belongs to; None: no slice (a registry cell). base_offset: the row of the log
+    where: the column, as JournalStorage.columns calls it, a space, and what else helps. key: the
+    slice it belongs to; None: no slice (a registry cell). base_offset: the row of the log
     that was hit. entity_ids: the entities it belongs to; empty with a key and no base_offset: every
     entity of the slice. moves: the column is part of a key, so a look-up may now find nothing where
     something was; `verify` finds it. undo: puts the bit back.
@@ -49,6 +50,9 @@ class JournalStorage(Protocol):
     def flip(self, rng: random.Random, only_states: bool = False) -> Flip:
         """Flip one random bit of one random stored column (any table, any column), past all
         caches."""
+
+    def columns(self) -> set[str]:
+        """`table.column` of each that holds something now; a flip may hit any of them."""
 
     race_url: str | None
     """The URL under which other processes open it; None: only this process can (threads race
