@@ -37,7 +37,6 @@ class TestCassandraJournal(JournalConformance):
     segment_records = SEGMENT_RECORDS
     flips = 120  # each reads everything from a server: a thousand are in the soak below
     twin_examples = 8  # each opens two sessions
-    race_deadline_s = 240.0  # 60 to 180 s on a busy machine: every step is synced to disk
 
     @pytest.fixture
     def journal_factory(self, keyspace: CassandraKeyspace) -> CassandraUnderTest:

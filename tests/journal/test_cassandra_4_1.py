@@ -33,7 +33,6 @@ class TestCassandraJournal41(JournalConformance):
     segment_records = SEGMENT_RECORDS
     flips = 120
     twin_examples = 8
-    race_deadline_s = 600.0
 
     @pytest.fixture
     def journal_factory(self, keyspace: CassandraKeyspace) -> CassandraUnderTest:
