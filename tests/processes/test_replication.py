@@ -12,6 +12,7 @@ import pytest
 from tests.processes.replicas import WITHIN_S, Fragile, Replica, agree, replicas
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.replication_errors import ReplicatedEntityFailedError
 from thespian_dc.model.replication_settings import replica_stream_id
 from thespian_dc.replication.management import Replicas
 from thespian_dc.stream.destination_filters import set_destination_filter
@@ -119,6 +120,23 @@ def test_an_entity_that_failed_is_shown_until_its_code_is_mended(tmp_path: Path)
         b.begin()
         eventually(lambda: not status().failed, 2 * WITHIN_S)
         agree([a, b], str(bug), (5, {"a": 1}))
+
+
+def test_an_entity_that_fails_when_a_command_wakes_it_is_shown(tmp_path: Path) -> None:
+    """No link brings anything for it: its replica is started again with worse code."""
+    bug = tmp_path / "bug"
+    with replicas(tmp_path, "ab", entity=Fragile) as found:
+        a, b = found.values()
+        a.change(str(bug), 5)
+        agree([a, b], str(bug), (5, {"a": 1}))
+        eventually(lambda: b.links()["a"]["lag"] == 0, WITHIN_S)
+        b.end()
+        bug.touch()
+        b.begin()
+        with pytest.raises(ReplicatedEntityFailedError, match="the code of b has a bug"):
+            b.read(str(bug))
+        status = Replicas(b.settings.journal, "tally").status
+        eventually(lambda: list(status().failed) == [str(bug)], WITHIN_S)
 
 
 def test_a_node_that_was_stopped_catches_up(pair: Two) -> None:

@@ -15,10 +15,12 @@ import thespian_dc
 from tests.unit.cli_journal import ESCAPES
 from thespian_dc.cli.main import main
 from thespian_dc.entity.role_registry import (
+    Failed,
     add_listed,
     begin_roles,
     change_roles,
     note_diverged,
+    store_failed,
 )
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.criteria import Exclude, Filter, Include
@@ -33,7 +35,6 @@ from thespian_dc.model.role_errors import (
 from thespian_dc.model.roles import Stage, staged
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
-from thespian_dc.replication.failed import Failed, store_failed
 from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts

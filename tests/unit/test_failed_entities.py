@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from tests.unit.link_groups import Group, batch
 from thespian_dc.entity.api import Absorbed, Replicated
-from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
-from thespian_dc.model.criteria import UNFILTERED
-from thespian_dc.replication.failed import (
-    ASK_US,
+from thespian_dc.entity.protocol import EntityRef
+from thespian_dc.entity.role_registry import (
     FAILED_MAX,
     Failed,
-    FailedEntities,
+    begin_roles,
     store_failed,
     stored_failed,
 )
+from thespian_dc.entity.role_watch import RoleWatch
+from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
+from thespian_dc.model.criteria import UNFILTERED
+from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.replication.failed import ASK_US, FailedEntities
 from thespian_dc.shell.frames import unpack
 
 
@@ -59,6 +62,33 @@ def test_nodes_keep_what_others_found() -> None:
     assert list(stored_failed(journal, "cart").items()) == both
     store_failed(journal, "cart", {"b": None})
     assert list(stored_failed(journal, "cart")) == ["a"]
+
+
+def test_what_hosts_and_other_nodes_found_is_asked_too() -> None:
+    """As long as there is room; when it was met, and why, stays what it was."""
+    failed = FailedEntities({"b": Failed(2, "cannot apply")})
+    failed.learn({"a": Failed(1, "set aside"), "b": Failed(9, "otherwise")})
+    assert failed.take_changes() == {}
+    assert sorted(failed.due(ASK_US)) == ["a", "b"]
+    failed.note("a", "", ASK_US)
+    assert failed.take_changes() == {"a": None}
+    failed.learn({f"e{number}": Failed(3, "cannot apply") for number in range(FAILED_MAX)})
+    assert len(failed.due(2 * ASK_US)) == FAILED_MAX
+
+
+def test_a_host_keeps_who_takes_no_commands() -> None:
+    """Found when a command brings it into memory; met again, it is as old as it was."""
+    journal = MemoryJournal("memory:failed", MemoryStorage(8))
+    journal.slices("cart", 4)
+    begin_roles(journal, Replication("cart", "eu", [Peer("us")]))
+    watch = RoleWatch(journal, ["cart"], "node-1")
+    for now_us in (1, 2):
+        watch.on_failed(EntityRef("cart", "a"), "cannot apply", now_us)
+        watch.store_failed()
+    assert stored_failed(journal, "cart") == {"a": Failed(1, "cannot apply")}
+    store_failed(journal, "cart", {"a": None})
+    watch.store_failed()
+    assert stored_failed(journal, "cart") == {}
 
 
 def test_links_learn_it_from_the_answers_and_ask_again() -> None:

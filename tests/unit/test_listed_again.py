@@ -164,7 +164,8 @@ def test_what_is_listed_is_stored_before_the_cursor_moves_over_it(
     wanted = begin_destination_filter(journal, "replica:cart", Filter())
     kept = KeptProgress(journal, "cart", "b")
     before = kept.load()
-    storing = Storing(journal, "cart", "n", {"b": kept}, {"replica:cart": wanted}, lambda *_: None)
+    filters = {"replica:cart": wanted}
+    storing = Storing(journal, "cart", "n", {"b": kept}, filters, lambda *_: None, lambda _: None)
     storing.list_([Listed("late", "x", "a", 2, 1)])
     storing.offer({"b": LinkProgress("j")}, ())
 

@@ -172,11 +172,12 @@ class Published(NamedTuple):
 
 class Report(NamedTuple):
     """Something a person should see, for the log: a constant event name, the entity or slice, and
-    what happened."""
+    what happened. failed: the entity, where it takes no commands for that."""
 
     event: str
     where: str
     what: str
+    failed: EntityRef | None = None
 
 
 JournalAction = Recover | LookUp | Retrace | WriteStates | AdvanceIndex | Confirm

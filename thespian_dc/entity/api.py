@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from thespian_dc.entity.replicated import (
         ReplicatedEventSourcedActor as ReplicatedEventSourcedActor,
     )
+    from thespian_dc.entity.role_registry import FAILED_MAX as FAILED_MAX
+    from thespian_dc.entity.role_registry import WHY_MAX as WHY_MAX
+    from thespian_dc.entity.role_registry import Failed as Failed
     from thespian_dc.entity.role_registry import Listing as Listing
     from thespian_dc.entity.role_registry import Seen as Seen
     from thespian_dc.entity.role_registry import add_listed as add_listed
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from thespian_dc.entity.role_registry import note_seen as note_seen
     from thespian_dc.entity.role_registry import replicated_types as replicated_types
     from thespian_dc.entity.role_registry import seen_by as seen_by
+    from thespian_dc.entity.role_registry import store_failed as store_failed
+    from thespian_dc.entity.role_registry import stored_failed as stored_failed
     from thespian_dc.entity.role_registry import stored_roles as stored_roles
     from thespian_dc.entity.role_registry import want_states as want_states
     from thespian_dc.entity.router import Router as Router
@@ -61,6 +66,8 @@ _WHERE = {
     "EntityRef": "entity.protocol",
     "EntityType": "entity.entity_type",
     "EventSourcedActor": "entity.actor",
+    "FAILED_MAX": "entity.role_registry",
+    "Failed": "entity.role_registry",
     "Listing": "entity.role_registry",
     "Outgoing": "entity.router_core",
     "RemoteEvent": "entity.protocol",
@@ -73,6 +80,7 @@ _WHERE = {
     "Seen": "entity.role_registry",
     "Status": "entity.protocol",
     "ToEntity": "entity.protocol",
+    "WHY_MAX": "entity.role_registry",
     "add_listed": "entity.role_registry",
     "begin_roles": "entity.role_registry",
     "change_roles": "entity.role_registry",
@@ -85,6 +93,8 @@ _WHERE = {
     "note_seen": "entity.role_registry",
     "replicated_types": "entity.role_registry",
     "seen_by": "entity.role_registry",
+    "store_failed": "entity.role_registry",
+    "stored_failed": "entity.role_registry",
     "stored_roles": "entity.role_registry",
     "want_states": "entity.role_registry",
 }

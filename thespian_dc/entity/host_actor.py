@@ -111,7 +111,7 @@ class HostActor(LeafActor):
             begin_roles(self._journal, replication)
         self._assigned = Assigned(frozenset())
         self._unchecked = set(replicated)
-        roles = RoleWatch(self._journal, list(replicated), begin.node_id)
+        self._roles = roles = RoleWatch(self._journal, list(replicated), begin.node_id)
         for seen in roles.look():  # before the first command: the stored role, not the settings'
             self._on_role(seen)
         self._membership = Membership(self._journal, me, self._slices, self.bridge.put, roles)
@@ -260,6 +260,8 @@ class HostActor(LeafActor):
                 self._settle(action.address)
             elif isinstance(action, do.Report):
                 log.warning(action.event, extra={"where": action.where, "what": action.what})
+                if action.failed is not None:
+                    self._roles.on_failed(action.failed, action.what, now_us())
             else:
                 self._threads.perform(action)
 

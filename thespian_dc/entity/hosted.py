@@ -12,7 +12,7 @@ from thespian_dc.entity.derived import Derived
 from thespian_dc.entity.effects import Effects
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.instance import Instance
-from thespian_dc.entity.protocol import Command, Route
+from thespian_dc.entity.protocol import Command, EntityRef, Route
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.ids import SLICES_MAX, SliceKey, slice_of
@@ -130,10 +130,12 @@ class Hosted:
             hosted.dirty = True
             self.dirty.append(hosted)
 
-    def report(self, event: str, where: object, what: object) -> None:
-        """Count it, and have the shell log it."""
+    def report(
+        self, event: str, where: object, what: object, failed: EntityRef | None = None
+    ) -> None:
+        """Count it, and have the shell log it. See Report."""
         self.counts[event] += 1
-        self.out.append(Report(event, str(where), str(what)))
+        self.out.append(Report(event, str(where), str(what), failed))
 
 
 def _first_role(description: EntityType) -> Role:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.replication import StateMeta
+from thespian_dc.model.replication_errors import OriginForkedError
 
 if TYPE_CHECKING:
     from thespian_dc.entity.actions import Retraced
@@ -159,6 +160,13 @@ class ReplicatedInstance(Instance):
         """Its state is this one."""
         self.vector, self.tips = dict(state.vector), dict(state.tips)
         self.time_us, self.epoch, self.leader = state.time_us, state.epoch, state.leader
+
+    @property
+    def trouble(self) -> str:
+        """Why it takes no commands, whatever this replica's role; "": it does."""
+        if self.forked is not None:
+            return str(OriginForkedError(str(self.ref), *self.forked))
+        return self.failed
 
     @property
     def content(self) -> StateMeta:

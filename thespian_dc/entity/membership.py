@@ -117,6 +117,7 @@ class Membership:
         try:
             for news in (*roles.look(), *roles.look_for_states()):
                 self._put(news)
+            roles.store_failed()
         except JournalUnavailableError as failed:
             log.warning("registry_unavailable", extra={"reason": str(failed)})
         except Exception:  # an entry that cannot be read: the role stays

@@ -137,6 +137,9 @@ class Recovery:
         instance.phase = Phase.RUNNING
         if isinstance(instance, ReplicatedInstance):
             instance.slice.type.learn(instance.epoch, instance.leader)
+            trouble = instance.trouble
+            if trouble:
+                self._hosted.report("entity_failed", instance.ref, trouble, instance.ref)
         hook = instance.type.recovery_completed
         if hook is not None:
             turn = Turn(Command(instance.type.name, instance.entity_id, HOOK))

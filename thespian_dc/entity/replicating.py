@@ -193,11 +193,9 @@ class Replicating:
             assert isinstance(message, ReplicatedState)
             absorbed = join(instance, message, intake)
         instance.retraced = None
-        failed = instance.failed
-        if instance.forked is not None:
-            failed = str(OriginForkedError(str(instance.ref), *instance.forked))
-        if failed:
-            absorbed = absorbed._replace(failed=failed)
+        trouble = instance.trouble
+        if trouble:
+            absorbed = absorbed._replace(failed=trouble)
         self._conclude(instance, turn, absorbed, intake)
 
     def _absorb(

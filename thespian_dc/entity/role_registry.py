@@ -2,12 +2,13 @@
 actor of the journal reads it there, and each change is a compare-and-set. Blocks; from any process.
 
 Beside it stand small entries of the same kind: what was found wrong with events (`listed`), which
-peers found this journal to be another than it was (`diverged`), how far they have it (`seen`).
+peers found this journal to be another than it was (`diverged`), how far they have it (`seen`),
+which entities take no commands (`failed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.journal.api import Entry, Journal, change_entry
@@ -19,6 +20,9 @@ from thespian_dc.model.roles import Origin, Roles, begun, plain_of, roles_from
 
 LISTED_MAX = 200
 """Kept of what was listed, the newest; all are counted."""
+FAILED_MAX = 200
+"""More are not kept: whoever mends these finds the next ones."""
+WHY_MAX = 500
 CHECKED_MAX = 64
 """Nodes that are remembered to have checked this journal with its peers."""
 
@@ -109,6 +113,40 @@ def listing(journal: Journal, entity_type: str) -> Listing:
     """What was listed so far."""
     count, newest = journal.entry(f"replication_listed:{entity_type}").value or (0, [])
     return Listing(count, tuple((time_us, Listed(*one)) for time_us, *one in newest))
+
+
+# --- which entities take no commands ---
+
+
+class Failed(NamedTuple):
+    """since_us: when it was first met so, for this reason."""
+
+    since_us: int
+    why: str
+
+
+def stored_failed(journal: Journal, entity_type: str) -> dict[str, Failed]:
+    """As they were met last, the eldest first."""
+    value = journal.entry(f"replica_failed:{entity_type}").value or {}
+    found = {entity_id: Failed(*fields) for entity_id, fields in value.items()}
+    return dict(sorted(found.items(), key=lambda one: one[1].since_us))
+
+
+def store_failed(journal: Journal, entity_type: str, changes: Mapping[str, Failed | None]) -> None:
+    """Keep these, and none of those that are None; what others found stays."""
+
+    def change(before: Entry) -> tuple[Any, None]:
+        after = dict(before.value or {})
+        for entity_id, found in changes.items():
+            if found is None:
+                after.pop(entity_id, None)
+            elif entity_id not in after and len(after) >= FAILED_MAX:
+                continue
+            elif entity_id not in after or after[entity_id][1] != found.why:
+                after[entity_id] = list(found)
+        return after, None
+
+    change_entry(journal, f"replica_failed:{entity_type}", change)
 
 
 # --- is this journal what it was? ---

@@ -7,10 +7,21 @@ would write what other replicas know differently.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from threading import Lock
 from typing import NamedTuple
 
-from thespian_dc.entity.role_registry import is_checked, known_roles, wanted_states
+from thespian_dc.entity.protocol import EntityRef
+from thespian_dc.entity.role_registry import (
+    FAILED_MAX,
+    WHY_MAX,
+    Failed,
+    is_checked,
+    known_roles,
+    store_failed,
+    wanted_states,
+)
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.replication import Role
 
@@ -30,12 +41,15 @@ class StatesWanted(NamedTuple):
 
 
 class RoleWatch:
-    """Of the replicated types of one host; `begin_roles` made them known. One thread uses it."""
+    """Of the replicated types of one host; `begin_roles` made them known. One thread uses it, but
+    for `on_failed`."""
 
     def __init__(self, journal: Journal, entity_types: Sequence[str], node_id: str) -> None:
         self._journal, self._node_id = journal, node_id
         self._last: dict[str, RoleSeen | None] = dict.fromkeys(entity_types)
         self._wanted = {one: wanted_states(journal, one).nr for one in entity_types}
+        self._lock = Lock()
+        self._failed: dict[str, dict[str, Failed]] = defaultdict(dict)
 
     def look(self) -> list[RoleSeen]:
         """What is new since the last look; the first time, all. JournalUnavailableError."""
@@ -50,6 +64,20 @@ class RoleWatch:
                 self._last[entity_type] = seen
                 news.append(seen)
         return news
+
+    def on_failed(self, ref: EntityRef, why: str, now_us: int) -> None:
+        """It was brought into memory, and takes no commands. From any thread."""
+        with self._lock:
+            found = self._failed[ref.entity_type]
+            if len(found) < FAILED_MAX:
+                found[ref.entity_id] = Failed(now_us, why[:WHY_MAX])
+
+    def store_failed(self) -> None:
+        """Have those in the registry; what could not be stored is lost, until it is met again."""
+        with self._lock:
+            failed, self._failed = self._failed, defaultdict(dict)
+        for entity_type, found in failed.items():
+            store_failed(self._journal, entity_type, found)
 
     def look_for_states(self) -> list[StatesWanted]:
         """What was wished since the last look, or since this watch began."""

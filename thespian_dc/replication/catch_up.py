@@ -26,6 +26,11 @@ class Behind(NamedTuple):
         return self.reason if self.events is None else f"{self.events} events"
 
 
+def text_of(lacking: Mapping[str, Behind]) -> str:
+    """What is lacking, for people."""
+    return "; ".join(f"of {peer!r}: {one}" for peer, one in sorted(lacking.items()))
+
+
 class AskHeads(NamedTuple):
     """Ask the peer for its heads now; the answer goes to `on_heads` or `on_unreachable`. nr: of
     the question."""

@@ -50,11 +50,11 @@ from thespian_dc.model.roles import (
 )
 from thespian_dc.replication import promotion, restoring, wishes
 from thespian_dc.replication.asking import Asking
-from thespian_dc.replication.catch_up import AskHeads, Behind, CatchUp
+from thespian_dc.replication.catch_up import AskHeads, CatchUp, text_of
 from thespian_dc.replication.leaving import Leaving
-from thespian_dc.replication.lost import forget_lost, store_lost, stored_lost
+from thespian_dc.replication.lost import KeptLost
 from thespian_dc.replication.promotion import Phase, Promotion
-from thespian_dc.replication.restoring import Lost, Restoring, SeenOfUs, is_older_copy
+from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
 from thespian_dc.shell.clock import now_us
 
@@ -105,8 +105,8 @@ class Keeper:
         self._linked = frozenset(one.replica_id for one in setting.peers if one.is_linked)
         asked = sorted(self._linked - self.roles.fenced)
         self._restoring = Restoring(asked, self.roles.recovering, now_us())
-        self._lost: Lost | None = None  # as stored
-        self._remember()
+        self._lost = KeptLost(journal, self._type)
+        self._lost.remind(self._restoring, self.roles)
         self._promotion: tuple[int, Promotion] | None = None
         self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
         self._news, self._stopped = Event(), False
@@ -252,7 +252,7 @@ class Keeper:
             core.on_said(self.roles.replica_id, is_older=True)
         if self.roles.recovering and not core.recovering:  # the keeper of another node found it
             core.on_restored(self._seen_here())
-            self._remember()
+            self._lost.remind(core, self.roles)
         elif core.recovering and not self.roles.recovering:
             core.on_recovered()
         core.without(self.roles.fenced)
@@ -266,7 +266,7 @@ class Keeper:
                     if max(here.generation, self._known) >= most_generations(now):
                         core.on_doubted()  # so often no journal was restored
                         continue
-                    self._keep(core.lost(here))
+                    self._lost.keep(core.lost(here))
                     self._change_once(partial(restored, known=self._known), "generation")
                     core.on_restored(here)
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
@@ -276,27 +276,12 @@ class Keeper:
                     core.on_checked()
                 case restoring.Step.RECOVERED:
                     self._recover()
-        self._keep(core.lost())
+        self._lost.keep(core.lost())
 
     def _recover(self) -> None:
         self._change(recovered)
         self._restoring.on_recovered()
-        forget_lost(self._journal, self._type)
-
-    def _keep(self, lost: Lost | None) -> None:
-        """Whoever starts again is not told it by peers that are gone by then."""
-        if lost is not None and lost != self._lost:
-            store_lost(self._journal, self._type, lost)
-            self._lost = lost
-
-    def _remember(self) -> None:
-        lost, roles = stored_lost(self._journal, self._type), self.roles
-        is_to_begin = lost is not None and lost.here.generation == roles.generation
-        if lost is None or not (roles.recovering or is_to_begin):
-            return
-        self._restoring.remember(lost)
-        if is_to_begin:  # who noticed it died before the generation began
-            self._restoring.on_said("", is_older=True)
+        self._lost.forget()
 
     def _seen_here(self) -> SeenOfUs:
         positions = {slice_: Position(head, b"") for slice_, head in enumerate(self._heads())}
@@ -389,7 +374,7 @@ class Keeper:
         if core.phase is Phase.OPENED:
             self._end(nr, wishes.DONE, {"epoch": self.roles.epoch, "behind": behind})
             return
-        error = CatchUpRefusedError(self._type, self.roles.replica_id, lacking_text(core.lacking()))
+        error = CatchUpRefusedError(self._type, self.roles.replica_id, text_of(core.lacking()))
         self._end(nr, wishes.REFUSED, {"reason": str(error), "behind": behind})
 
     def _end(self, nr: int, state: str, answer: Mapping[str, Any]) -> None:
@@ -412,8 +397,3 @@ class Keeper:
         slices = self._journal.slice_counts()[self._type]
         keys = (SliceKey(self._type, number) for number in range(slices))
         return tuple(self._journal.find_head(key).head for key in keys)
-
-
-def lacking_text(behind: Mapping[str, Behind]) -> str:
-    """What is lacking, for people."""
-    return "; ".join(f"of {peer!r}: {one}" for peer, one in sorted(behind.items()))

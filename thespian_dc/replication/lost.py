@@ -7,7 +7,8 @@ from typing import Any
 
 from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.position import Position
-from thespian_dc.replication.restoring import Lost, SeenOfUs
+from thespian_dc.model.roles import Roles
+from thespian_dc.replication.restoring import Lost, Restoring, SeenOfUs
 
 
 def stored_lost(journal: Journal, entity_type: str) -> Lost | None:
@@ -15,21 +16,41 @@ def stored_lost(journal: Journal, entity_type: str) -> Lost | None:
     return _lost_of(journal.entry(_name(entity_type)).value)
 
 
-def store_lost(journal: Journal, entity_type: str, lost: Lost) -> None:
-    """Of one log what was kept first counts: by then least was written since."""
+class KeptLost:
+    """Of one keeper."""
 
-    def store(before: Entry) -> tuple[Any, None]:
-        there = _lost_of(before.value)
-        if there is None or there.here[:2] != lost.here[:2]:
-            return _plain(lost), None
-        return _plain(Lost(there.here, {**lost.had, **there.had})), None
+    def __init__(self, journal: Journal, entity_type: str) -> None:
+        self._journal, self._type = journal, entity_type
+        self._kept: Lost | None = None
 
-    change_entry(journal, _name(entity_type), store)
+    def remind(self, restoring: Restoring, roles: Roles) -> None:
+        """What was kept of the log that is recovered, or that was found lost by one who died before
+        the next generation began."""
+        lost = stored_lost(self._journal, self._type)
+        is_to_begin = lost is not None and lost.here.generation == roles.generation
+        if lost is None or not (roles.recovering or is_to_begin):
+            return
+        restoring.remember(lost)
+        if is_to_begin:
+            restoring.on_said("", is_older=True)
 
+    def keep(self, lost: Lost | None) -> None:
+        """Of one log what was kept first counts: by then least was written since."""
+        if lost is None or lost == self._kept:
+            return
 
-def forget_lost(journal: Journal, entity_type: str) -> None:
-    """The recovery is over."""
-    change_entry(journal, _name(entity_type), lambda _: (None, None))
+        def store(before: Entry) -> tuple[Any, None]:
+            there = _lost_of(before.value)
+            if there is None or there.here[:2] != lost.here[:2]:
+                return _plain(lost), None
+            return _plain(Lost(there.here, {**lost.had, **there.had})), None
+
+        change_entry(self._journal, _name(self._type), store)
+        self._kept = lost
+
+    def forget(self) -> None:
+        """The recovery is over."""
+        change_entry(self._journal, _name(self._type), lambda _: (None, None))
 
 
 def _plain(lost: Lost) -> list[Any]:

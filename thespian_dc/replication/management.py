@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.api import (
+    Failed,
     Listing,
     known_roles,
     listing,
     replicated_types,
+    stored_failed,
     want_states,
 )
 from thespian_dc.journal.api import Journal, open_journal
@@ -28,8 +30,7 @@ from thespian_dc.model.role_errors import CatchUpRefusedError, ReplicationWishEr
 from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import Projections
 from thespian_dc.replication import wishes
-from thespian_dc.replication.catch_up import Behind
-from thespian_dc.replication.failed import Failed, stored_failed
+from thespian_dc.replication.catch_up import Behind, text_of
 from thespian_dc.replication.retirement import waits_for
 from thespian_dc.replication.status import StoredStatus, stored_status
 from thespian_dc.replication.trimming import (
@@ -115,9 +116,8 @@ class Replicas:
         if ended.state == wishes.DONE:
             return Promoted(int(ended.answer["epoch"]), behind)
         if behind:
-            lacking = {peer: str(one) for peer, one in behind.items() if one.events != 0}
-            text = "; ".join(f"of {peer!r}: {one}" for peer, one in sorted(lacking.items()))
-            raise CatchUpRefusedError(self._type, self.status().roles.replica_id, text)
+            lacking = {peer: one for peer, one in behind.items() if one.events != 0}
+            raise CatchUpRefusedError(self._type, self.status().roles.replica_id, text_of(lacking))
         raise self._refused("a promotion", ended)
 
     def demote(self, timeout_s: float = 10.0) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from thespian_dc.entity.api import Failed
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.shell.protocol import NodeMessage
@@ -36,3 +38,10 @@ class ShownChanged(NodeMessage):
     """From the storing thread: this replica is shown through another filter."""
 
     to: VersionedFilter
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStored(NodeMessage):
+    """From the storing thread: entities that take no commands, as the registry has them."""
+
+    failed: Mapping[str, Failed]

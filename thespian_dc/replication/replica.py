@@ -6,19 +6,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from thespian_dc.entity.api import begin_roles
+from thespian_dc.entity.api import begin_roles, stored_failed
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.replication_settings import Peer
 from thespian_dc.model.roles import Roles
 from thespian_dc.model.settings import Remote
-from thespian_dc.replication.failed import FailedEntities, stored_failed
+from thespian_dc.replication.failed import FailedEntities
 from thespian_dc.replication.group import LinkGroup
 from thespian_dc.replication.keeper import Keeper, RolesChanged
 from thespian_dc.replication.leasing import Leasing, LinksNow, Share
 from thespian_dc.replication.link import Came
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
-from thespian_dc.replication.protocol import ShownChanged, StartReplication, WantedChanged
+from thespian_dc.replication.protocol import (
+    FailedStored,
+    ShownChanged,
+    StartReplication,
+    WantedChanged,
+)
 from thespian_dc.replication.sources import ReplicaSource, SharedSource
 from thespian_dc.replication.storing import Storing
 from thespian_dc.stream.client import RemoteSource
@@ -81,6 +86,7 @@ class RunningReplica:
         self._storing = Storing(
             journal, name, node_id, kept, {setting.stream_id: self._wanted, at_shown: shown},
             lambda at, to: put(ShownChanged(to) if at == at_shown else WantedChanged(to)),
+            lambda found: put(FailedStored(found)),
         )  # fmt: skip
         self._leasing = Leasing(journal, name, node_id, self._links_now().able, put)
 
@@ -113,6 +119,8 @@ class RunningReplica:
                 self.group.change_filter(one.wanted)
             elif isinstance(one, ShownChanged):
                 self.group.change_shown(one.to)
+            elif isinstance(one, FailedStored):
+                self.group.failed.learn(one.failed)
             elif isinstance(one, RolesChanged):
                 self.group.change_roles(one.roles, one.before)
                 changed = one.roles

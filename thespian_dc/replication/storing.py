@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock, Thread
 
-from thespian_dc.entity.api import add_listed
+from thespian_dc.entity.api import Failed, add_listed, store_failed, stored_failed
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.replication import Listed
-from thespian_dc.replication.failed import Failed, store_failed
+from thespian_dc.replication.failed import ASK_US
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.status import store_status
@@ -35,8 +35,8 @@ LISTED_MAX = 1_000
 
 class Storing:
     """kept: by peer, loaded. filters: by the names of their entries. changed: is called from this
-    thread with the name and the filter that is another one now. `offer` and `list_` may be called
-    from any thread."""
+    thread with the name and the filter that is another one now; failed: now and then, with those
+    that take no commands. `offer` and `list_` may be called from any thread."""
 
     def __init__(
         self,
@@ -46,9 +46,10 @@ class Storing:
         kept: Mapping[str, KeptProgress],
         filters: Mapping[str, VersionedFilter],
         changed: Callable[[str, VersionedFilter], None],
+        failed: Callable[[Mapping[str, Failed]], None],
     ) -> None:
         self._journal, self._entity_type, self._node_id = journal, entity_type, node_id
-        self._kept, self._changed = kept, changed
+        self._kept, self._changed, self._on_failed = kept, changed, failed
         self._versions = {name: one.version for name, one in filters.items()}
         self._lock = Lock()
         self._progress: dict[str, LinkProgress] = {}
@@ -56,7 +57,7 @@ class Storing:
         self._listed: deque[Listed] = deque(maxlen=LISTED_MAX)
         self._failed: dict[str, Failed | None] = {}
         self._shown: Sequence[LinkFacts] = ()
-        self._shown_us = 0
+        self._shown_us, self._read_us = 0, now_us()
         self._stop = Event()
         self.error = ""
         """Why nothing could be stored last time."""
@@ -122,6 +123,7 @@ class Storing:
             if found.version != version:
                 self._versions[name] = found.version
                 self._changed(name, found)
+        self._read_failed()
 
     def _store_listed(self) -> None:
         if self._listed:
@@ -140,6 +142,12 @@ class Storing:
                     one: found for one, found in self._failed.items()
                     if one not in changes or changes[one] != found
                 }  # fmt: skip
+
+    def _read_failed(self) -> None:
+        """Hosts find them too, and other nodes."""
+        if now_us() - self._read_us >= ASK_US:
+            self._read_us = now_us()
+            self._on_failed(stored_failed(self._journal, self._entity_type))
 
     def _store_status(self, stopped: bool) -> None:
         now, facts = now_us(), self._facts
