@@ -8,7 +8,7 @@ must catch each by an invariant: a bug that only crashes a core proves nothing a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -30,9 +30,11 @@ from thespian_dc.model.record import Commit, checksum_of
 from thespian_dc.slices.actions import Action, CommitAt, FoundCommit, NotWritten, Result
 from thespian_dc.slices.phases import Phase
 from thespian_dc.slices.writer import SliceWriter
+from thespian_dc.testkit.simulation import durable_bugs as durable
 from thespian_dc.testkit.simulation import projection_bugs as projection
 from thespian_dc.testkit.simulation.bug import Bug, patched, replaced
 from thespian_dc.testkit.simulation.journal import SimulatedJournal, Steps
+from thespian_dc.testkit.simulation.plan import Plan, plan_of
 from thespian_dc.testkit.simulation.run import Simulation
 
 
@@ -268,7 +270,7 @@ def _submissions(writer: SliceWriter) -> list[Any]:
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
-        *projection.BUGS,
+        *durable.BUGS, *projection.BUGS,
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
         index_read_without_the_tail, late_latest_state_wins,
@@ -277,3 +279,13 @@ BUGS: dict[str, Bug] = {
         snapshot_of_uncommitted_state,
     )
 }  # fmt: skip
+
+NEEDS: dict[str, Callable[[Plan], bool]] = {
+    **dict.fromkeys([bug.__name__ for bug in durable.BUGS], lambda plan: plan.durable),
+    "last_state_left_out": lambda plan: plan.latest,
+}
+"""What a seed must be about to meet a bug; the others meet theirs whatever they are about."""
+
+
+def may_meet(bug: str, seed: int) -> bool:
+    return bug not in NEEDS or NEEDS[bug](plan_of(seed))

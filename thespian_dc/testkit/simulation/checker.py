@@ -3,39 +3,39 @@
 It shares no code with the cores: it reads stored rows with the record format and msgpack alone.
 While the run goes on it hears of every append, install, state write and position move at the moment
 it happens (I4 and the laws of derived tables are broken only for a moment); the rest is checked at
-the end, when everything is at rest.
+the end, when everything is at rest. What a projection made of it: sink_checker.py.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 
 from thespian_dc.journal.api import StateRow
-from thespian_dc.model.criteria import Filter
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
-from thespian_dc.projection.api import SourceBatch
-from thespian_dc.projection.core import Move
 from thespian_dc.testkit.simulation.history import History, Sent
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
+from thespian_dc.testkit.simulation.sink_checker import SinkChecker, shown
 
 NOT_PERSISTED = frozenset((
     "CommandFailedError", "CommandNotWrittenError", "CommandRejectedError", "CommandUnstableError",
-    "HostBusyError", "StashOverflowError", "TooLargeError",
+    "HostBusyError", "RevisionConflictError", "StashOverflowError", "TooLargeError",
 ))  # fmt: skip
 """Errors that promise: nothing of this command is in the log, and nothing of it will be."""
 UNKNOWN = frozenset(("OutcomeUnknownError",))
+DELETED = "$deleted"
 STALE_US = 1_100_000
 """An answer that persisted nothing may come from a state that was confirmed a second ago."""
 
 
 class Stored(NamedTuple):
-    """One record as it stands in the log, with the sum of its entity's amounts up to it."""
+    """One record as it stands in the log, with the sum of its entity's amounts up to it (since it
+    was deleted last). effect: of one who handles it."""
 
     slice: int
     offset: int
@@ -46,10 +46,12 @@ class Stored(NamedTuple):
     amount: int
     command_id: str
     total: int
+    effect: Effect
 
 
 class Checker:
-    """Of one run; findings go to `history.broken`."""
+    """Of one run; findings go to `history.broken`. latest: the projection wants last states only;
+    hit: told of what kinds of records there are."""
 
     def __init__(
         self,
@@ -58,15 +60,17 @@ class Checker:
         positions: SimulatedPositions,
         entity_type: str,
         slices: int,
+        latest: bool,
+        hit: Callable[[str], None],
     ) -> None:
-        self._history, self._journal, self._positions = history, journal, positions
+        self._history, self._journal, self._hit = history, journal, hit
         self.keys = [SliceKey(entity_type, slice_) for slice_ in range(slices)]
         self._rows: dict[SliceKey, dict[int, Commit]] = defaultdict(dict)
         self._fields: dict[SliceKey, dict[int, list[Any]]] = {key: {} for key in self.keys}
         journal.on_applied = self._on_applied
         journal.on_installed = self._on_installed
         journal.on_state = self._on_state
-        positions.on_move = self._on_move
+        self.sink = SinkChecker(history, positions, self.keys, self._fields, latest)
 
     # --- while it happens ---
     def _on_applied(self, caller: str, commit: Commit) -> None:
@@ -101,30 +105,10 @@ class Checker:
                 f"{key}|{row.entity_id}: a state as of seq_nr {row.seq_nr} is stored at offset "
                 f"{row.offset}, where no such record is",
             )
-
-    def on_batch(self, batch: SourceBatch, events: Sequence[Effect]) -> None:
-        """A projection is about to handle a batch: it holds what passes the filter of its version,
-        and all of it."""
-        key, wanted = self.keys[batch.slice], self._positions.wishes[batch.filter_version]
-        stored = self._fields[key]
-        expected = []
-        for at in range(batch.base_offset, batch.next_offset):
-            fields = stored.get(at)
-            if fields is None:
-                self._history.breaks("stream", f"{key}: a batch has offset {at}, the log has not")
-            elif _passes(wanted, fields[1]):
-                expected.append(Effect(batch.slice, at, fields[1], fields[2]))
-        if expected != list(events):
+        elif fields[0] and msgpack.unpackb(row.body)[1:3] != [fields[3], fields[4]]:
             self._history.breaks(
-                "stream", f"{key}: {batch.base_offset}..{batch.next_offset} under version "
-                f"{batch.filter_version} holds {len(events)} events, {len(expected)} pass"
-            )  # fmt: skip
-
-    def _on_move(self, move: Move, epoch: int) -> None:
-        if move.epoch != epoch:
-            self._history.breaks(
-                "I4", f"slice {move.slice}: a consumer of epoch {move.epoch} moved the position; "
-                f"epoch {epoch} has it"
+                "state of a record", f"{key}|{row.entity_id}: the state as of revision "
+                f"{row.seq_nr} is not that of its record"
             )  # fmt: skip
 
     # --- at the end ---
@@ -143,7 +127,7 @@ class Checker:
                     "I1", f"{sent.nonce} is stored; {sent.after}, which sends it, is not"
                 )  # fmt: skip
         self._check_looks(by_entity)
-        self._check_effects(log)
+        self.sink.check([record.effect for record in log])
         self._check_index(log)
         for damage in self._journal.memory.verify():
             self._history.breaks("verify", str(damage))
@@ -165,19 +149,38 @@ class Checker:
             for at in range(base, commit.end_offset):
                 fields = self._fields[key][at]
                 entity_id, seq_nr, command_id = fields[1], fields[2], fields[6]
-                nonce, amount = _payload(fields[4])
+                before = totals[entity_id]
+                if fields[0]:
+                    nonce, amount, total = self._state_in(f"{key}|{entity_id}", fields, before)
+                else:
+                    nonce, amount = _payload(fields[4])
+                    total = before + amount
                 if seq_nr != seq_nrs[entity_id] + 1:
                     self._history.breaks(
                         "I2", f"{key}|{entity_id} at offset {at}: expected seq_nr "
                         f"{seq_nrs[entity_id] + 1}, found {seq_nr}"
                     )  # fmt: skip
                 seq_nrs[entity_id] = seq_nr
-                totals[entity_id] += amount
+                totals[entity_id] = total
                 found.append(Stored(
-                    key.slice, at, base, entity_id, seq_nr, nonce, amount, command_id,
-                    totals[entity_id],
+                    key.slice, at, base, entity_id, seq_nr, nonce, amount, command_id, total,
+                    Effect(key.slice, at, entity_id, seq_nr, shown(fields)),
                 ))  # fmt: skip
         return found
+
+    def _state_in(self, where: str, fields: list[Any], before: int) -> tuple[str, int, int]:
+        """Nonce, amount and total of a stored state: 0 and 0 of one that deletes. Its change event,
+        where it has one, says the same."""
+        change = (fields[8] or {}).get("event")
+        if change and fields[3] == DELETED:
+            self._hit("log: state deleted")
+            return str(_values(change[1])[0]), 0, 0
+        self._hit("log: state with a change event" if change else "log: state without one")
+        state = msgpack.unpackb(fields[4])
+        nonce, total = str(state["nonce"]), int(state["total"])
+        if change and _payload(change[1]) != (nonce, total - before):
+            self._history.breaks("change event", f"{where}: {change} of {state} after {before}")
+        return nonce, total - before, total
 
     def _check_command(
         self, sent: Sent, stored: Sequence[Stored], entity: Sequence[Stored]
@@ -186,7 +189,11 @@ class Checker:
         amounts = tuple(record.amount for record in stored)
         if stored and (amounts != sent.amounts or len({r.base_offset for r in stored}) != 1):
             breaks("I1", f"{sent.nonce} asked for {sent.amounts}, stored: {_places(stored)}")
+        if stored and sent.revision not in {None, stored[0].seq_nr - 1}:
+            breaks("revision", f"{sent.nonce} wants {sent.revision}, stored: {_places(stored)}")
         for told in sent.told:
+            if told.found is not None and not self._was(told.found, sent, entity):
+                breaks("revision", f"{sent.nonce} was told of {told.found}, which it never was at")
             promised = told.error in NOT_PERSISTED
             # With an id, another copy of the command may have been more lucky.
             if promised and stored and not sent.command_id:
@@ -202,6 +209,11 @@ class Checker:
                 last = stored[-1]
                 if (told.seen.seq_nr, told.seen.total) != (last.seq_nr, last.total):
                     breaks("I1", f"{sent.nonce} was told {told.seen}, stored: {_places(stored)}")
+
+    @staticmethod
+    def _was(found: int, sent: Sent, entity: Sequence[Stored]) -> bool:
+        """The entity had this revision, and not the one that was wanted."""
+        return found != sent.revision and found <= len(entity)
 
     def _check_looks(self, by_entity: dict[str, list[Stored]]) -> None:
         """An answer that persisted nothing shows a prefix of the log, and no old one."""
@@ -229,25 +241,6 @@ class Checker:
                         f"{known} had been acknowledged over a second before"
                     )  # fmt: skip
 
-    def _check_effects(self, log: Sequence[Stored]) -> None:
-        """I3: the last filter includes every entity, so each record has one effect, in its entity's
-        order, and nothing else has one."""
-        wanted: dict[str, list[Effect]] = defaultdict(list)
-        found: dict[str, list[Effect]] = defaultdict(list)
-        for record in log:
-            effect = Effect(record.slice, record.offset, record.entity_id, record.seq_nr)
-            wanted[record.entity_id].append(effect)
-        for effect in self._positions.effects:
-            found[effect.entity_id].append(effect)
-        for entity_id in sorted(wanted.keys() | found.keys()):
-            if found[entity_id] != wanted[entity_id]:
-                got = [effect.seq_nr for effect in found[entity_id]]
-                at = next((i for i, nr in enumerate(got) if nr != i + 1), len(got))
-                self._history.breaks(
-                    "I3", f"{entity_id}: {len(wanted[entity_id])} records, {len(got)} effects; "
-                    f"the first difference is at seq_nr {at + 1}: {got[max(0, at - 1) : at + 3]}"
-                )  # fmt: skip
-
     def _check_index(self, log: Sequence[Stored]) -> None:
         """Every record below a slice's mark is found by its entity's index row."""
         memory = self._journal.memory
@@ -268,17 +261,16 @@ class Checker:
                     break
 
 
-def _passes(wanted: Filter, entity_id: str) -> bool:
-    """By ids, which include before they exclude, or by the one pattern for all there are."""
-    excluded = bool(wanted.exclude.regexes) or entity_id in wanted.exclude.entity_ids
-    return not excluded or entity_id in wanted.include.entity_ids
-
-
 def _payload(payload: bytes) -> tuple[str, int]:
-    """nonce and amount of an Added, as the msgpack dialect stores a dataclass: its fields."""
-    fields = msgpack.unpackb(payload)
-    values = list(fields.values()) if isinstance(fields, dict) else fields
+    """nonce and amount of an Added."""
+    values = _values(payload)
     return str(values[0]), int(values[1])
+
+
+def _values(payload: bytes) -> list[Any]:
+    """Of a dataclass as the msgpack dialect stores it: its fields."""
+    fields = msgpack.unpackb(payload)
+    return list(fields.values()) if isinstance(fields, dict) else fields
 
 
 def _places(stored: Sequence[Stored]) -> str:

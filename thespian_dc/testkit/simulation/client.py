@@ -27,14 +27,18 @@ from thespian_dc.testkit.simulation.host import SENDS_BITS
 from thespian_dc.testkit.simulation.journal import POISON, SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.plan import Plan
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.router import SimulatedRouter, routes_of
+from thespian_dc.testkit.simulation.tally import AddAt, Clear
 from thespian_dc.testkit.simulation.world import World
 
 RESEND_US = 700_000
 ROUTES_US = 300_000
 RETRY_US = 40_000
 WITH_ID, LOOKS, POISONED, EMPTY, PASSES = 0.4, 0.15, 0.01, 0.01, 0.05
+CHANGES = 0.3
+"""Of commands to durable states: they name a revision, or delete."""
 
 
 SENDS_MAX = 1 << SENDS_BITS
@@ -65,14 +69,17 @@ class SimulatedClient(Process):
         slices: int,
         entity_ids: list[str],
         pause_us: int,
+        plan: Plan,
     ) -> None:
         super().__init__(world, name)
+        self._plan = plan
         self._network, self._journal, self._members = network, journal, members
         self._history, self._slices, self._entity_ids = history, slices, entity_ids
         self._pause_us = pause_us
         self._routes: dict[int, tuple[str, int]] = {}
         self._heads = [0] * slices
         self._asked: list[_Asked] = []
+        self._revisions: dict[str, int] = {}
         self.sending = False
 
     def boot(self) -> None:
@@ -106,14 +113,28 @@ class SimulatedClient(Process):
             onward, to = f"{nonce}-on", rng.choice(self._entity_ids)
             message = Pass(nonce, amounts, to, onward)
             self._history.sent[onward] = Sent(
-                onward, onward, to, amounts, world.now_us, given_up=True, after=nonce
-            )
+                onward, onward, to, self._plan.stored(amounts), world.now_us, given_up=True,
+                after=nonce,
+            )  # fmt: skip
+        elif amounts and self._plan.durable and world.chance(CHANGES):
+            message = self._change(nonce, entity_id, amounts)
         command_id = nonce if world.chance(WITH_ID) else ""
         command = Command(Counter.entity_type, entity_id, message, None, command_id)
-        sent = Sent(nonce, command_id, entity_id, amounts, world.now_us)
+        if isinstance(message, Clear):
+            amounts = (0,)
+        sent = Sent(nonce, command_id, entity_id, self._plan.stored(amounts), world.now_us)
+        sent.revision = getattr(message, "revision", None)
         self._history.sent[nonce] = sent
         self._asked.append(_Asked(number, sent, command))
         self._send(self._asked[-1], 0)
+
+    def _change(self, nonce: str, entity_id: str, amounts: tuple[int, ...]) -> AddAt | Clear:
+        """Of a durable state, at the revision that was last heard of, right or wrong."""
+        revision = self._revisions.get(entity_id, 0)
+        what = self.world.rng.randrange(4)
+        if what < 2:
+            return AddAt(nonce, amounts, revision)
+        return Clear(nonce, revision if what == 2 else None)
 
     # --- to the owner of its slice, wherever that is ---
     def _send(self, asked: _Asked, sends: int) -> None:
@@ -183,12 +204,14 @@ class SimulatedClient(Process):
                 seen = unpack(value)
                 assert isinstance(seen, Seen)
                 told.append(Told(self.world.now_us, seen, ""))
+                self._revisions[asked.sent.entity_id] = seen.seq_nr
             case _, error:
                 name = type(error).__name__
                 self.world.hit(f"client: told {name}")
                 again = getattr(error, "retryable", False) or name == "OutcomeUnknownError"
                 if not (again and asked.command.command_id):
-                    told.append(Told(self.world.now_us, None, name))
+                    found = getattr(error, "found", None)
+                    told.append(Told(self.world.now_us, None, name, found))
                 elif is_latest:
                     self._send_again(asked)
 
@@ -207,8 +230,10 @@ class RoutedClient(Process):
         slices: int,
         entity_ids: list[str],
         pause_us: int,
+        plan: Plan,
     ) -> None:
         super().__init__(world, name)
+        self._plan = plan
         self._parts = network, journal, members, slices
         self._history, self._entity_ids, self._pause_us = history, entity_ids, pause_us
         self._count = 0
@@ -226,7 +251,8 @@ class RoutedClient(Process):
         for _ in range(rng.choice((1, 2, 5))):
             self._count += 1
             nonce, amounts = f"{self.name}-{self._count}", (rng.randint(1, 9),)
-            sent = Sent(nonce, nonce, entity_id, amounts, self.world.now_us)
+            stored = self._plan.stored(amounts)
+            sent = Sent(nonce, nonce, entity_id, stored, self.world.now_us)
             self._history.sent[nonce] = sent
             body = pack(Add(nonce, amounts))
             command = Outgoing(Counter.entity_type, entity_id, body, sent)

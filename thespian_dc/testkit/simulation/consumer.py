@@ -208,7 +208,9 @@ class SimulatedConsumer(Process):
         self._load_marks(batch.slice, [one.entity_id for one in events])
         found = [
             one for one in events
-            if healing.judge(batch.slice, version, one.entity_id, one.seq_nr, one.offset)
+            if healing.judge(
+                batch.slice, version, one.entity_id, one.seq_nr, one.offset, one.whole
+            )
         ]  # fmt: skip
         healing.settle(True)
         return found
@@ -262,7 +264,7 @@ class SimulatedConsumer(Process):
         slice_, end = answer.lookup.slice, answer.below_offset
         effects = [
             one for one in effects_of(SourceBatch(slice_, 0, end, end, answer.commits))
-            if self._healing.judge_owed(slice_, one.entity_id, one.seq_nr, one.offset)
+            if self._healing.judge_owed(slice_, one.entity_id, one.seq_nr, one.offset, one.whole)
         ]  # fmt: skip
         self._healing.on_paid(answer)
         if effects:
@@ -308,6 +310,8 @@ class SimulatedConsumer(Process):
         self._healing.on_committed()
         if effects:
             self.world.hit("projection: batch handled")
+        if any(one.whole for one in effects):
+            self.world.hit("projection: state handled for all before it")
 
     def _fail(self, error: Exception) -> None:
         self._stop()

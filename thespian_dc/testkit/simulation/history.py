@@ -10,11 +10,13 @@ from thespian_dc.testkit.simulation.counter import Seen
 
 @dataclass(slots=True)
 class Told:
-    """One answer that reached a client. error: the class name of the error, "" for a reply."""
+    """One answer that reached a client. error: the class name of the error, "" for a reply. found:
+    the revision that it names."""
 
     at_us: int
     seen: Seen | None
     error: str
+    found: int | None = None
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Sent:
     given_up: bool = False
     after: str = ""
     """The nonce of the command whose entity sends this one, once it is durable."""
+    revision: int | None = None
+    """That the state must have had."""
     told: list[Told] = field(default_factory=list)
 
     @property

@@ -19,7 +19,7 @@ from thespian_dc.testkit.simulation.world import World
 
 
 class SimulatedMember(SimulatedHost):
-    """Of counters."""
+    """Of counters, of either kind."""
 
     def __init__(
         self,
@@ -30,8 +30,9 @@ class SimulatedMember(SimulatedHost):
         members: dict[str, SimulatedMember],
         name: str,
         slices: int,
+        entity: type = Counter,
     ) -> None:
-        counters = EntityType.of(Counter, slices)
+        counters = EntityType.of(entity, slices)
         super().__init__(world, network, journal, clients, members, name, [counters])
         self._slices = slices
 

@@ -19,12 +19,15 @@ from thespian_dc.projection.workers import WorkerRow
 
 
 class Effect(NamedTuple):
-    """One handled event, as the handler wrote it down."""
+    """One handled event, as the handler wrote it down. shown: the payload that it saw. whole: it
+    stands for all of the entity before it."""
 
     slice: int
     offset: int
     entity_id: str
     seq_nr: int
+    shown: bytes
+    whole: bool = False
 
 
 class SimulatedPositions:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
+from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import NO_WRITE_ID, START
 from thespian_dc.model.record import Commit
@@ -15,9 +16,11 @@ from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import CommitView, Facts, FactsCache, SourceBatch
 from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.producer_core import ProducerCore, check_first
+from thespian_dc.stream.transform import View, whole_commit
 from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.process import Process
+from thespian_dc.testkit.simulation.source import ShortHistory
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.world import World
 from thespian_dc.wire.conversion import (
@@ -48,12 +51,16 @@ class Served:
         self.consumer = ""
         self.begun = False
         self.waits: set[int] = set()  # slices of which nothing was at hand
+        self.latest = False
+        self.histories: dict[int, ShortHistory] = {}
+        self.ready: dict[int, list[CommitView]] = {}  # of each slice's history, a page
 
 
-class _Cached:
-    """What is at hand of one slice: contiguous commits."""
+class Cached:
+    """What is at hand of one slice: contiguous commits, through a view."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: View = whole_commit) -> None:
+        self._view = view
         self.bases: list[int] = []
         self.views: list[CommitView] = []
         self.head = 0
@@ -75,9 +82,7 @@ class _Cached:
                     continue
                 self.bases, self.views = [], []
             self.bases.append(one.base_offset)
-            self.views.append(
-                CommitView(one.base_offset, one.end_offset, one.write_id, one.time_us, one.body)
-            )
+            self.views.append(self._view(one))
         del self.bases[:-CACHE_COMMITS], self.views[:-CACHE_COMMITS]
         self.head = max(self.head, self.views[-1].end_offset)
 
@@ -103,7 +108,7 @@ class SimulatedProducer(Process):
     def boot(self) -> None:
         self.calls: list[Served] = []
         self._facts = FactsCache(Facts)
-        self._tail = [_Cached() for _ in range(self._slices)]
+        self._tail = [Cached() for _ in range(self._slices)]
         self.after(TICK_US, self._tick)
 
     def accept(self, end: End) -> None:
@@ -135,7 +140,7 @@ class SimulatedProducer(Process):
 
     def _begin(self, served: Served, start: Start) -> None:
         served.core = self._core_for(start)
-        served.consumer = start.consumer
+        served.consumer, served.latest = start.consumer, start.history is History.LATEST
         self._law.granted(served.end, start.credit)
         check = lambda: self._heads_for(start)  # noqa: E731
         self._journal.call(self.name, check, self.into(lambda found: self._start(served, found)))
@@ -166,10 +171,20 @@ class SimulatedProducer(Process):
             return
         assert served.core is not None
         served.begun = True
+        if served.latest:
+            self._begin_histories(served, found)
         for slice_, head in found.items():
             self._tail[slice_].head = max(head, self._tail[slice_].head)
         served.end.send(write_started(self._started(served, found)))
         self._pump(served)
+
+    def _begin_histories(self, served: Served, heads: dict[int, int]) -> None:
+        """One for each slice: each is over at another time."""
+        memory, core = self._journal.memory, served.core
+        assert core is not None
+        for slice_, head in heads.items():
+            key = SliceKey(self._entity_type, slice_)
+            served.histories[slice_] = ShortHistory(memory, key, core.offset(slice_), head)
 
     def _started(self, served: Served, heads: dict[int, int]) -> Started:
         assert served.core is not None
@@ -231,7 +246,7 @@ class SimulatedProducer(Process):
             return True
         for slice_ in core.turns():
             offset = core.offset(slice_)
-            commits = self._tail[slice_].take(offset)
+            commits = self._at_hand(served, slice_, offset)
             if not commits:
                 core.on_nothing(slice_)
                 served.waits.add(slice_)
@@ -244,6 +259,24 @@ class SimulatedProducer(Process):
             if core.offset(slice_) > offset:
                 return True
         return False
+
+    def _at_hand(self, served: Served, slice_: int, offset: int) -> list[CommitView]:
+        """Of the call's own way through the history, or of what all calls read."""
+        while history := served.histories.get(slice_):
+            ready = served.ready.get(slice_, [])
+            ready = served.ready[slice_] = [one for one in ready if one.end_offset > offset]
+            if ready:
+                return ready
+            assert served.core is not None
+            page = history.next(SliceKey(self._entity_type, slice_), served.core.selector)
+            if page is None:
+                del served.histories[slice_]
+            elif page:
+                self.world.hit("stream: history read")
+                served.ready[slice_] = page
+            else:
+                return []
+        return self._tail[slice_].take(offset)
 
     def _send(self, served: Served, core: ProducerCore, batch: SourceBatch) -> None:
         times = served.end.send(write_batch(batch))

@@ -39,6 +39,10 @@ HOST = (
 REST = (
     "client: followed NOT_OWNER", "client: outcome unknown", "client: sent again",
     "client: told CommandNotWrittenError", "client: told CommandRejectedError",
+    "client: told RevisionConflictError",
+    "log: state deleted", "log: state with a change event", "log: state without one",
+    "projection: history read", "projection: state handled for all before it",
+    "stream: history read",
     "host: known frame", "router: AskRoutes", "router: Deliver", "router: NOT_OWNER",
     "router: SendFrame", "router: host was gone", "router: outcome unknown",
     "projection: PositionConflictError", "projection: StreamGapError",

@@ -17,11 +17,13 @@ from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
 from thespian_dc.testkit.simulation.outcome import Outcome
+from thespian_dc.testkit.simulation.plan import plan_of
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
 from thespian_dc.testkit.simulation.producer import SimulatedProducer
 from thespian_dc.testkit.simulation.source import JournalSource
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import WINDOW, StreamSource
+from thespian_dc.testkit.simulation.tally import Tally
 from thespian_dc.testkit.simulation.world import World
 
 LATEST_US = 10_000_000
@@ -55,6 +57,7 @@ class Simulation:
 
     def __init__(self, seed: int, shape: Shape | None = None) -> None:
         self.shape = shape = shape or Shape()
+        plan = self.plan = plan_of(seed)
         world = self.world = World(seed)
         network = self.network = Network(world, NetworkFaults())
         self.history = History()
@@ -62,12 +65,27 @@ class Simulation:
         self.journal.memory.slices(CounterEntity.entity_type, shape.slices)
         self.positions = self.positions_class()
         self.checker = Checker(
-            self.history, self.journal, self.positions, CounterEntity.entity_type, shape.slices
+            self.history,
+            self.journal,
+            self.positions,
+            CounterEntity.entity_type,
+            shape.slices,
+            plan.latest,
+            world.hit,
         )
         clients: dict[str, Any] = {}
         by_name: dict[str, SimulatedMember] = {}
         self.members = [
-            self.member_class(world, network, self.journal, clients, by_name, f"m{n}", shape.slices)
+            self.member_class(
+                world,
+                network,
+                self.journal,
+                clients,
+                by_name,
+                f"m{n}",
+                shape.slices,
+                Tally if plan.durable else CounterEntity,
+            )
             for n in range(shape.members)
         ]
         by_name |= {member.name: member for member in self.members}
@@ -76,7 +94,7 @@ class Simulation:
         self.clients = [
             kind(
                 world, network, self.journal, by_name, self.history, f"client{n}", shape.slices,
-                entity_ids, shape.pause_us,
+                entity_ids, shape.pause_us, plan,
             )
             for n, kind in enumerate([SimulatedClient] * shape.clients + [RoutedClient])
         ]  # fmt: skip
@@ -92,19 +110,26 @@ class Simulation:
         kinds = [self._from_journal, self._from_stream, self._from_stream]
         self.consumers = [
             self.consumer_class(
-                world, self.positions, f"consumer{n}", shape.slices, kind, self.checker.on_batch
+                world,
+                self.positions,
+                f"consumer{n}",
+                shape.slices,
+                kind,
+                self.checker.sink.on_batch,
             )
             for n, kind in enumerate(kinds)
         ]
 
     def _from_journal(self, consumer: SimulatedConsumer) -> JournalSource:
         shape, entity_type = self.shape, CounterEntity.entity_type
-        return JournalSource(consumer, self.network, self.journal, entity_type, shape.slices)
+        return JournalSource(
+            consumer, self.network, self.journal, entity_type, shape.slices, self.plan.latest
+        )
 
     def _from_stream(self, consumer: SimulatedConsumer) -> StreamSource:
         return StreamSource(
             consumer, self.network, self.journal, self.law, self.producers,
-            CounterEntity.entity_type,
+            CounterEntity.entity_type, self.plan.latest,
         )  # fmt: skip
 
     def run(self) -> Outcome:
@@ -178,10 +203,9 @@ class Simulation:
             at = row.position.offset if row else 0
             if at != head:
                 left.append(f"slice {slice_}: the position is {at}, the head is {head}")
-        records = sum(self._heads().values())
-        if len(self.positions.effects) < records or self.positions.debts:
-            owed = len(self.positions.debts)
-            left.append(f"{records} records, {len(self.positions.effects)} effects, {owed} owed")
+        unhandled, owed = self.checker.sink.unhandled(), len(self.positions.debts)
+        if unhandled or owed:
+            left.append(f"{unhandled} records without an effect, {owed} owed")
         return left
 
     def _heads(self) -> dict[int, int]:
@@ -193,5 +217,5 @@ class Simulation:
         world = self.world
         return Outcome(
             world.seed, world.steps, len(self.history.sent), sum(self._heads().values()),
-            world.hits, self.history.broken, list(world.trace),
+            world.hits, self.history.broken, list(world.trace), str(self.plan),
         )  # fmt: skip

@@ -9,22 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgpack
-
-from thespian_dc.journal.api import Found
+from thespian_dc.journal.memory import MemoryJournal
 from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter
 from thespian_dc.model.errors import JournalError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
-from thespian_dc.model.record import Commit
+from thespian_dc.model.record import SNAPSHOT_META, Commit, shown_as
+from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import (
     CommitView,
+    EntityReading,
+    Facts,
+    FactsCache,
     FilterInForce,
     LookedUp,
     Lookup,
+    Selector,
+    SliceHistory,
     SourceBatch,
     SourceDescription,
 )
+from thespian_dc.projection.handling import records_in
+from thespian_dc.projection.local import view_of
+from thespian_dc.projection.local_history import LocalHistories, state_first, with_state
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.positions import Effect
@@ -34,6 +41,7 @@ POLL_US = 40_000
 SILENCE_US = 600_000
 READ_BYTES = 2_000
 LOOK_UP_US = 400_000
+PLACES_MAX, PAGE_BYTES = 8, 500
 PAGE = 4
 """Events of one answer to a lookup."""
 
@@ -50,21 +58,24 @@ class Ears(NamedTuple):
 class LookUps:
     """Reads of one entity, some of which are never answered."""
 
-    def __init__(self, process: Process, journal: SimulatedJournal, entity_type: str) -> None:
+    def __init__(
+        self, process: Process, journal: SimulatedJournal, entity_type: str, latest: bool = False
+    ) -> None:
         self._process, self._journal, self._entity_type = process, journal, entity_type
+        self._latest = latest
 
     def look_up(self, lookup: Lookup, on_answer: Callable[[LookedUp | None], None]) -> None:
         """on_answer is called once; None: no answer came."""
         key, answered = SliceKey(self._entity_type, lookup.slice), [False]
-        read, head = self._journal.memory.read_entity, self._journal.memory.find_head
+        memory = self._journal.memory
 
         def read_all() -> LookedUp | None:
-            below = head(key).head
+            state, rest = state_first(memory, key, lookup) if self._latest else ([], lookup)
             try:
-                found = read(key, lookup.entity_id, lookup.from_seq_nr, below)
+                answer = EntityReading(memory, key, rest, READ_BYTES, PAGE).add_all(view_of)
             except JournalError:
                 return None  # a damaged log, which the checker finds
-            return _answer(lookup, found, below)
+            return with_state(answer, lookup, state)
 
         def once(answer: LookedUp | None) -> None:
             if not answered[0]:
@@ -75,17 +86,27 @@ class LookUps:
         self._process.after(LOOK_UP_US, once, None)
 
 
+class ShortHistory(LocalHistories):
+    """Of one slice: in short pages, with few places remembered, so that states move on between."""
+
+    def __init__(self, journal: MemoryJournal, key: SliceKey, offset: int, head: int) -> None:
+        super().__init__(journal, {}, {})
+        self._slices[key] = SliceHistory(journal, key, offset, head, PLACES_MAX, PAGE_BYTES)
+
+
 class JournalSource:
     """Of slices of the journal. One source is started once."""
 
     def __init__(
         self, process: Process, network: Network, journal: SimulatedJournal, entity_type: str,
-        slices: int,
+        slices: int, latest: bool = False,
     ) -> None:  # fmt: skip
         self._process, self._network, self._journal = process, network, journal
-        self._entity_type, self._count = entity_type, slices
+        self._entity_type, self._count, self._latest = entity_type, slices, latest
+        self._all = entity_type, slices
+        self._histories: dict[int, ShortHistory] = {}
         self._stopped = False
-        self.look_up = LookUps(process, journal, entity_type).look_up
+        self.look_up = LookUps(process, journal, entity_type, latest).look_up
 
     def start(
         self,
@@ -100,6 +121,9 @@ class JournalSource:
         self._reading = dict(self._stored)
         self._heard_us = dict.fromkeys(slices, world.now_us)
         self._in_force = dict.fromkeys(slices, UNFILTERED)
+        self._selectors = dict.fromkeys(slices, _selector_of(UNFILTERED))
+        for slice_ in slices:
+            self._begin_history(slice_)
         self._process.after(100, self._describe)
         self._process.after(1_000, self._poll)
 
@@ -122,15 +146,36 @@ class JournalSource:
         """Ask for what follows; where nothing came for long, from the stored position again."""
         if self._stopped:
             return
-        heads = self._journal.heads(self._entity_type, self._count)
+        heads = self._journal.heads(*self._all)
         for slice_ in self._reading:
             self._apply_filter(slice_)
             if self._process.world.now_us - self._heard_us[slice_] > SILENCE_US:
                 self._heard_us[slice_] = self._process.world.now_us
                 self._reading[slice_] = self._stored[slice_]
-            if self._reading[slice_] < heads[slice_]:
+                self._begin_history(slice_)
+            if slice_ in self._histories:
+                self._read_history(slice_)
+            elif self._reading[slice_] < heads[slice_]:
                 self._read(slice_, self._reading[slice_])
         self._process.after(POLL_US, self._poll)
+
+    def _begin_history(self, slice_: int) -> None:
+        """Of what is there now, last states only."""
+        if self._latest:
+            key, head = SliceKey(self._entity_type, slice_), self._journal.heads(*self._all)[slice_]
+            self._histories[slice_] = ShortHistory(
+                self._journal.memory, key, self._reading[slice_], head
+            )
+
+    def _read_history(self, slice_: int) -> None:
+        """Its next page; the log from there on, once it is over."""
+        key, wanted = SliceKey(self._entity_type, slice_), self._in_force[slice_]
+        page = self._histories[slice_].next(key, self._selectors[slice_])
+        if page is None:
+            del self._histories[slice_]
+        elif page:
+            self._process.world.hit("projection: history read")
+            self._hand_over(slice_, page, wanted)
 
     def _read(self, slice_: int, offset: int) -> None:
         key, read = SliceKey(self._entity_type, slice_), self._journal.memory.read
@@ -140,10 +185,10 @@ class JournalSource:
     def _on_read(self, slice_: int, offset: int, commits: Sequence[Commit]) -> None:
         if self._stopped or not commits or offset != self._reading[slice_]:
             return
-        views = [
-            CommitView(c.base_offset, c.end_offset, c.write_id, c.time_us, c.body) for c in commits
-        ]
-        head, wanted = commits[-1].end_offset, self._in_force[slice_]
+        self._hand_over(slice_, [view_of(one) for one in commits], self._in_force[slice_])
+
+    def _hand_over(self, slice_: int, views: list[CommitView], wanted: VersionedFilter) -> None:
+        offset, head = self._reading[slice_], views[-1].end_offset
         self._reading[slice_] = head
         batch = SourceBatch(slice_, offset, head, head, views, wanted.version)
         events = [one for one in effects_of(batch) if passes(wanted.filter, one.entity_id)]
@@ -154,6 +199,7 @@ class JournalSource:
         wanted = self._wanted
         if self._in_force[slice_] is not wanted:
             self._in_force[slice_] = wanted
+            self._selectors[slice_] = _selector_of(wanted)
             said = FilterInForce(wanted.version, {slice_: self._reading[slice_]})
             self._deliver(lambda: self._ears.in_force(said))
 
@@ -163,6 +209,10 @@ class JournalSource:
                 run()
 
         self._network.send("source", self._process.name, self._process.into(arrives))
+
+
+def _selector_of(wanted: VersionedFilter) -> Selector:
+    return Selector(wanted, FactsCache(Facts), PREFIX)
 
 
 def passes(wanted: Filter, entity_id: str) -> bool:
@@ -175,25 +225,10 @@ def passes(wanted: Filter, entity_id: str) -> bool:
 def effects_of(batch: SourceBatch) -> list[Effect]:
     """What a handler would write down of all that a batch holds."""
     found = []
-    for view in batch.commits:
-        records = msgpack.unpackb(view.body) if view.body else ()
-        for place, fields in zip(view.kept or range(len(records)), records, strict=True):
-            offset = view.first_offset + place
-            if offset >= batch.base_offset:
-                found.append(Effect(batch.slice, offset, fields[1], fields[2]))
+    for view in (one for one in batch.commits if one.body):
+        for offset, record in records_in(view, "simulated", batch.slice, batch.base_offset):
+            kind, entity_id, seq_nr, manifest, payload, *_, meta = record
+            _, shown = shown_as(kind, manifest, payload, meta)
+            whole = bool(meta and meta.get(SNAPSHOT_META))
+            found.append(Effect(batch.slice, offset, entity_id, seq_nr, shown, whole))
     return found
-
-
-def _answer(lookup: Lookup, found: Sequence[Found], below_offset: int) -> LookedUp:
-    last = lookup.until_seq_nr or len(found) + lookup.from_seq_nr
-    wanted = [one for one in found if one.record.seq_nr <= last]
-    page = wanted[:PAGE]
-    commits = [
-        CommitView(
-            one.offset, one.offset + 1, b"", 0,
-            msgpack.packb([[0, one.record.entity_id, one.record.seq_nr]]),
-        )
-        for one in page if one.offset >= lookup.from_offset
-    ]  # fmt: skip
-    through = page[-1].record.seq_nr if page else lookup.from_seq_nr - 1
-    return LookedUp(lookup, commits, through, below_offset, len(page) < len(wanted))

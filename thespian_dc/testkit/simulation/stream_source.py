@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from thespian_dc.model.criteria import FilterInForce, VersionedFilter
 from thespian_dc.model.errors import ThespianDcError
+from thespian_dc.model.history import History
 from thespian_dc.model.position import Position
 from thespian_dc.model.stream_errors import MalformedMessageError, PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch, SourceDescription
@@ -44,7 +45,7 @@ class StreamSource:
 
     def __init__(
         self, process: Process, network: Network, journal: SimulatedJournal, law: StreamLaw,
-        producers: Sequence[SimulatedProducer], entity_type: str,
+        producers: Sequence[SimulatedProducer], entity_type: str, latest: bool = False,
     ) -> None:  # fmt: skip
         self._process, self._network, self._law = process, network, law
         self._producers = producers
@@ -55,7 +56,8 @@ class StreamSource:
         self._core: ConsumerCore | None = None
         self._peer = ""
         self._described = False
-        self.look_up = LookUps(process, journal, entity_type).look_up
+        self._history = History.LATEST if latest else History.FULL
+        self.look_up = LookUps(process, journal, entity_type, latest).look_up
 
     def start(
         self,
@@ -120,7 +122,7 @@ class StreamSource:
         return ConsumerCore(
             "simulated", self._process.name, self._journal_id, self._positions, outstanding,
             "a producer", HEARTBEAT_MS, self._process.world.now_us, wanted=self._wanted,
-            slices=self._slices, window=WINDOW,
+            slices=self._slices, window=WINDOW, history=self._history,
         )  # fmt: skip
 
     def _on_ended(self, core: ConsumerCore, call: Call) -> None:
