@@ -98,6 +98,25 @@ def test_the_only_node_reads_all_at_once(world: World) -> None:
     assert world.stored.holders == dict.fromkeys(PEERS, "a")
 
 
+def test_who_is_alone_writes_nothing_and_is_no_dead_one_to_who_comes(world: World) -> None:
+    """Its row stands still as long as nobody looks at it."""
+    world.begin("a")
+    world.run(1)
+    before = world.stored
+    world.run(60)
+    assert world.stored == before
+    world.begin("b")
+    world.run(3)
+    assert world.is_shared_out()
+    assert set(world.stored.holders.values()) == {"a", "b"}
+    world.kill("b")
+    world.run(5)
+    assert world.readers("us") == world.readers("ap") == ["a"]
+    alone = world.stored
+    world.run(5)
+    assert world.stored == alone
+
+
 def test_who_begins_reads_all_until_it_has_seen_the_others_beat(world: World) -> None:
     """It waits for nobody who may be dead."""
     first = world.begin("a")

@@ -11,6 +11,7 @@ import pytest
 
 from thespian_dc.entity.role_registry import (
     LISTED_MAX,
+    STATES_MAX,
     Seen,
     add_listed,
     begin_roles,
@@ -158,3 +159,20 @@ def test_states_are_wanted_once_of_whoever_watches(journal: Journal) -> None:
     assert watch.look_for_states() == [StatesWanted("cart", ("c-2", "c-3"))]
     assert watch.look_for_states() == []
     assert wanted_states(journal, "cart") == (2, ("c-2", "c-3"))
+
+
+def test_who_asks_for_states_takes_nothing_away_from_who_asked_before(journal: Journal) -> None:
+    """Between two looks: many wishes, as far as a host is to do them at once; then the newest."""
+    begin_roles(journal, CARTS)
+    watch = RoleWatch(journal, ["cart"], "node-1")
+    want_states(journal, "cart", ["c-1", "c-2"])
+    want_states(journal, "cart", ["c-3"])
+    want_states(journal, "cart", ["c-2", "c-4"])
+    assert watch.look_for_states() == [StatesWanted("cart", ("c-2", "c-4", "c-3", "c-1"))]
+    want_states(journal, "cart", ["c-5"])
+    assert watch.look_for_states() == [StatesWanted("cart", ("c-5",))]
+    for number in range(STATES_MAX):
+        want_states(journal, "cart", [f"n-{number}", f"m-{number}"])
+    ((_, ids),) = watch.look_for_states()
+    assert len(ids) == STATES_MAX
+    assert (ids[0], ids[-1]) == (f"n-{STATES_MAX - 1}", f"m-{STATES_MAX // 2}")

@@ -219,6 +219,9 @@ def seen_entry(entity_type: str, peer: str) -> str:
 # --- states that are wanted ---
 
 
+STATES_MAX = 1_000
+
+
 class WantedStates(NamedTuple):
     """nr: counts the wishes. ids: entities whose states are to be stored as they are."""
 
@@ -227,18 +230,37 @@ class WantedStates(NamedTuple):
 
 
 def want_states(journal: Journal, entity_type: str, ids: Iterable[str]) -> None:
-    """Hosts store these soon, as far as nothing of them is under way; the wish before is over."""
+    """Hosts store these soon, as far as nothing of them is under way. Earlier wishes, by whomever,
+    stay, as long as all together are of STATES_MAX entities at most."""
 
     def want(entry: Entry) -> tuple[Any, None]:
-        return [(entry.value or [0])[0] + 1, list(ids)], None
+        wishes = [] if entry.value is None else _wishes(entry.value)
+        made = [wishes[0][0] + 1 if wishes else 1, list(ids)]
+        room, kept = STATES_MAX - len(made[1]), []
+        for wish in wishes:
+            room -= len(wish[1])
+            if room < 0:
+                break
+            kept.append(wish)
+        return [*made, kept], None
 
     change_entry(journal, f"replication_states:{entity_type}", want)
 
 
-def wanted_states(journal: Journal, entity_type: str) -> WantedStates:
-    """The last wish."""
+def wanted_states(journal: Journal, entity_type: str, after: int | None = None) -> WantedStates:
+    """The last wish; after: with what was wished since the one of this number, the latest first."""
     value = journal.entry(f"replication_states:{entity_type}").value
-    return WantedStates() if value is None else WantedStates(value[0], tuple(value[1]))
+    if value is None:
+        return WantedStates()
+    last, *before = _wishes(value)
+    since = [last, *(one for one in before if after is not None and one[0] > after)]
+    return WantedStates(last[0], tuple(dict.fromkeys(id_ for _, ids in since for id_ in ids)))
+
+
+def _wishes(value: Any) -> list[Any]:
+    """(nr, ids) of all that are kept, the latest first."""
+    nr, ids, *before = value
+    return [[nr, ids], *(before[0] if before else [])]
 
 
 # --- inside ---

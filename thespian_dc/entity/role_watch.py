@@ -83,7 +83,7 @@ class RoleWatch:
         """What was wished since the last look, or since this watch began."""
         found = []
         for entity_type, before in self._wanted.items():
-            nr, ids = wanted_states(self._journal, entity_type)
+            nr, ids = wanted_states(self._journal, entity_type, before)
             if nr > before:
                 self._wanted[entity_type] = nr
                 found.append(StatesWanted(entity_type, ids))

@@ -150,7 +150,8 @@ class LeaseCore:
         before = self._row
         unable = tuple(sorted(self._unable_us.keys() & set(peers)))
         row = before._replace(peers=tuple(sorted(peers)), unable=unable)
-        if self._beat_us is None or now_us - self._beat_us >= self._timing.beat_us:
+        is_due = self._beat_us is None or now_us - self._beat_us >= self._timing.beat_us
+        if is_due and stored.readers.keys() != {self.me}:  # nobody watches one that is alone
             self._beat_us = now_us
             row = row._replace(beat=before.beat + 1)
         self._row = row
