@@ -31,6 +31,8 @@ from thespian_dc.replication.link import Link
 from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.shell.frames import pack
 from thespian_dc.stream.leaving_out import LeavingOut
+from thespian_dc.stream.producer_filter import ProducerFilter
+from thespian_dc.stream.replica_group import ReplicaGroup
 from thespian_dc.testkit.simulation.outcome import Outcome
 from thespian_dc.testkit.simulation.replicas.plan import Plan, plan_of
 from thespian_dc.testkit.simulation.replicas.run import ReplicaSimulation
@@ -230,19 +232,52 @@ def scope_entry_without_catch_up() -> contextlib.AbstractContextManager[type[Rep
     return patched(LinkProgress, "under", wrong)
 
 
+# --- what is shown ---
+def shown_again_without_catch_up() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """Of an entity that a peer shows again only what is written from then on comes."""
+
+    def wrong(self: LinkProgress, shown: Any) -> LinkProgress:
+        return self._replace(shown=shown)
+
+    return patched(LinkProgress, "through", wrong)
+
+
+def another_filter_is_not_told() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """The log is shown through another filter, and readers are told when they call again."""
+
+    def wrong(self: ReplicaGroup, shown: Any) -> None:
+        self.shown = shown
+
+    return patched(ReplicaGroup, "show", wrong)
+
+
+def withheld_is_sent() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """What is not to be shown is sent where somebody reads the log in order."""
+
+    def wrong(self: ProducerFilter, commit: Any, wanted: Any = None) -> set[int]:
+        return {index for index in range(commit.count) if wanted is None or index in wanted}
+
+    return patched(ProducerFilter, "passing", wrong)
+
+
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
         own_origin_only, skip_linked_origins, no_wait, position_before_apply, report_before_apply,
         dedup_by_arrival, acknowledge_before_commit, vector_not_in_the_snapshot,
         tie_break_by_arrival, state_record_stored_as_it_came, retired_slot_removed_at_once,
-        scope_entry_without_catch_up, late_event_applied,
+        scope_entry_without_catch_up, late_event_applied, shown_again_without_catch_up,
+        another_filter_is_not_told, withheld_is_sent,
     )
 }  # fmt: skip
 NEEDS: dict[str, Callable[[Plan], bool]] = {
     "state_record_stored_as_it_came": lambda plan: plan.trims and bool(plan.filters),
     "retired_slot_removed_at_once": lambda plan: bool(plan.retires),
     "scope_entry_without_catch_up": lambda plan: bool(plan.filters),
+    **dict.fromkeys(
+        ("shown_again_without_catch_up", "another_filter_is_not_told", "withheld_is_sent"),
+        lambda plan: bool(plan.secret),
+    ),
     "late_event_applied": lambda plan: plan.one_active and plan.late_events == "set_aside",
 }
 """Of bugs that not every seed can meet: which ones may."""

@@ -227,7 +227,7 @@ class ReplicaChecker:
             progress = progress_of(entry.value)
             if progress.filter.exclude.tags or progress.generation:
                 continue
-            judge = (progress.filter, progress.coming_in)
+            judge = (progress.filter, progress.coming_in, progress.shown)
             for slice_, offset in progress.offsets.items():
                 before, done = held.checked.get((peer, slice_), (judge, 0))
                 first = min(done, offset) if before == judge else 0
@@ -245,7 +245,11 @@ class ReplicaChecker:
                 continue
             if one.entity_id in self.forked or one.entity_id in progress.coming_in:
                 continue
-            out = not self._scopes.passes(progress.filter, one.entity_id)
+            filters = progress.filter, progress.shown
+            out = not all(self._scopes.passes(each, one.entity_id) for each in filters)
+            # Whoever withheld it at first was read past it, so that nobody sends it for him.
+            if one.origin in site.linked:
+                out |= self._scopes.was_withheld(one.origin, one.entity_id)
             if not out and vectors[one.entity_id].get(one.origin, 0) < one.n:
                 self._breaks("cursor", f"{site.name} is past {one} of {peer}'s {slice_}/{offset}")
 
@@ -260,29 +264,37 @@ class ReplicaChecker:
         return sorted({id_ for held in self.held.values() for id_ in held.vectors})
 
     def differing(self, links: Mapping[str, Sequence[str]]) -> list[str]:
-        """Entities of which replicas that have it in scope, and are linked by such ones, do not
-        hold the same. links: of the replicas that are left."""
-        found = []
-        for entity_id in self.entity_ids():
-            if entity_id in self.forked | self.parted:
-                continue
-            for names in self._linked(entity_id, links):
-                vectors = {name: self.vector(name, entity_id) for name in names}
-                if any(one != vectors[names[0]] for one in vectors.values()):
-                    found.append(f"{entity_id}: {vectors}")
-        return found
+        """Entities of which a replica lacks what one that it reads shows it. links: whom each of
+        those reads that are left."""
+        return [
+            f"{entity_id}: {name} has {mine}, {peer} shows it {theirs}"
+            for entity_id in self.entity_ids()
+            if entity_id not in self.forked | self.parted
+            for name, peers in links.items()
+            for peer in peers
+            if peer in links and self._exchange(name, peer, entity_id, links)
+            for mine, theirs in [(self.vector(name, entity_id), self.vector(peer, entity_id))]
+            if any(mine.get(origin, 0) < n for origin, n in theirs.items())
+        ]
 
-    def _linked(self, entity_id: str, links: Mapping[str, Sequence[str]]) -> list[list[str]]:
-        """Groups of replicas that exchange this entity."""
-        left = [name for name in links if self._scopes.is_in(name, entity_id)]
-        groups = []
-        while left:
-            group = [left.pop(0)]
-            for name in group:  # grows meanwhile
-                group += [one for one in links[name] if one in left]
-                left = [one for one in left if one not in group]
-            groups.append(group)
-        return groups
+    def _exchange(
+        self, name: str, peer: str, entity_id: str, links: Mapping[str, Sequence[str]]
+    ) -> bool:
+        """This one has all of the entity that the peer has, at rest. Where an origin that it reads,
+        too, withholds what the peer shows, nothing is promised (people are told)."""
+        scopes, site = self._scopes, self._sites[name]
+        if not scopes.is_in(name, entity_id) or not scopes.is_in(peer, entity_id):
+            return False
+        if not scopes.shows(peer, entity_id):
+            site.world.hit("replica: withheld at rest")
+            return False
+        return all(
+            scopes.shows(origin, entity_id)
+            if origin in links
+            else not scopes.was_withheld(origin, entity_id)
+            for origin in self.vector(peer, entity_id)
+            if origin != name and origin in site.linked
+        )
 
     def part(self, one: str, other: str, entity_id: str) -> bool:
         """Each of these has something that the other one lacks; they are not asked about again."""
@@ -295,10 +307,12 @@ class ReplicaChecker:
         return parts
 
     def check_scopes(self) -> None:
-        """Nothing is at a replica that never had it in scope."""
+        """Nothing is at a replica that never had it in scope, or that nobody ever showed it."""
         for name, held in self.held.items():
             for entity_id, vector in held.vectors.items():
-                if vector.keys() - {name} and not self._scopes.was_in(name, entity_id):
+                scopes = self._scopes
+                shown = any(scopes.was_shown(o, entity_id) for o in self._sites[name].linked)
+                if vector.keys() - {name} and not (shown and scopes.was_in(name, entity_id)):
                     self._breaks("scope", f"{entity_id} is at {name}: {vector}")
 
     def check_forks(self, names: Sequence[str]) -> None:

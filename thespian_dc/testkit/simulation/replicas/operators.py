@@ -11,10 +11,11 @@ from thespian_dc.model.criteria import Filter
 from thespian_dc.replication import wishes
 from thespian_dc.replication.trimming import Limits, lacking_states, limits_of, trim
 from thespian_dc.stream.destination_filters import set_destination_filter
+from thespian_dc.stream.shown_filter import set_shown_filter
 from thespian_dc.testkit.simulation.replicas.journal import Copy
 from thespian_dc.testkit.simulation.replicas.ledger import REGIONS, Ledger
 from thespian_dc.testkit.simulation.replicas.plan import Plan
-from thespian_dc.testkit.simulation.replicas.scope import Scopes, only, only_tag
+from thespian_dc.testkit.simulation.replicas.scope import Scopes, all_but, only, only_tag
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.world import World
 
@@ -49,6 +50,8 @@ class Operators:
         world, plan = self._world, self._plan
         if plan.filters:
             self._change_filter()
+        if plan.secret:
+            world.after(world.between(*FILTER_US), self._change_shown)
         if plan.one_active:
             world.after(world.between(*PROMOTE_US), self._promote)
         if plan.trims:
@@ -94,6 +97,34 @@ class Operators:
             some = rng.sample(self._entity_ids, rng.randrange(1, len(self._entity_ids)))
             widest = only(self._entity_ids) if self._plan.trims else Filter()
             self.want(site, rng.choice([widest, only(some)]))
+
+    # --- what is shown ---
+    def _change_shown(self) -> None:
+        if self._world.faulty:
+            self.show(self._world.rng.choice(self._present()), self._any_shown())
+            self._world.after(self._world.between(*FILTER_US), self._change_shown)
+
+    def _any_shown(self) -> Filter:
+        rng, secret = self._world.rng, self._plan.secret
+        if self._world.chance(0.4) and not self._plan.trims:
+            return all_but(secret)
+        others = [one for one in self._entity_ids if one != secret]
+        return only(rng.sample(others, rng.randrange(1, len(others) + 1)))
+
+    def show(self, site: Site, shown: Filter) -> None:
+        """This replica shows other entities from now on."""
+        if shown != self._scopes.shown[site.name]:
+            self._hit("what is shown changed")
+            self._world.note(f"{site.name} shows {shown}")
+            self._scopes.show(site.name, shown)
+            set_shown_filter(site.journal.memory, TYPE, shown)
+
+    def settle_shown(self) -> None:
+        """All that they may, or not."""
+        every = only(one for one in self._entity_ids if one != self._plan.secret)
+        whole = self._world.chance(0.5)
+        for site in self._present():
+            self.show(site, every if whole or self._world.chance(0.5) else self._any_shown())
 
     # --- who is active ---
     def _promote(self) -> None:

@@ -17,7 +17,8 @@ class Plan:
     written for a while. lost: is gone for good before the rest. filters: "" (none), "ids" or
     "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
     retires: a replica leaves the group. restores: a journal is put back to an older copy. slices:
-    of each replica's journal, in the order of names."""
+    of each replica's journal, in the order of names. secret: what replicas show changes, and this
+    entity none ever shows."""
 
     names: tuple[str, ...]
     topology: str
@@ -32,10 +33,11 @@ class Plan:
     trims: bool = False
     retires: str = ""
     restores: str = ""
+    secret: str = ""
 
     def __str__(self) -> str:
         said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
-        for name in ("late", "lost", "filters", "retires", "restores"):
+        for name in ("late", "lost", "filters", "retires", "restores", "secret"):
             value = getattr(self, name)
             said += f", {name} {value}" if value else ""
         said += ", trims" if self.trims else ""
@@ -61,6 +63,7 @@ def plan_of(seed: int) -> Plan:
         trims=kind == "trims",
         restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
+        secret=_secret(random.Random(f"shown {seed}"), kind),
     )  # fmt: skip
 
 
@@ -69,6 +72,11 @@ def _slices(rng: random.Random, names: tuple[str, ...]) -> tuple[int, ...]:
     if rng.random() < 0.5:
         return (2,) * len(names)
     return tuple(rng.choice((1, 2, 4)) for _ in names)
+
+
+def _secret(rng: random.Random, kind: str) -> str:
+    is_shared = kind in {"plain", "filters"} and rng.random() < 0.5
+    return f"l{rng.randrange(8)}" if is_shared else ""
 
 
 def _filters(rng: random.Random, kind: str) -> str:

@@ -20,7 +20,8 @@ REPLICA = (
     "journal put back to an older copy", "late event", "late event set aside", "own event fetched",
     "log trimmed", "lost for good", "promotion wished", "promotion wished, forced",
     "retired while it is down", "retirement wished", "state taken over",
-    "told while the call is open",
+    "told that it shows something else", "told while the call is open", "what is shown changed",
+    "withheld at rest",
 )  # fmt: skip
 LINKS = ("EntityIds", "EntityState", "LookUp", "absorbed", "failed", "waits")
 WANTED = (

@@ -19,7 +19,7 @@ from thespian_dc.testkit.simulation.replicas.journal import ReplicaJournal
 from thespian_dc.testkit.simulation.replicas.linking import LinksProcess, simulated_time
 from thespian_dc.testkit.simulation.replicas.operators import Operators
 from thespian_dc.testkit.simulation.replicas.plan import plan_of
-from thespian_dc.testkit.simulation.replicas.scope import Scopes
+from thespian_dc.testkit.simulation.replicas.scope import Scopes, all_but
 from thespian_dc.testkit.simulation.replicas.serving import ReplicaProducer
 from thespian_dc.testkit.simulation.replicas.site import SEGMENT_RECORDS, Site, setting_of
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
@@ -46,12 +46,13 @@ class ReplicaSimulation:
         self.network = Network(world, NetworkFaults(loss=0.02, duplicate=0.02, late=0.03))
         self.history = History()
         self.sites: dict[str, Site] = {}
-        self.scopes = Scopes(plan.names)
+        shown = all_but(plan.secret)
+        self.scopes = Scopes(plan.names, shown)
         self.law = StreamLaw(self.history, WINDOW)
         active = plan.names[0] if plan.one_active else ""
         for name, slices in zip(plan.names, plan.slices, strict=True):
             linked = plan.links[name]
-            setting = setting_of(name, plan.names, linked, active, plan.late_events)
+            setting = setting_of(name, plan.names, linked, active, plan.late_events, shown)
             self.sites[name] = self._site(setting, linked, slices)
         self.checker = ReplicaChecker(self.history, self.sites, self.scopes)
         for site in self.sites.values():
@@ -128,6 +129,8 @@ class ReplicaSimulation:
         world.run(LATEST_US)
         if plan.filters:
             self.operators.settle_filters()
+        if plan.secret:
+            self.operators.settle_shown()
         until_us = world.now_us + REST_US
         while world.now_us < until_us and not (self._finishes() and self._finishes()):
             world.run(QUIET_US)

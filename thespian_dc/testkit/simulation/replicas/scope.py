@@ -10,12 +10,14 @@ from thespian_dc.model.criteria import Exclude, Filter, Include
 
 
 class Scopes:
-    """wanted: by replica, the filter it was last given; "" in `by_tag` means none. may_fork: a
-    journal was restored or a promotion was forced, so that two may have written the same number."""
+    """wanted, shown: by replica, the filters it was last given. may_fork: a journal was restored or
+    a promotion was forced, so that two may have written the same number."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], shown: Filter) -> None:
         self.wanted: dict[str, Filter] = dict.fromkeys(names, Filter())
+        self.shown: dict[str, Filter] = dict.fromkeys(self.wanted, shown)
         self._ever: dict[str, list[Filter]] = defaultdict(lambda: [Filter()])
+        self._ever_shown = {name: [shown] for name in self.wanted}
         self.may_fork = False
 
     def begin(self, name: str, wanted: Filter) -> None:
@@ -26,6 +28,10 @@ class Scopes:
     def change(self, name: str, wanted: Filter) -> None:
         self.wanted[name] = wanted
         self._ever[name].append(wanted)
+
+    def show(self, name: str, shown: Filter) -> None:
+        self.shown[name] = shown
+        self._ever_shown[name].append(shown)
 
     @staticmethod
     def passes(wanted: Filter, entity_id: str) -> bool:
@@ -43,11 +49,27 @@ class Scopes:
             bool(one.include.tags) or self.passes(one, entity_id) for one in self._ever[name]
         )
 
+    def shows(self, name: str, entity_id: str) -> bool:
+        return self.passes(self.shown[name], entity_id)
+
+    def was_shown(self, name: str, entity_id: str) -> bool:
+        """By this replica, at any time."""
+        return any(self.passes(one, entity_id) for one in self._ever_shown[name])
+
+    def was_withheld(self, name: str, entity_id: str) -> bool:
+        """By this replica, at any time."""
+        return not all(self.passes(one, entity_id) for one in self._ever_shown[name])
+
 
 def only(entity_ids: Iterable[str]) -> Filter:
     """A filter that lets in these."""
     ids = sorted(entity_ids)
     return Include.entity_ids(*ids).spelled_out() if ids else Exclude.all()
+
+
+def all_but(entity_id: str) -> Filter:
+    """A filter that lets in everything else; "": everything."""
+    return Exclude.entity_ids(entity_id).spelled_out() if entity_id else Filter()
 
 
 def only_tag(tag: str) -> Filter:

@@ -6,24 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from thespian_dc.entity.role_registry import known_roles
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError, TrimmedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import START
 from thespian_dc.model.record import Commit
 from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.replication_settings import Replication
+from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import EntityReading, FactsCache, LookedUp, Lookup
 from thespian_dc.stream import lookups
 from thespian_dc.stream.leaving_out import ReplicaFacts
 from thespian_dc.stream.producer_core import ProducerCore
+from thespian_dc.stream.producer_filter import ProducerFilter, withholding
 from thespian_dc.stream.replica_group import ReplicaGroup, ReplicaReading
-from thespian_dc.stream.transform import whole_commit
-from thespian_dc.testkit.simulation.producer import Served, SimulatedProducer
+from thespian_dc.stream.transform import View, whole_commit
+from thespian_dc.testkit.simulation.producer import Cached, Served, SimulatedProducer
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
@@ -66,6 +69,8 @@ class ReadingCall:
     def __init__(self, producer: ReplicaProducer, served: Served) -> None:
         self._producer, self._served = producer, served
         self.reading: ReplicaReading
+        self.shown: VersionedFilter
+        """As it was told last."""
 
     def end(self, error: Exception) -> None:
         assert isinstance(error, ThespianDcError)
@@ -86,6 +91,7 @@ class ReplicaProducer(SimulatedProducer):
         super().boot()
         self._facts = FactsCache(ReplicaFacts)
         self._group = SimulatedGroup(self._site.setting, self._journal.memory, self._slices)
+        self._show()
         self._readers: dict[Served, ReadingCall] = {}
         self.after(NEWS_US, self._follow)
 
@@ -97,6 +103,7 @@ class ReplicaProducer(SimulatedProducer):
         self._group.check_retired(start.replica.replica_id)
         call = self._readers[served] = ReadingCall(self, served)
         call.reading = at_once(self._group.open(start.replica))
+        call.shown = call.reading.begun.shown
         self._group.attend(call, call.reading)
         super()._begin(served, start)
 
@@ -167,6 +174,9 @@ class ReplicaProducer(SimulatedProducer):
             changed = at_once(call.reading.take_change())
             if changed is not None:
                 self.world.hit("replica: told while the call is open")
+                if changed.shown != call.shown:
+                    self.world.hit("replica: told that it shows something else")
+                    call.shown = changed.shown
                 served.end.send(write_replica(changed))
         super()._pump(served)
 
@@ -183,7 +193,26 @@ class ReplicaProducer(SimulatedProducer):
 
     def _follow(self) -> None:
         self._group.look()
+        wanted = at_once(self._group.wanted_shown())
+        if wanted != self._group.shown:
+            self._group.show(wanted)  # readers are told before anything is sent through it
+            self._show()
         self.after(NEWS_US, self._follow)
+
+    def _show(self) -> None:
+        """As OpenStream.show_through: nothing that was read through another filter is sent."""
+        shown = self._filter = ProducerFilter(
+            Stream(self._site.setting.stream_id, TYPE), self._group.shown.filter
+        )
+        self._view = cast("View", withholding(whole_commit, shown))
+        heads = [one.head for one in self._tail]
+        self._tail = [Cached(self._view) for _ in heads]
+        for cached, head in zip(self._tail, heads, strict=True):
+            cached.head = head
+        for served in self.calls:
+            if served.core is not None:
+                served.waits.clear()
+                served.core.look_again()
 
     # --- questions ---
 
@@ -195,7 +224,7 @@ class ReplicaProducer(SimulatedProducer):
         """A page of an entity's events, as this peer sees them; TrimmedError."""
         key = SliceKey(TYPE, slice_of(lookup.entity_id, self._slices))
         reading = EntityReading(self._journal.memory, key, lookup, PAGE_BYTES, PAGE_EVENTS)
-        reading.add_all(self._group.view_of(peer, whole_commit))
+        reading.add_all(self._group.view_of(peer, self._view))
         return reading.answer()
 
     def entity_state(self, entity_id: str, fresh: bool) -> EntityState:
@@ -204,22 +233,21 @@ class ReplicaProducer(SimulatedProducer):
             self.world.hit("replica: a fresh state is wanted")
             for host in self._site.hosts:
                 host.keep_states([entity_id])
-        return lookups.entity_state(self._shown, entity_id, fresh)
+        return lookups.entity_state(self._open, entity_id, fresh)
 
     def entity_ids(self, peer: str, slice_: int, after: str) -> EntityIds:
         """The next entities of which there is one."""
         request = EntityIdsRequest("", slice_, after, IDS, peer)
-        while (found := lookups.entity_ids(self._shown, request)).more and not found.ids:
+        while (found := lookups.entity_ids(self._open, request)).more and not found.ids:
             request = request._replace(resume=found.resume)
         return found
 
     @property
-    def _shown(self) -> Any:
+    def _open(self) -> Any:
         """What these functions need of an OpenStream."""
         return SimpleNamespace(
             stream_id=self._site.setting.stream_id, entity_type=TYPE, slices=self._slices,
-            journal=self._journal.memory, group=self._group,
-            shown=SimpleNamespace(passes_entity=lambda _: True),
+            journal=self._journal.memory, group=self._group, shown=self._filter,
         )  # fmt: skip
 
     def ask(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.role_registry import begin_roles, known_roles
+from thespian_dc.model.criteria import Filter
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.roles import Roles
@@ -99,13 +100,14 @@ class Site:
 
 
 def setting_of(
-    name: str, names: tuple[str, ...], linked: tuple[str, ...], active: str, late_events: str
-) -> Replication:
+    name: str, names: tuple[str, ...], linked: tuple[str, ...], active: str, late_events: str,
+    shown: Filter,
+) -> Replication:  # fmt: skip
     """Of one replica; it dials those that it is linked to."""
     peers = [
         Peer(one, target="localhost:1" if one in linked else "") for one in names if one != name
     ]
     return Replication(
-        Ledger, name, peers, active=active, late_events=late_events,
+        Ledger, name, peers, shown=shown, active=active, late_events=late_events,
         queries=(Look,) if active else (), look_up_after_s=LOOK_UP_AFTER_S,
     )  # fmt: skip
