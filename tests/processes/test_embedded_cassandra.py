@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import servers
 from thespian_dc.model.errors import EmbeddedServerError, MissingToolError
 from thespian_dc.testkit import cassandra_files, embedded_cassandra
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
@@ -77,6 +78,31 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log() -> None:
     server = EmbeddedCassandra(heap_mb=512, commitlog_sync="never")
     with pytest.raises(EmbeddedServerError, match="commitlog_sync"):
         server.start()
+
+
+def test_a_machine_without_maven_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same; it is needed the first time alone."""
+    monkeypatch.setattr(cassandra_files.shutil, "which", lambda name: None)
+    monkeypatch.setattr(cassandra_files, "_apt_install", lambda package: False)
+    with pytest.raises(MissingToolError, match=r"Maven is missing.*apt-get install maven"):
+        cassandra_files.find_maven()
+
+
+@pytest.mark.parametrize(
+    ("in_ci", "outcome"), [(True, MissingToolError), (False, pytest.skip.Exception)]
+)
+def test_a_server_that_cannot_be_had_skips_a_test_and_fails_it_in_ci(
+    monkeypatch: pytest.MonkeyPatch, in_ci: bool, outcome: type[BaseException]
+) -> None:
+    """A laptop without JDK runs the rest; CI proves everything or nothing."""
+
+    def start(self: EmbeddedCassandra) -> EmbeddedCassandra:
+        raise MissingToolError("Java 17", "Cassandra runs on it", "apt-get install …")
+
+    monkeypatch.setattr(servers, "IN_CI", in_ci)
+    monkeypatch.setattr(EmbeddedCassandra, "start", start)
+    with pytest.raises(outcome, match="Java 17"), servers.own_cassandra():
+        raise AssertionError("it began without a server")
 
 
 def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from thespian.actors import ActorSystem
 
+from thespian_dc import Envelope, Local, Projection, SqlProjectionHandler, Transaction
 from thespian_dc.client.api import Client
 from thespian_dc.entity.protocol import ToEntity
 from thespian_dc.model.settings import Settings
 from thespian_dc.node import Node
-from thespian_dc.testkit.entities import ENTITIES
+from thespian_dc.testkit.entities import ENTITIES, Account, Balance, Deposit, Deposited
 from thespian_dc.testkit.entity_kit import EntityContract
 
 ASK_S = 20.0
+
+
+class Totals(SqlProjectionHandler):
+    """What was paid into each account."""
+
+    tables = "create table if not exists totals(account text primary key, amount integer not null)"
+
+    def handle(self, event: Envelope[Deposited], tx: Transaction) -> None:
+        tx.execute(
+            "insert into totals values (?, ?) on conflict (account) do update"
+            " set amount = amount + excluded.amount",
+            (event.entity_id, event.payload.amount),
+        )
 
 
 class Inline:
@@ -74,3 +90,23 @@ class TestInline(EntityContract):
         yield inline
         inline.stop()
         system.shutdown()
+
+
+def test_local_projections_are_at_the_head_when_a_node_is_idle(tmp_path: Path) -> None:
+    """A user's test tells, lets all of it run, and looks at the tables."""
+    system: Any = ActorSystem("simpleSystemBase", transientUnique=True)
+    read_model = tmp_path / "read.db"
+    totals = Projection(
+        "totals", Local("account"), Totals, f"sqlite:///{read_model}", events=[Deposited]
+    )
+    journal = f"sqlite:///{tmp_path}/bank.db"
+    node = Node.start(system, Settings("bank", journal, entities=[Account], projections=[totals]))
+    with Client.connect(system, "bank") as client, closing(sqlite3.connect(read_model)) as tables:
+        for rounds in (1, 2, 3):
+            client.entity("account", "a").tell(Deposit(1))
+            assert client.entity("account", "b").ask(Deposit(10)) == Balance(10 * rounds)
+            assert node.run_until_idle(60.0)
+            found = tables.execute("select amount from totals order by account").fetchall()
+            assert found == [(rounds,), (10 * rounds,)]
+    node.stop()
+    system.shutdown()

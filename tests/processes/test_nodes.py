@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +41,13 @@ from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
-ELSEWHERE = '''
+ELSEWHERE = """
 from thespian_dc import EventSourcedActor
 from tests.processes.shop import Added, Counter
 class Late(Counter):
     entity_type = "late"
     {more}
-'''
+"""
 
 
 def test_the_same_node_is_found_again_and_another_is_refused(tmp_path: Path) -> None:
@@ -52,6 +57,8 @@ def test_the_same_node_is_found_again_and_another_is_refused(tmp_path: Path) -> 
         node = one.start(settings)
         before = pids(node)
         assert pids(one.start(settings)) == before
+        status = node.status()
+        assert json.loads(json.dumps(status)) == status, "plain data"
         with pytest.raises(NodeSettingsDifferError, match="hosts"):
             one.start(shop(tmp_path, hosts=2))
         assert pids(node) == before
@@ -114,6 +121,61 @@ with Client.connect(system, "shop") as client:
             assert client.entity("counter", "joined").ask(Get()) == (7, 1)
 
 
+CLASSES = {
+    "offers.py": """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Offer:
+    price: int
+""",
+    "auction.py": """
+from offers import Offer
+from thespian_dc import EventSourcedActor
+class Auction(EventSourcedActor):
+    entity_type = "auction"
+    events = [Offer]
+    def empty_state(self):
+        return 0
+    def receiveMsg_Offer(self, offer, sender):
+        self.persist(offer).then_reply(lambda best: best)
+    def apply_event(self, best, offer):
+        return max(best, offer.price)
+""",
+}
+ASKER = """
+import importlib.util
+from offers import Offer
+from thespian.actors import ActorSystem
+from thespian_dc import Client
+assert importlib.util.find_spec("auction") is None
+with Client.connect(ActorSystem("multiprocTCPBase", {capabilities!r}), "auctions") as client:
+    print([client.entity("auction", "a").ask(Offer(price)) for price in (3, 2, 7)])
+"""
+
+
+def test_a_client_need_not_have_the_entitys_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has those of the commands, and the name of the type."""
+    folders = [tmp_path / "commands", tmp_path / "entities"]
+    for folder, name in zip(folders, CLASSES, strict=True):
+        folder.mkdir()
+        (folder / name).write_text(CLASSES[name])
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", ":".join(map(str, folders)))
+    with running() as one:
+        auction = importlib.import_module("auction").Auction
+        one.start(Settings("auctions", f"sqlite:///{tmp_path}/a.db", entities=[auction]))
+        done = subprocess.run(
+            [sys.executable, "-c", ASKER.format(capabilities=one.capabilities)],
+            cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": str(folders[0])},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.stdout.split("\n")[0] == "[3, 3, 7]", done.stderr
+    for name in ("auction", "offers"):
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_a_class_the_admin_cannot_import_is_named_before_anything_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +215,15 @@ def test_code_that_changed_since_the_admin_started_is_named(tmp_path: Path) -> N
 def test_another_slice_count_is_refused_with_nothing_written(tmp_path: Path) -> None:
     """A slice count is fixed when the journal first sees the type."""
     with running() as one:
-        one.start(shop(tmp_path)).stop()
+        node = one.start(shop(tmp_path))
+        leaves = pids(node)
+        node.stop()
+        eventually(lambda: not leaves & one.alive())
+        before = _stored(tmp_path / "shop.db")
         with pytest.raises(SliceCountDiffersError, match="16"):
             one.start(shop(tmp_path, slices=32))
         assert not _leaves(one.system)
+        assert _stored(tmp_path / "shop.db") == before
 
 
 def test_a_second_actor_system_that_is_the_first_is_noticed(
@@ -242,6 +309,12 @@ def test_a_node_in_this_process(tmp_path: Path) -> None:
             streams=[Stream("counters", Counter)], listen="127.0.0.1:0",
         ))  # fmt: skip
     node.stop()
+
+
+def _stored(journal: Path) -> list[str]:
+    """All that stands in it."""
+    with closing(sqlite3.connect(journal)) as connection:
+        return list(connection.iterdump())
 
 
 def _leaves(system: Any) -> list[str]:
