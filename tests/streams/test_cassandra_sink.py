@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, ClassVar
 
 import pytest
@@ -15,8 +16,10 @@ from cassandra import OperationTimedOut
 from tests.streams import material
 from tests.streams.material import Added, Fuse, Writer
 from tests.streams.running import projections
+from tests.streams.test_handler_kinds import Calls, Groups, remember
 from thespian_dc.journal.cassandra.link import Link
-from thespian_dc.model.delivery_settings import Recovery
+from thespian_dc.model.criteria import Exclude, Filter, Include
+from thespian_dc.model.delivery_settings import Group, Recovery
 from thespian_dc.model.errors import JournalUnavailableError, PositionConflictError
 from thespian_dc.model.handler_errors import SinkError
 from thespian_dc.model.position import Position
@@ -24,6 +27,7 @@ from thespian_dc.model.settings import Local, Projection
 from thespian_dc.projection.api import (
     CassandraProjectionHandler,
     CassandraUpsertHandler,
+    Projections,
     RunningProjection,
     local_source,
     start_projection,
@@ -223,6 +227,59 @@ def test_parking_works_the_same(
     parked.wish(name, RETRY, "c-1", 1)
     eventually(lambda: counted() == {"a": 1001, "b": 1}, 30)
     eventually(lambda: not parked.entities(name))
+
+
+class InOrder(CassandraProjectionHandler):
+    """Takes each entity's events from the first on, once, without a hole."""
+
+    def handle(self, event: Any, tx: Any) -> None:
+        last = tx.get(event.entity_id) or 0
+        if event.seq_nr != last + 1:
+            raise ValueError(f"{event.seq_nr} after {last}")
+        tx.put(event.entity_id, event.seq_nr)
+
+
+def test_what_a_filter_left_out_is_brought_up_in_order(
+    writer: Writer, run: Any, counted: Any, keyspace: str, name: str
+) -> None:
+    """By id at once; the others, where the filter goes while nothing runs, with their next
+    event."""
+    ids = [f"c-{nr}" for nr in range(6)]
+    unwanted, manage = Exclude.entity_ids(*ids[:3]), Projections(keyspace)
+    first = run(InOrder, filter=unwanted)
+    for _ in range(4):
+        writer.add([(one, Added("a", 1)) for one in ids])
+    eventually(lambda: counted() == dict.fromkeys(ids[3:], 4), 30)
+    manage.add_criteria(name, Include.entity_ids(ids[0]))
+    eventually(lambda: counted() == dict.fromkeys([ids[0], *ids[3:]], 4), 30)
+    assert first.stop(30.0)
+    manage.set_filter(name, Filter())
+    run(InOrder, filter=unwanted)
+    writer.add([(one, Added("a", 1)) for one in ids])
+    eventually(lambda: counted() == dict.fromkeys(ids, 5), 30)
+
+
+@pytest.mark.parametrize(
+    ("handler", "changes"),
+    [
+        (remember, {"delivery": "at-least-once"}),
+        (remember, {"delivery": "at-most-once"}),
+        (Groups, {"delivery": "at-least-once", "group": Group(5, 20)}),
+    ],
+)
+def test_handlers_whose_effects_are_elsewhere_keep_their_positions_here(
+    writer: Writer, run: Any, handler: Any, changes: dict[str, Any]
+) -> None:
+    """The next run goes on behind what they had."""
+    Calls.seen.clear()
+    Groups.seen.clear()
+    writer.add([("c-1", Added("a", 1))] * 12)
+    for count in (12, 13):
+        running = run(handler, **changes)
+        expected = list(range(1, count + 1))
+        eventually(lambda e=expected: [*Calls.seen, *chain.from_iterable(Groups.seen)] == e, 30)
+        assert running.stop(30.0)
+        writer.add([("c-1", Added("a", 1))])
 
 
 class Gathers(CassandraProjectionHandler):

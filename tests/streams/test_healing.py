@@ -7,11 +7,12 @@ Long because every case runs over the same two sources.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -131,6 +132,71 @@ def test_a_projection_that_ran_unfiltered_and_then_gets_a_filter(
     eventually(lambda: not debts(read_model))
 
 
+class Stepped(CountItems):
+    """Handles an event when it may."""
+
+    steps: ClassVar[threading.Semaphore]
+
+    def handle(self, event: Any, tx: Any) -> None:
+        assert Stepped.steps.acquire(timeout=60)
+        super().handle(event, tx)
+
+
+def test_a_batch_evaluated_under_the_old_filter(
+    run: Any, writer: Writer, read_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits to be handled when the producer is told of the new one. What it left out behind an
+    event that is handled meanwhile comes before what follows it, once."""
+    from thespian_dc.projection.local import LocalSource
+
+    waiting, told = list[int](), list[int]()
+    for source in (RemoteSource, LocalSource):
+        start, change_filter = source.start, source.change_filter
+
+        def starts(self: Any, *more: Any, start: Any = start) -> None:
+            *before, events = more
+
+            def batch(one: Any) -> None:
+                if one.filter_version == 1:
+                    waiting.append(one.next_offset)
+                events.batch(one)
+
+            start(self, *before, events._replace(batch=batch))
+
+        def changes(self: Any, wanted: Any, change_filter: Any = change_filter) -> None:
+            told.append(len(seen(read_model).get("a", [])))
+            change_filter(self, wanted)
+
+        monkeypatch.setattr(source, "start", starts)
+        monkeypatch.setattr(source, "change_filter", changes)
+    slice_ = slice_of("a", SLICES)
+    left_out = next(one for one in "bcdefgh" if slice_of(one, SLICES) == slice_)
+    Stepped.steps = threading.Semaphore(0)
+    run(read_model, handler=Stepped, filter=Exclude.tags("red"))
+    try:
+        for _ in range(50):
+            writer.add([("a", Added("x", 1))])
+        writer.add([(left_out, Added("x", 1))])
+        for _ in range(50):
+            writer.add([(left_out, Added("x", 1))], tags=("red",))
+        eventually(lambda: 101 in waiting)
+        change(read_model, Filter())
+
+        def step() -> list[int]:
+            Stepped.steps.release()
+            return told
+
+        eventually(step, every_s=0.06)
+        assert told[0] < 50, "something was left out before the producer was told"
+    finally:
+        Stepped.steps.release(1000)
+    eventually(lambda: in_force(read_model, 2))
+    writer.add([("a", Added("x", 1)), (left_out, Added("x", 1))])
+    everything = list(range(1, 53))
+    eventually(lambda: seen(read_model) == {"a": everything[:51], left_out: everything})
+    eventually(lambda: not debts(read_model))
+
+
 def test_inclusion_by_id_heals_at_once_and_blocks_nobody(
     run: Any, writer: Writer, read_model: Path
 ) -> None:
@@ -234,7 +300,8 @@ def test_the_changed_filter_outlives_a_full_stop(
 
 
 def test_a_debt_outlives_the_run_that_made_it(run: Any, writer: Writer, read_model: Path) -> None:
-    """Lookups that never were answered are asked again by the next run; the position has passed."""
+    """Lookups that never were answered are asked again by the next run; the position has passed,
+    and others of the slice are handled meanwhile."""
     from thespian_dc.projection.local import LocalSource
 
     with pytest.MonkeyPatch.context() as patched:
@@ -245,9 +312,12 @@ def test_a_debt_outlives_the_run_that_made_it(run: Any, writer: Writer, read_mod
         writer.add([("a", Added("x", 1))], tags=("large",))
         eventually(lambda: passed(read_model, writer) and debts(read_model) == [("a",)])
         assert seen(read_model) == {}
+        other = next(one for one in "bcdefgh" if slice_of(one, SLICES) == slice_of("a", SLICES))
+        writer.add([("a", Added("x", 1)), (other, Added("x", 1))], tags=("large",))
+        eventually(lambda: seen(read_model) == {other: [1]})
         assert first.stop()
     run(read_model, filter=Include.tags("large"))
-    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4]})
+    eventually(lambda: seen(read_model) == {"a": [1, 2, 3, 4, 5], other: [1]})
     eventually(lambda: not debts(read_model))
 
 
@@ -357,6 +427,36 @@ def test_many_debts_at_once(run: Any, writer: Writer, read_model: Path) -> None:
     for _ in range(3):
         writer.add([(one, Added("x", 1)) for one in ids])
     everything = list(range(1, 7))
+    eventually(lambda: seen(read_model) == dict.fromkeys(ids, everything), deadline_s=30)
+    eventually(lambda: not debts(read_model))
+
+
+def test_the_stream_waits_while_too_many_are_owed(
+    run: Any, writer: Writer, read_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more the memory would be without bound; it goes on when some are paid."""
+    from thespian_dc.projection.local import LocalSource
+
+    monkeypatch.setattr("thespian_dc.projection.healing.DEBTS_MAX", 3)
+    ids = [f"c-{nr}" for nr in range(40)]
+    running = run(read_model, filter=Exclude.all())
+    writer.add([(one, Added("x", 1)) for one in ids])
+    eventually(lambda: passed(read_model, writer))
+    change(read_model, Filter())
+    eventually(lambda: in_force(read_model, 2))
+    held: list[Any] = []
+    with pytest.MonkeyPatch.context() as patched:
+        for source in (RemoteSource, LocalSource):
+            look_up = source.look_up
+            patched.setattr(source, "look_up", lambda *asked, to=look_up: held.append((to, asked)))
+        writer.add([(one, Added("x", 1)) for one in ids[:3]])
+        eventually(lambda: len(held) == len(debts(read_model)) == 3)
+        writer.add([(one, Added("x", 1)) for one in ids[3:]])
+        eventually(lambda: running.status().lag == 37)
+        never(lambda: len(debts(read_model)) != 3, within_s=0.3)
+    for look_up, asked in held:
+        look_up(*asked)
+    everything = [1, 2]
     eventually(lambda: seen(read_model) == dict.fromkeys(ids, everything), deadline_s=30)
     eventually(lambda: not debts(read_model))
 

@@ -22,7 +22,7 @@ from tests.streams.pulling import (
     trim_all,
 )
 from thespian_dc.journal.api import Journal, apply_schema, open_journal
-from thespian_dc.model.criteria import Criteria, Filter, VersionedFilter
+from thespian_dc.model.criteria import Criteria, Exclude, Filter, Include, VersionedFilter
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.history import History
 from thespian_dc.model.position import Position
@@ -32,6 +32,7 @@ from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
 from thespian_dc.model.transformation import Transformation
 from thespian_dc.projection.api import (
     Lookup,
+    Projections,
     SourceBatch,
     SqlProjectionHandler,
     Transaction,
@@ -311,6 +312,49 @@ def test_a_projection_says_which_history_it_wants(
     eventually(lambda: balances() == {"a-1": 23, "a-2": 23})
     entities.ask(Account, "a-1", Deposit(7))
     eventually(lambda: balances() == {"a-1": 30, "a-2": 23})
+    assert running.status().error == ""
+
+
+class Kinds(SqlProjectionHandler):
+    """What came of whom, in order."""
+
+    tables = "create table if not exists kinds(nr integer primary key, who, seq_nr, kind)"
+
+    def handle(self, event: Envelope[Any], tx: Transaction) -> None:
+        tx.execute(
+            "insert into kinds(who, seq_nr, kind) values (?, ?, ?)",
+            (event.entity_id, event.seq_nr, type(event.payload).__name__),
+        )
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_who_is_included_later_comes_by_its_state(
+    entities: LocalEntities, journal: Journal, serve: Any, consume: Any, tmp_path: Any,
+    trimmed: bool,
+) -> None:  # fmt: skip
+    """And what is behind it; also where the log is trimmed meanwhile."""
+    count = 20 if trimmed else 22
+    deposits(entities, count)
+    _, port = serve(streams=(ACCOUNTS,), slices=SLICES)
+    remote = Remote("accounts", f"127.0.0.1:{port}", history=History.FROM_SNAPSHOTS)
+    read_model, unwanted = tmp_path / "read.db", Exclude.entity_ids("a-1")
+    settings = {"handler": Kinds, "events": [Balance, Deposited], "filter": unwanted}
+    running, _ = consume(projection(read_model, remote, **settings))
+
+    def came(who: str) -> list[Any]:
+        with contextlib.suppress(sqlite3.OperationalError):  # no table yet
+            return rows(read_model, "select seq_nr, kind from kinds where who = ? order by nr", who)
+        return []
+
+    expected = [(20, "Balance"), *((nr, "Deposited") for nr in range(21, count + 1))]
+    eventually(lambda: came("a-2") == expected)
+    if trimmed:
+        trim_all(journal)
+    Projections(f"sqlite:///{read_model}").add_criteria("popularity", Include.entity_ids("a-1"))
+    eventually(lambda: came("a-1") == expected, 20)
+    entities.ask(Account, "a-1", Deposit(7))
+    eventually(lambda: came("a-1") == [*expected, (count + 1, "Deposited")])
+    assert came("a-2") == expected
     assert running.status().error == ""
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.streams.material import ENTITY_TYPE, Added, SumItems, Writer, offsets, projection
 from thespian_dc.model.settings import Local, Remote
 from thespian_dc.projection.api import RunningProjection, local_source, start_projection
+from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.consumer_core import WINDOW
 from thespian_dc.testkit.eventually import eventually
 
@@ -42,14 +43,17 @@ def test_lag_is_all_that_is_written_and_not_handled(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """More than the window is written while the first event is handled: within a few seconds all of
-    it is known to wait, before any of it is handled; and 0 when it is."""
+    it is known to wait, before any of it is handled; and 0 when it is. No call ends for it, and
+    nothing is asked for again."""
     read_model = tmp_path / "read.db"
     writer.add([("c-1", Added("a", 1))])
     running: RunningProjection
+    sources: list[RemoteSource] = []
     if far:
         _, port = serve()
         remote = Remote("carts", f"127.0.0.1:{port}")
-        running, _ = consume(projection(read_model, remote, handler=StandsStill))
+        wanted = projection(read_model, remote, handler=StandsStill)
+        running, sources = consume(wanted, heartbeat_ms=10_000)
     else:
         local = Local(ENTITY_TYPE, journal_url)
         running = start_projection(
@@ -64,6 +68,8 @@ def test_lag_is_all_that_is_written_and_not_handled(
         GOES_ON.set()
         eventually(lambda: sum(offsets(read_model).values()) == EVENTS + 1, deadline_s=60)
         eventually(lambda: running.status().lag == 0)
+        assert running.status().restarts == 0
+        assert [source.reconnects for source in sources] == [0] * far
     finally:
         GOES_ON.set()
         assert running.stop()

@@ -83,6 +83,18 @@ def test_a_raise_stops_exactly_there(
     eventually(lambda: counted(read_model) == {f"s{i}": 1000 + i for i in range(8)})
 
 
+def test_a_stop_does_not_wait_for_the_pause_before_a_restart(
+    writer: Writer, run: Any, tmp_path: Path
+) -> None:
+    """However long that is."""
+    Fuse.blown = {1}
+    writer.add([("c-1", Added("a", 1))])
+    settings = {"handler": FusedCount, "restart_backoff_ms": (600_000, 600_000)}
+    running = run(projection(tmp_path / "read.db", **settings))
+    eventually(lambda: running.status().error.startswith("HandlerError"))
+    assert running.stop(timeout_s=20.0)
+
+
 def test_unknown_event_fails_by_name_and_is_never_dropped(
     writer: Writer, run: Any, tmp_path: Path
 ) -> None:

@@ -9,8 +9,19 @@ from typing import Any
 import pytest
 
 from tests.streams.asking import PLENTY, asked, events_in
-from tests.streams.material import Added, CountItems, Writer, execute, offsets, projection, rows
-from tests.streams.test_healing import NAME, passed, seen
+from tests.streams.material import (
+    Added,
+    CountItems,
+    PublicAdded,
+    Unknown,
+    Writer,
+    execute,
+    offsets,
+    projection,
+    rows,
+)
+from tests.streams.test_healing import NAME, debts, passed, seen
+from tests.streams.test_transforms import TO_PUBLIC, Cart, CountPublic
 from thespian_dc import Projections
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.envelope import Envelope
@@ -108,6 +119,29 @@ def test_what_a_stream_begins_to_show_comes_before_the_entitys_next_event(
     assert seen(read_model) == {}
     add(writer, "a", tags=("large",))
     eventually(lambda: seen(read_model) == {"a": comes})
+
+
+def test_what_is_brought_later_is_what_the_stream_shows(
+    writer: Writer, serve: Any, consume: Any, read_model: Path
+) -> None:
+    """Public types, without what its own filter withholds and its transform leaves out: no hole."""
+    public = TO_PUBLIC.drop(Unknown)
+    shown = Stream("public", Cart, public, [PublicAdded], filter=Exclude.tags("secret"))
+    _, port = serve(streams=(shown,))
+    remote, unwanted = Remote("public", f"127.0.0.1:{port}"), Exclude.entity_ids("a")
+    settings = {"handler": CountPublic, "events": [PublicAdded], "filter": unwanted}
+    running, _ = consume(projection(read_model, remote, **settings))
+    for sku, quantity, tag in (("fig", 1, "x"), ("fig", 0, "x"), ("fig", 1, "secret")):
+        writer.add([("a", Added(sku, quantity))], (tag,))
+    writer.add([("a", Unknown("never shown"))])
+    writer.add([("a", Added("pear", 2)), ("b", Added("pear", 2))])
+    eventually(lambda: passed(read_model, writer))
+    change(read_model, Include.entity_ids("a"))
+    eventually(lambda: seen(read_model) == {"a": [1, 5], "b": [1]})
+    eventually(lambda: not debts(read_model))
+    writer.add([("a", Unknown("never shown")), ("a", Added("pear", 1))])
+    eventually(lambda: seen(read_model) == {"a": [1, 5, 7], "b": [1]})
+    assert running.status().restarts == 0
 
 
 class Misspelt(CountItems):

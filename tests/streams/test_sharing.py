@@ -11,11 +11,21 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.streams.material import SLICES, Added, SumItems, Writer, counted, projection
-from thespian_dc.model.settings import Remote
+from tests.streams.material import (
+    ENTITY_TYPE,
+    SLICES,
+    Added,
+    SumItems,
+    Writer,
+    counted,
+    projection,
+    rows,
+)
+from thespian_dc.model.settings import Remote, Stream
 from thespian_dc.stream import tail
 from thespian_dc.stream.channels import METHOD
 from thespian_dc.testkit.eventually import eventually, never
+from thespian_dc.testkit.proxy import FaultProxy
 from thespian_dc.wire.conversion import (
     Batch,
     Beat,
@@ -51,6 +61,43 @@ def test_consumers_that_catch_up_together_share_reads(
     for path in paths:
         eventually(lambda p=path: sum(counted(p).values()) == 6000, 30)
     assert shared.commits_read <= 1.5 * commits_of_one
+
+
+def test_projections_of_one_process_share_a_connection(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path
+) -> None:
+    """Whatever streams of one producer they read."""
+    writer.add([("c-1", Added("apple", 1))])
+    _, port = serve(streams=tuple(Stream(name, ENTITY_TYPE) for name in ("carts", "baskets")))
+    paths = [tmp_path / f"r{nr}.db" for nr in range(6)]
+    with FaultProxy("127.0.0.1", port) as proxy:
+        for nr, path in enumerate(paths):
+            remote = Remote(("carts", "baskets")[nr % 2], f"127.0.0.1:{proxy.port}")
+            consume(projection(path, remote, handler=SumItems), heartbeat_ms=10_000)
+        for path in paths:
+            eventually(lambda p=path: counted(p) == {"apple": 1})
+        assert proxy.connections == 1
+
+
+def test_one_consumer_has_several_producers(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path
+) -> None:
+    """With positions in one database, each of its own journal; the same ids are other entities."""
+    read_model, other_url = tmp_path / "read.db", f"sqlite:///{tmp_path}/other.db"
+    other = Writer(other_url)
+    ports = [serve()[1], serve(journal=other_url)[1]]
+    for name, port in zip(("here", "there"), ports, strict=True):
+        remote = Remote("carts", f"127.0.0.1:{port}")
+        consume(projection(read_model, remote, name=name, handler=SumItems))
+    for _ in range(5):
+        writer.add([("c-1", Added("apple", 1))])
+        other.add([("c-1", Added("pear", 1))] * 2)
+    eventually(lambda: counted(read_model) == {"apple": 5, "pear": 10})
+    of_each = "select projection, journal_id, sum(offset) from thespian_dc_positions group by 1, 2"
+    assert rows(read_model, of_each) == [
+        ("here", writer.journal.journal_id, 5), ("there", other.journal.journal_id, 10)
+    ]  # fmt: skip
+    other.close()
 
 
 def test_a_pushed_commit_is_delivered_without_reading(
