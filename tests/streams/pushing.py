@@ -85,6 +85,12 @@ def no_pushes(call: Any) -> CallRefusedError | None:
     return CallRefusedError("PERMISSION_DENIED", "not today") if refused else None
 
 
+def with_token(call: Any) -> CallRefusedError | None:
+    if call.kind == "Push" and call.metadata.get("authorization") == "Bearer two":
+        return None
+    return CallRefusedError("UNAUTHENTICATED", "no valid token")
+
+
 def to_far(event: Envelope[Added]) -> Envelope[Added] | None:
     """One far entity per sku, tagged with the origin; no figs."""
     assert event.meta is not None

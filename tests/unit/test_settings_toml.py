@@ -190,6 +190,7 @@ def test_pushes_and_destinations_are_written_as_they_read() -> None:
         [[pushes]]
         stream = { stream_id = "carts", entity = "cart" }
         target = "localhost:2"
+        metadata = { x-tenant = "north" }
         [[destinations]]
         stream_id = "carts"
         entity_type = "far-cart"
@@ -197,7 +198,8 @@ def test_pushes_and_destinations_are_written_as_they_read() -> None:
         without_identity = true
     """
     read_as = read(text)
-    assert read_as.pushes == (Push(Stream("carts", "cart"), "localhost:2"),)
+    sent = {"x-tenant": "north"}
+    assert read_as.pushes == (Push(Stream("carts", "cart"), "localhost:2", metadata=sent),)
     (destination,) = read_as.destinations
     assert destination.origins == {"shop": "", "bar": "bar.example.org"}
     with pytest.raises(SettingsError, match=r"destinations\[0\].origins must be a table, not 5"):

@@ -104,16 +104,18 @@ class Push:
     """A stream that this node brings to a destination by itself: it dials, nobody need reach it.
 
     stream: one of Settings.streams by its id, or a Stream of its own, which nobody can pull then.
-    target: host:port of the receiving node. tls, plaintext_beyond_loopback: as of Remote.
+    target: host:port of the receiving node. tls, plaintext_beyond_loopback, metadata: as of Remote.
     """
 
     stream: Stream | str
     target: str
     tls: Tls | None = None
     plaintext_beyond_loopback: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         check_name("stream", self.stream_id)
+        check_metadata(self.metadata)
         host = check_target("target", self.target)
         check_plaintext("target", host, self.tls, self.plaintext_beyond_loopback)
 

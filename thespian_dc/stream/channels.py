@@ -9,7 +9,7 @@ import grpc.aio
 
 from thespian_dc.model.access import FROM_FILE, check_metadata
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.settings import Remote, Tls
+from thespian_dc.model.settings import Push, Remote, Tls
 from thespian_dc.stream.tls import channel_credentials
 
 SERVICE = "thespian_dc.v1.EventStreams"
@@ -28,9 +28,9 @@ _OPTIONS = [
 ]
 
 
-def metadata_of(remote: Remote) -> tuple[tuple[str, str], ...]:
+def metadata_of(dialled: Remote | Push) -> tuple[tuple[str, str], ...]:
     """What its requests carry; SettingsError for a file that cannot be read."""
-    return tuple((key, _value(key, value)) for key, value in remote.metadata.items())
+    return tuple((key, _value(key, value)) for key, value in dialled.metadata.items())
 
 
 def _value(key: str, value: str) -> str:

@@ -16,7 +16,7 @@ from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.push_errors import PushBeginsAgainError
 from thespian_dc.model.settings import Push, Stream
 from thespian_dc.model.stream_errors import PeerUnavailableError, UnknownStreamError
-from thespian_dc.stream.channels import PUSH_METHOD, Channels
+from thespian_dc.stream.channels import PUSH_METHOD, Channels, metadata_of
 from thespian_dc.stream.consumer_core import Reconnect
 from thespian_dc.stream.dialled import DialledLine
 from thespian_dc.stream.identity import Caller
@@ -106,11 +106,11 @@ class Pusher:
         """Why it ended."""
         push, broken = self._push, True
         try:
-            stream = self._stream()
+            stream, metadata = self._stream(), metadata_of(push)
             shared = self._channels.take(push.target, push.tls)
         except ThespianDcError as error:
             return error
-        call: Any = shared.channel.stream_stream(PUSH_METHOD)()
+        call: Any = shared.channel.stream_stream(PUSH_METHOD)(metadata=metadata)
         line = DialledLine(call, push.target)
         try:
             offer = Offer(
