@@ -73,5 +73,7 @@ def test_an_entity_is_handed_on_with_all_of_its_events_and_no_other_one_comes(
         hand(a, "given", b, ["a", "a", "b"])
         hand(b, "given", a, ["a", "a", "b", "a"])
         hand(a, "given", c, ["a", "a", "b", "a", "c"])
+        hand(a, "last", b, ["a", "b"])  # what was to come to b before this is there
+        eventually(lambda: b.links()["a"]["lag"] == 0, WITHIN_S)
         assert way(b, "given") == (("a", "a"), ("a", "b"), ("b", "a")), "it went on without b"
         assert way(b, "kept") == way(c, "kept") == ()

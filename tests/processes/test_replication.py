@@ -115,11 +115,15 @@ def test_an_entity_that_failed_is_shown_until_its_code_is_mended(tmp_path: Path)
         status = Replicas(b.settings.journal, "tally").status
         eventually(lambda: list(status().failed) == [str(bug)], WITHIN_S)
         assert "the code of b has a bug" in status().failed[str(bug)].why
+        a.change("another", 1)
+        a.change(str(bug), 1)
+        agree([a, b], "another", (1, {"a": 1}))
+        eventually(lambda: b.links()["a"]["lag"] == 0, WITHIN_S)  # stored, though not applied
         b.end()
         bug.unlink()
         b.begin()
         eventually(lambda: not status().failed, 2 * WITHIN_S)
-        agree([a, b], str(bug), (5, {"a": 1}))
+        agree([a, b], str(bug), (6, {"a": 2}))
 
 
 def test_an_entity_that_fails_when_a_command_wakes_it_is_shown(tmp_path: Path) -> None:

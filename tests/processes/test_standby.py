@@ -48,6 +48,7 @@ def test_a_promotion_takes_over_all_and_the_former_stands_by(pair: Two) -> None:
     promoted = api(b).promote(timeout_s=WITHIN_S)
     assert promoted.epoch == 2
     assert {peer: one.events for peer, one in promoted.behind.items()} == {"a": 0}
+    assert b.read("taken") == (50, {"a": 50}), "it has all that, before it takes anything"
     eventually(lambda: refuses(a).active == "b", WITHIN_S)
     eventually(lambda: api(b).status().roles.is_active, WITHIN_S)
 

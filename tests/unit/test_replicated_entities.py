@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.replicas import Replica, group, settle
@@ -22,6 +24,7 @@ from thespian_dc.entity.protocol import Absorbed
 from thespian_dc.journal.api import Found
 from thespian_dc.model.entity_errors import CommandFailedError
 from thespian_dc.model.replication import ORIGIN_META, ReplicaMeta, read_remote
+from thespian_dc.model.replication_errors import ReplicationContextError
 
 looked = pytest.fixture(autouse=True)(fresh)
 
@@ -262,9 +265,32 @@ def test_facts_of_an_event_are_refused_elsewhere(fact: str) -> None:
             getattr(self, fact)
             return ()
 
-    (hasty,) = group(Hasty, "a")
-    with pytest.raises(Exception, match="ReplicationContextError"):
-        hasty.ask("where")
+    class Born(Chronicle):
+        entity_type = "born"
+
+        def __init__(self) -> None:
+            getattr(self, fact)
+
+    for cls, error in ((Hasty, "ReplicationContextError"), (Born, "EffectError")):
+        (hasty,) = group(cls, "a")
+        with pytest.raises(Exception, match=error):
+            hasty.ask("where")
+
+    class Later(Chronicle):
+        entity_type = "later"
+
+        def receiveMsg_int(self, _: int, sender: Any) -> None:
+            self.persist(Noted("one")).then_reply(len).then(self.look)
+
+        def look(self, _: Any) -> None:
+            try:
+                self.looked.append(getattr(self, fact))
+            except ReplicationContextError as refused:
+                self.looked.append(refused)
+
+    (later,) = group(Later, "a")
+    assert later.ask(1) == 1
+    assert isinstance(Chronicle.looked[-1], ReplicationContextError)
 
 
 def test_functions_after_a_command_run_where_it_was_handled() -> None:

@@ -235,14 +235,14 @@ def want_states(journal: Journal, entity_type: str, ids: Iterable[str]) -> None:
 
     def want(entry: Entry) -> tuple[Any, None]:
         wishes = [] if entry.value is None else _wishes(entry.value)
-        made = [wishes[0][0] + 1 if wishes else 1, list(ids)]
-        room, kept = STATES_MAX - len(made[1]), []
+        wanted, kept = list(ids), []
+        room = STATES_MAX - len(wanted)
         for wish in wishes:
             room -= len(wish[1])
             if room < 0:
                 break
             kept.append(wish)
-        return [*made, kept], None
+        return [wishes[0][0] + 1 if wishes else 1, wanted, kept], None
 
     change_entry(journal, f"replication_states:{entity_type}", want)
 

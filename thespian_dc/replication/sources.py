@@ -15,6 +15,7 @@ from thespian_dc.projection.api import (
     LookedUp,
     Lookup,
     LookUpFailed,
+    Source,
     SourceBatch,
     SourceDescription,
     SourceEvents,
@@ -22,33 +23,16 @@ from thespian_dc.projection.api import (
 from thespian_dc.wire.lookups import EntityIds, EntityState
 
 
-class ReplicaSource(Protocol):
-    """See stream.client.RemoteSource, and projection.api.Source."""
+class ReplicaSource(Source, Protocol):
+    """See stream.client.RemoteSource."""
 
-    def start(
-        self,
-        journal_id: str,
-        positions: Mapping[int, Position],
-        filter_: VersionedFilter,
-        slices: Sequence[int] | None,
-        events: SourceEvents,
-    ) -> None: ...
-    def stop(self) -> None: ...
-    def handled(self, batch: SourceBatch) -> None: ...
-    def change_filter(self, filter_: VersionedFilter) -> None: ...
     def send_known(self, known: Known) -> None: ...
-    def look_up(
-        self, lookup: Lookup, on_answer: Callable[[LookedUp | LookUpFailed], None]
-    ) -> None: ...
     def entity_state(
         self, entity_id: str, fresh: bool, on_answer: Callable[[EntityState | LookUpFailed], None]
     ) -> None: ...
     def entity_ids(
         self, slice_: int, after: str, on_answer: Callable[[EntityIds | LookUpFailed], None]
     ) -> None: ...
-    def heads(self) -> JournalPositions: ...
-    @property
-    def trouble(self) -> str: ...
 
 
 class SharedSource:
@@ -121,6 +105,10 @@ class SharedSource:
     def heads(self) -> JournalPositions:
         """See Source.heads."""
         return self._sources[0].heads()
+
+    def positions_at(self, time_us: int) -> JournalPositions:
+        """See Source.positions_at."""
+        return self._sources[0].positions_at(time_us)
 
     @property
     def trouble(self) -> str:
