@@ -19,6 +19,7 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.testkit.simulation.history import History, Sent
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
+from thespian_dc.testkit.simulation.plan import Plan
 from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
 from thespian_dc.testkit.simulation.sink_checker import SinkChecker, shown
 
@@ -50,8 +51,7 @@ class Stored(NamedTuple):
 
 
 class Checker:
-    """Of one run; findings go to `history.broken`. latest: the projection wants last states only;
-    hit: told of what kinds of records there are."""
+    """Of one run; findings go to `history.broken`. hit: told of what kinds of records there are."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Checker:
         positions: SimulatedPositions,
         entity_type: str,
         slices: int,
-        latest: bool,
+        plan: Plan,
         hit: Callable[[str], None],
     ) -> None:
         self._history, self._journal, self._hit = history, journal, hit
@@ -70,7 +70,7 @@ class Checker:
         journal.on_applied = self._on_applied
         journal.on_installed = self._on_installed
         journal.on_state = self._on_state
-        self.sink = SinkChecker(history, positions, self.keys, self._fields, latest)
+        self.sink = SinkChecker(history, positions, self.keys, self._fields, plan)
 
     # --- while it happens ---
     def _on_applied(self, caller: str, commit: Commit) -> None:

@@ -28,6 +28,7 @@ from thespian_dc.projection.healing import Healing
 from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.sharing import BEAT_US, Sharing
+from thespian_dc.testkit.simulation.sink_checker import SinkChecker
 from thespian_dc.testkit.simulation.source import Ears, JournalSource, effects_of
 from thespian_dc.testkit.simulation.stream_source import StreamSource
 from thespian_dc.testkit.simulation.world import World
@@ -45,8 +46,8 @@ RAISES = 0.02
 
 
 class SimulatedConsumer(Process):
-    """One worker of a projection. make_source: of a source for each run; on_batch: told of each
-    batch before it is judged, with the events of it."""
+    """One worker of a projection. make_source: of a source for each run; judge: told of each
+    batch before its events are chosen, and of what was owed before it is handled."""
 
     def __init__(
         self,
@@ -55,11 +56,11 @@ class SimulatedConsumer(Process):
         name: str,
         slices: int,
         make_source: Callable[[SimulatedConsumer], JournalSource | StreamSource],
-        on_batch: Callable[[SourceBatch, Sequence[Effect]], None],
+        judge: SinkChecker,
     ) -> None:
         super().__init__(world, name)
         self._positions, self._slices = positions, slices
-        self._make_source, self._tell = make_source, on_batch
+        self._make_source, self._judge = make_source, judge
         self.halted = self.leaving = False
         self.slow_until_us = 0
         self.source: JournalSource | StreamSource | None = None
@@ -185,7 +186,7 @@ class SimulatedConsumer(Process):
                 self.world.hit("projection: duplicate dropped")
                 source.handled(batch)
                 return
-            self._tell(batch, events)
+            self._judge.on_batch(batch, events)
             until = self._until(batch, [e.offset for e in events if e.offset >= action.from_offset])
             here = [one for one in events if action.from_offset <= one.offset < until]
             effects = self._judged(batch, action.from_offset, here)
@@ -269,6 +270,7 @@ class SimulatedConsumer(Process):
         self._healing.on_paid(answer)
         if effects:
             self.world.hit("projection: owed events handled")
+            self._judge.on_owed(effects)
         if self._in_own_transaction(slice_, effects):
             self._healing.on_answered(answer, self.world.now_us)
 

@@ -51,6 +51,12 @@ class Seen:
     total: int
 
 
+def tags_of(number: int) -> list[str]:
+    """Of an event, by its amount, or of a state, by its total: few have the second tag."""
+    rare = ["rare"] if number % 11 == 0 else []
+    return ["odd" if number % 2 else "even", *rare, f"t:size/{number % 5}"]
+
+
 class Counter(EventSourcedActor):
     """Its state changes in place: what is uncommitted shows if it leaks."""
 
@@ -72,6 +78,9 @@ class Counter(EventSourcedActor):
     def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
         self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
         self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
+
+    def tags_for(self, state: Any, event: Added) -> list[str]:
+        return tags_of(event.amount)
 
     def receiveMsg_Look(self, command: Look, sender: Any) -> None:
         self.reply(Seen(self.state["seq_nr"], self.state["total"]))

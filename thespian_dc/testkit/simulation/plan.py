@@ -5,14 +5,23 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+FILTERS = ("ids", "ids", "ids", "tags", "tags", "mixed", "events")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """durable: entities whose records are states; else event-sourced ones. latest: the projection
-    wants each entity's last state only."""
+    wants each entity's last state only. filters: by "ids"; by ids, "tags" and topics;
+    "mixed", with some of single events; or of single "events" alone."""
 
     durable: bool = False
     latest: bool = False
+    filters: str = "ids"
+
+    @property
+    def some_have_none(self) -> bool:
+        """The projection handles some records never."""
+        return self.latest or self.filters in {"mixed", "events"}
 
     def stored(self, amounts: tuple[int, ...]) -> tuple[int, ...]:
         """Of each record that a command of these amounts makes."""
@@ -20,7 +29,8 @@ class Plan:
 
     def __str__(self) -> str:
         what = "durable states" if self.durable else "events"
-        return f"{what}, the last of each" if self.latest else what
+        what += ", the last of each" if self.latest else ""
+        return f"{what}, filters: {self.filters}"
 
 
 def plan_of(seed: int) -> Plan:
@@ -28,4 +38,6 @@ def plan_of(seed: int) -> Plan:
     other."""
     rng = random.Random(f"plan {seed}")
     durable = rng.random() < 0.35
-    return Plan(durable, latest=durable and rng.random() < 0.5)
+    latest = durable and rng.random() < 0.5
+    filters = rng.choice(("ids", "ids", "tags", "tags") if latest else FILTERS)
+    return Plan(durable, latest, filters)

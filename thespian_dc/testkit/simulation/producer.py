@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
 from thespian_dc.model.history import History
-from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import NO_WRITE_ID, START
 from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
-from thespian_dc.projection.api import CommitView, Facts, FactsCache, SourceBatch
+from thespian_dc.projection.api import CommitView, Facts, FactsCache, Lookup, SourceBatch
 from thespian_dc.stream.batches import write_batch
+from thespian_dc.stream.lookups import write_answer
 from thespian_dc.stream.producer_core import ProducerCore, check_first
 from thespian_dc.stream.transform import View, whole_commit
 from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.process import Process
-from thespian_dc.testkit.simulation.source import ShortHistory
+from thespian_dc.testkit.simulation.source import ShortHistory, looked_up
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.world import World
 from thespian_dc.wire.conversion import (
@@ -33,6 +34,7 @@ from thespian_dc.wire.conversion import (
     write_filter_in_force,
     write_started,
 )
+from thespian_dc.wire.lookups import read_look_up
 
 TICK_US = 40_000
 READ_BYTES = 2_000
@@ -192,6 +194,27 @@ class SimulatedProducer(Process):
             PROTOCOL, self._journal.memory.journal_id, self._entity_type, self._slices, heads,
             served.core.heartbeat_ms,
         )  # fmt: skip
+
+    # --- what is asked beside calls ---
+
+    def answer(self, question: bytes, back: Callable[[bytes], None]) -> None:
+        """back gets the bytes of the answer, if the journal gives one."""
+        asked = read_look_up(question)
+        slice_, memory = slice_of(asked.entity_id, self._slices), self._journal.memory
+        key, latest = SliceKey(self._entity_type, slice_), asked.history is History.LATEST
+        lookup = Lookup(
+            asked.entity_id, slice_, asked.from_seq_nr, asked.until_seq_nr, asked.from_offset
+        )
+
+        def read_all() -> bytes | None:
+            found = looked_up(memory, key, lookup, latest, *asked.limit)
+            return found and write_answer(memory.journal_id, found)
+
+        def on_read(found: bytes | None) -> None:
+            if found is not None:
+                back(found)
+
+        self._journal.call(self.name, read_all, self.into(on_read))
 
     # --- what goes ---
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.testkit.simulation.checker import Checker
 from thespian_dc.testkit.simulation.client import RoutedClient, SimulatedClient
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
@@ -24,6 +23,7 @@ from thespian_dc.testkit.simulation.source import JournalSource
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import WINDOW, StreamSource
 from thespian_dc.testkit.simulation.tally import Tally
+from thespian_dc.testkit.simulation.wishes import Wishes
 from thespian_dc.testkit.simulation.world import World
 
 LATEST_US = 10_000_000
@@ -70,7 +70,7 @@ class Simulation:
             self.positions,
             CounterEntity.entity_type,
             shape.slices,
-            plan.latest,
+            plan,
             world.hit,
         )
         clients: dict[str, Any] = {}
@@ -89,8 +89,8 @@ class Simulation:
             for n in range(shape.members)
         ]
         by_name |= {member.name: member for member in self.members}
-        self._resting = False
-        entity_ids = self._entity_ids = [f"e{n}" for n in range(shape.entities)]
+        entity_ids = [f"e{n}" for n in range(shape.entities)]
+        self.wishes = Wishes(world, self.positions, entity_ids, plan.filters)
         self.clients = [
             kind(
                 world, network, self.journal, by_name, self.history, f"client{n}", shape.slices,
@@ -115,7 +115,7 @@ class Simulation:
                 f"consumer{n}",
                 shape.slices,
                 kind,
-                self.checker.sink.on_batch,
+                self.checker.sink,
             )
             for n, kind in enumerate(kinds)
         ]
@@ -137,7 +137,7 @@ class Simulation:
         world, shape = self.world, self.shape
         for process in (*self.members, *self.clients, *self.producers, *self.consumers):
             process.start()
-        self._change_filter()
+        self.wishes.begin()
         world.run(shape.calm_us)
         world.faulty = True
         names = [client.name for client in self.clients]
@@ -154,24 +154,12 @@ class Simulation:
         self.checker.check()
         return self.outcome()
 
-    def _change_filter(self) -> None:
-        """Somebody wants other entities, every second or so, until all is well."""
-        if self._resting:
-            return
-        rng, ids = self.world.rng, self._entity_ids
-        some = rng.sample(ids, len(ids) // 3)
-        self.positions.want(rng.choice([
-            Filter(), Exclude.entity_ids(*some), Include.entity_ids(*some).spelled_out(),
-            Exclude.all(), Exclude.entity_ids(*some) + Include.entity_ids(*some[::2]),
-        ]))  # fmt: skip
-        self.world.hit("projection: filter changed")
-        self.world.after(self.world.between(200_000, 4_000_000), self._change_filter)
-
     def _come_to_rest(self) -> None:
         """No faults from here on: every command must be answered, every record handled."""
         world = self.world
-        world.faulty, self._resting = False, True
-        self.positions.want(Include.entity_ids(*self._entity_ids).spelled_out())
+        world.faulty = False
+        self.wishes.rest()
+        self.checker.sink.resting = True
         self.network.heal_all()
         self.journal.refusing.clear()
         for client in self.clients:

@@ -10,17 +10,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thespian_dc.model.criteria import Filter
+from thespian_dc.model.criteria import UNFILTERED, Criteria, Filter
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.projection.core import Move
 from thespian_dc.testkit.simulation.history import History
+from thespian_dc.testkit.simulation.plan import Plan
 from thespian_dc.testkit.simulation.positions import Effect, SimulatedPositions
 
 
 class SinkChecker:
-    """fields: of the records in each slice's log, by offset. latest: the projection wants last
-    states only."""
+    """fields: of the records in each slice's log, by offset. resting: the last filter is wanted,
+    which includes every entity."""
 
     def __init__(
         self,
@@ -28,10 +29,13 @@ class SinkChecker:
         positions: SimulatedPositions,
         keys: Sequence[SliceKey],
         fields: Mapping[SliceKey, Mapping[int, list[Any]]],
-        latest: bool,
+        plan: Plan,
     ) -> None:
         self._history, self._positions = history, positions
-        self._keys, self._fields, self._latest = keys, fields, latest
+        self._keys, self._fields, self._plan = keys, fields, plan
+        self._versions: dict[SliceKey, dict[int, int]] = {key: {} for key in keys}
+        self._at_hand = UNFILTERED.version
+        self.resting = False
         positions.on_move = self._on_move
 
     def on_batch(self, batch: SourceBatch, events: Sequence[Effect]) -> None:
@@ -44,8 +48,9 @@ class SinkChecker:
             fields = stored.get(at)
             if fields is None:
                 self._history.breaks("stream", f"{key}: a batch has offset {at}, the log has not")
-            elif _passes(wanted, fields[1]):
+            elif passes(wanted, fields[1], fields[5]):
                 expected.append(Effect(batch.slice, at, fields[1], fields[2], shown(fields)))
+        self._at_hand = batch.filter_version
         if not self._holds(list(events), expected):
             self._history.breaks(
                 "stream", f"{key}: {batch.base_offset}..{batch.next_offset} under version "
@@ -54,7 +59,7 @@ class SinkChecker:
 
     def _holds(self, events: list[Effect], expected: list[Effect]) -> bool:
         """All that is expected, or in last states some of it, each in its place and as it is."""
-        if not self._latest:
+        if not self._plan.latest:
             return events == expected
         by_offset = {effect.offset: effect for effect in expected}
         offsets = [effect.offset for effect in events]
@@ -69,7 +74,15 @@ class SinkChecker:
         state: bytes = self._fields[self._keys[record.slice]][record.offset][4]
         return record._replace(shown=state, whole=True)
 
+    def on_owed(self, effects: Sequence[Effect]) -> None:
+        """What was looked up is about to be handled: where only single events are ever wanted,
+        nothing is owed."""
+        if self._plan.filters == "events" and not self.resting:
+            self._history.breaks("events only", f"{effects[0].entity_id} was looked up")
+
     def _on_move(self, move: Move, epoch: int) -> None:
+        for at in range(move.expected, move.position.offset):
+            self._versions[self._keys[move.slice]][at] = self._at_hand
         if move.epoch != epoch:
             self._history.breaks(
                 "I4", f"slice {move.slice}: a consumer of epoch {move.epoch} moved the position; "
@@ -78,9 +91,8 @@ class SinkChecker:
 
     # --- at the end ---
     def unhandled(self) -> int:
-        """Records without an effect; where only last states are wanted, entities whose last has
-        none."""
-        if not self._latest:
+        """Records without an effect; where some may have none, entities whose last has none."""
+        if not self._plan.some_have_none:
             return sum(map(len, self._fields.values())) - len(self._positions.effects)
         last = {
             fields[1]: fields[2]
@@ -91,7 +103,8 @@ class SinkChecker:
 
     def check(self, log: Sequence[Effect]) -> None:
         """I3: the last filter includes every entity, so each record has one effect, in its entity's
-        order, and nothing else has one. Of last states some have none, but never the last."""
+        order, and nothing else has one. Of last states some have none, but never the last; nor have
+        those that single events were preferred to."""
         wanted: dict[str, list[Effect]] = defaultdict(list)
         found: dict[str, list[Effect]] = defaultdict(list)
         for effect in log:
@@ -99,8 +112,8 @@ class SinkChecker:
         for effect in self._positions.effects:
             found[effect.entity_id].append(effect)
         for entity_id in sorted(wanted.keys() | found.keys()):
-            if self._latest:
-                self._check_latest(entity_id, found[entity_id], wanted[entity_id])
+            if self._plan.some_have_none:
+                self._check_some(entity_id, found[entity_id], wanted[entity_id])
             elif found[entity_id] != wanted[entity_id]:
                 got = [effect.seq_nr for effect in found[entity_id]]
                 at = next((i for i, nr in enumerate(got) if nr != i + 1), len(got))
@@ -109,7 +122,7 @@ class SinkChecker:
                     f"the first difference is at seq_nr {at + 1}: {got[max(0, at - 1) : at + 3]}"
                 )  # fmt: skip
 
-    def _check_latest(self, entity_id: str, found: list[Effect], wanted: list[Effect]) -> None:
+    def _check_some(self, entity_id: str, found: list[Effect], wanted: list[Effect]) -> None:
         by_seq_nr = {effect.seq_nr: effect for effect in wanted}
         got = [effect.seq_nr for effect in found]
         strange = [
@@ -118,15 +131,71 @@ class SinkChecker:
         ]  # fmt: skip
         if got != sorted(set(got)) or strange or got[-1:] != [one.seq_nr for one in wanted[-1:]]:
             self._history.breaks(
-                "I3", f"{entity_id}: of {len(wanted)} states these have an effect: {got}; "
-                f"{strange} are no states of it"
+                "I3", f"{entity_id}: of {len(wanted)} records these have an effect: {got}; "
+                f"{strange} are none of it"
             )  # fmt: skip
+        elif not self._plan.latest:
+            self._check_left_out(entity_id, set(got), wanted)
+
+    def _check_left_out(self, entity_id: str, got: set[int], wanted: list[Effect]) -> None:
+        """A record without an effect did not pass when the projection went past it, and the next
+        one that has an effect passed as a single event."""
+        chosen = False
+        for one in reversed(wanted):
+            filter_ = self._went_past(one)
+            if one.seq_nr in got:
+                chosen = filter_.events_only and not _all_pass(filter_, entity_id)
+            elif not chosen or self._passes(one):
+                self._history.breaks(
+                    "I3", f"{entity_id}: seq_nr {one.seq_nr} at {one.slice}:{one.offset} has no "
+                    f"effect; {filter_} was in force"
+                )  # fmt: skip
+
+    def _went_past(self, one: Effect) -> Filter:
+        return self._positions.wishes[self._versions[self._keys[one.slice]][one.offset]]
+
+    def _passes(self, one: Effect) -> bool:
+        tags = self._fields[self._keys[one.slice]][one.offset][5]
+        return passes(self._went_past(one), one.entity_id, tags)
 
 
-def _passes(wanted: Filter, entity_id: str) -> bool:
-    """By ids, which include before they exclude, or by the one pattern for all there are."""
-    excluded = bool(wanted.exclude.regexes) or entity_id in wanted.exclude.entity_ids
-    return not excluded or entity_id in wanted.include.entity_ids
+def passes(wanted: Filter, entity_id: str, tags: Sequence[str]) -> bool:
+    """Exclude first, include overrides; by ids (or the one pattern for all there are), by tags, by
+    topics."""
+    if not wanted.exclude:
+        return True
+    return _selects(wanted.include, entity_id, tags) or not _selects(
+        wanted.exclude, entity_id, tags
+    )
+
+
+def _all_pass(wanted: Filter, entity_id: str) -> bool:
+    """Of this entity, whatever their tags."""
+    left_out = wanted.exclude
+    by_tags = left_out.tags or left_out.topics or left_out.regexes
+    return entity_id in wanted.include.entity_ids or not (
+        by_tags or entity_id in left_out.entity_ids
+    )
+
+
+def _selects(some: Criteria, entity_id: str, tags: Sequence[str]) -> bool:
+    topics = [tag[2:] for tag in tags if tag.startswith("t:")]
+    return (
+        bool(some.regexes)
+        or entity_id in some.entity_ids
+        or bool(set(tags) & set(some.tags))
+        or any(_is_of(one, topics) for one in some.topics)
+    )
+
+
+def _is_of(expression: str, topics: Sequence[str]) -> bool:
+    """+ and # are used at the end alone here, and # after a name stands for whatever follows."""
+    if expression == "#":
+        return True
+    begin, _, last = expression.rpartition("/")
+    return any(
+        one == expression or (last in "+#" and one.startswith(begin + "/")) for one in topics
+    )
 
 
 def shown(fields: list[Any]) -> bytes:

@@ -1,7 +1,5 @@
 """Where a simulated projection gets its batches: this one reads the journal slice by slice, over a
-network that loses, doubles and reorders, and evaluates filters by entity id with code of its own.
-
-Both kinds of source look up what is owed in the journal: `LookUps`.
+network that loses, doubles and reorders, and looks up what is owed in the journal, too: `LookUps`.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from thespian_dc.journal.memory import MemoryJournal
-from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter
+from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
 from thespian_dc.model.errors import JournalError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
@@ -28,6 +26,7 @@ from thespian_dc.projection.api import (
     SliceHistory,
     SourceBatch,
     SourceDescription,
+    append_empty,
 )
 from thespian_dc.projection.handling import records_in
 from thespian_dc.projection.local import view_of
@@ -70,12 +69,7 @@ class LookUps:
         memory = self._journal.memory
 
         def read_all() -> LookedUp | None:
-            state, rest = state_first(memory, key, lookup) if self._latest else ([], lookup)
-            try:
-                answer = EntityReading(memory, key, rest, READ_BYTES, PAGE).add_all(view_of)
-            except JournalError:
-                return None  # a damaged log, which the checker finds
-            return with_state(answer, lookup, state)
+            return looked_up(memory, key, lookup, self._latest, READ_BYTES, PAGE)
 
         def once(answer: LookedUp | None) -> None:
             if not answered[0]:
@@ -84,6 +78,18 @@ class LookUps:
 
         self._journal.call(self._process.name, read_all, self._process.into(once))
         self._process.after(LOOK_UP_US, once, None)
+
+
+def looked_up(
+    memory: MemoryJournal, key: SliceKey, lookup: Lookup, latest: bool, bytes_max: int, most: int
+) -> LookedUp | None:
+    """The answer from the journal; None where it is damaged, which the checker finds."""
+    state, rest = state_first(memory, key, lookup) if latest else ([], lookup)
+    try:
+        answer = EntityReading(memory, key, rest, bytes_max, most).add_all(view_of)
+    except JournalError:
+        return None
+    return with_state(answer, lookup, state)
 
 
 class ShortHistory(LocalHistories):
@@ -190,9 +196,13 @@ class JournalSource:
     def _hand_over(self, slice_: int, views: list[CommitView], wanted: VersionedFilter) -> None:
         offset, head = self._reading[slice_], views[-1].end_offset
         self._reading[slice_] = head
-        batch = SourceBatch(slice_, offset, head, head, views, wanted.version)
-        events = [one for one in effects_of(batch) if passes(wanted.filter, one.entity_id)]
-        self._deliver(lambda: self._ears.batch(batch, events))
+        shown, selector = list[CommitView](), self._selectors[slice_]
+        for view in (selector.select(slice_, one) for one in views):
+            shown += [view] if view.body else []
+            if not view.body:
+                append_empty(shown, view)
+        batch = SourceBatch(slice_, offset, head, head, shown, wanted.version)
+        self._deliver(lambda: self._ears.batch(batch, effects_of(batch)))
 
     def _apply_filter(self, slice_: int) -> None:
         """Read under another filter from here on, and say so."""
@@ -213,13 +223,6 @@ class JournalSource:
 
 def _selector_of(wanted: VersionedFilter) -> Selector:
     return Selector(wanted, FactsCache(Facts), PREFIX)
-
-
-def passes(wanted: Filter, entity_id: str) -> bool:
-    """Exclude first, include overrides; by ids, or by the one pattern that matches all."""
-    if entity_id in wanted.include.entity_ids:
-        return True
-    return not (entity_id in wanted.exclude.entity_ids or wanted.exclude.regexes)
 
 
 def effects_of(batch: SourceBatch) -> list[Effect]:

@@ -20,8 +20,9 @@ from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.producer import SimulatedProducer
-from thespian_dc.testkit.simulation.source import Ears, LookUps, effects_of
+from thespian_dc.testkit.simulation.source import Ears, effects_of
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
+from thespian_dc.testkit.simulation.stream_lookups import StreamLookUps
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.conversion import (
     Beat,
@@ -57,7 +58,7 @@ class StreamSource:
         self._peer = ""
         self._described = False
         self._history = History.LATEST if latest else History.FULL
-        self.look_up = LookUps(process, journal, entity_type, latest).look_up
+        self.look_up = StreamLookUps(process, network, producers, self._history).look_up
 
     def start(
         self,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from thespian_dc.entity.actor import DurableStateActor
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandRejectedError
-from thespian_dc.testkit.simulation.counter import Add, Added, Look, Pass, Seen
+from thespian_dc.testkit.simulation.counter import Add, Added, Look, Pass, Seen, tags_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,9 @@ class Tally(DurableStateActor):
     def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
         self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
         self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
+
+    def tags_for(self, state: dict[str, Any], event: Any) -> list[str]:
+        return tags_of(state["total"])
 
     def receiveMsg_Look(self, command: Look, sender: Any) -> None:
         self.reply(Seen(self.seq_nr, self.state["total"]))
