@@ -288,6 +288,14 @@ def test_a_stream_has_a_name(name: Any) -> None:
         Stream(name, Cart)
 
 
+def test_a_transformation_names_something() -> None:
+    """Each method returns another one: what one returned may have been forgotten. It is refused
+    before anything starts, not at the first event."""
+    with pytest.raises(SettingsError, match="transform names no type"):
+        Stream("public", "cart", Transformation())
+    assert Stream("public", "cart", Transformation().identity(Added)).transform
+
+
 def test_stream_names_are_unique() -> None:
     with pytest.raises(SettingsError, match="stream_id 'carts' stands twice"):
         Settings(

@@ -62,6 +62,11 @@ class Stream:
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
         check_allow(self.stream_id, self.allow)
+        if self.transform == Transformation():
+            raise SettingsError(
+                f"stream {self.stream_id}: its transform names no type; each method of a "
+                "Transformation returns another one"
+            )
         for thing in importables(self.transform):
             check_importable("transform", thing)
         check_importable("from_snapshot", self.from_snapshot)
