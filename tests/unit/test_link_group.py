@@ -133,6 +133,27 @@ def test_what_is_not_shown_any_more_holds_no_cursor() -> None:
     assert (facts.waiting, facts.cursors[gone.slice]) == (0, gone.next_offset)
 
 
+def test_what_is_not_shown_any_more_is_not_asked_for_any_more() -> None:
+    """It was to be read as a whole: its first events may be trimmed, and no state of it is shown,
+    so the question would be asked for ever, and nothing be reported of that log meanwhile."""
+    group = Group()
+    for source in group.now_open():
+        group.open(source)
+    group.group.change_filter(MORE)
+    us, ap = group.now_open()
+    group.open(ap)
+    group.open(us)
+    assert [lookup.entity_id for lookup, _ in us.lookups] == ["b"]
+    shown = VersionedFilter(1, Exclude.entity_ids("b"))
+    us.call.on_started(ReplicaStarted("us", "cart", ("ap", "eu", "us"), shown=shown))
+    group.run()
+    again = next(one for one in group.now_open() if one.peer == "us")
+    assert again is not us
+    group.open(again, shown=shown)
+    assert not again.lookups
+    assert group.group.links["us"].known() == OriginPositions("us", 0, (5, 7))
+
+
 def test_another_filter_of_this_replica_counts_in_what_is_reported() -> None:
     group = Group(UNFILTERED)
     group.open(group.now_open()[0], shown=VersionedFilter(1, Exclude.entity_ids("a")))

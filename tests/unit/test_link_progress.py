@@ -30,6 +30,7 @@ AT = {0: Position(7, b"w" * 16), 1: Position()}
         (NOTHING + Include.entity_ids("a"), NOTHING, set()),
         (Exclude.entity_ids("a", "b"), Exclude.entity_ids("b"), {"a"}),
         (Exclude.entity_ids("a"), ALL, {"a"}),
+        (Exclude.entity_ids("a", "b"), NOTHING + Include.entity_ids("b"), {"b"}),
         (TESTS, ALL, None),
         (TESTS, TESTS + Include.regexes("test-7.*"), None),
         (NOTHING, NOTHING + Include.tags("large"), None),
@@ -42,10 +43,11 @@ def test_a_filter_lets_in(before: Filter, after: Filter, ids: set[str] | None) -
 
 def test_ids_come_in_one_by_one() -> None:
     """Positions stay; what is not read as a whole yet is remembered, also over another change."""
-    before = LinkProgress("j", 0, AT, NOTHING, frozenset("a"))
-    after = before.under(NOTHING + Include.entity_ids("b"))
+    before = LinkProgress("j", 0, AT, NOTHING + Include.entity_ids("a"), frozenset("a"))
+    after = before.under(NOTHING + Include.entity_ids("a", "b"))
     assert (after.positions, after.coming_in) == (AT, frozenset("ab"))
-    assert after.under(NOTHING + Exclude.entity_ids("a")).coming_in == {"b"}
+    assert after.under(NOTHING + Include.entity_ids("b")).coming_in == {"b"}
+    assert after.under(Exclude.entity_ids("a")).positions == {}
 
 
 def test_what_may_let_in_anything_begins_again() -> None:
@@ -59,6 +61,20 @@ def test_what_a_peer_shows_counts_likewise() -> None:
     assert (after.positions, after.coming_in) == (AT, frozenset("a"))
     assert before._replace(shown=TESTS).through(ALL) == LinkProgress("j", 0)
     assert after.through(Exclude.entity_ids("a", "b")).coming_in == frozenset()
+
+
+def test_what_one_end_leaves_out_does_not_come_in_at_the_other() -> None:
+    """Of what is not shown there is nothing to read, and what is not wanted is not read: until the
+    other end lets it in, too."""
+    only_b = NOTHING + Include.entity_ids("b")
+    unshown = LinkProgress("j", 0, AT, NOTHING, shown=only_b)
+    wanted = unshown.under(NOTHING + Include.entity_ids("a", "b"))
+    assert (wanted.positions, wanted.coming_in) == (AT, frozenset("b"))
+    assert wanted.through(only_b + Include.entity_ids("a")).coming_in == {"a", "b"}
+    unwanted = LinkProgress("j", 0, AT, only_b, shown=Exclude.entity_ids("a", "b"))
+    assert unwanted.through(ALL).coming_in == {"b"}
+    by_tag = unwanted._replace(filter=NOTHING + Include.tags("large"))
+    assert by_tag.through(ALL).coming_in == {"a", "b"}
 
 
 def test_another_log_begins_at_its_first_record() -> None:

@@ -5,8 +5,9 @@ Laws:
 - A position only moves behind what is here durably, known, or out of scope. One that is stored late
   costs a resend: what comes twice is known.
 - A filter that can only leave out more counts at once. One that lets single entities in has them
-  read as a whole (coming_in, until that is done). Any other one begins at the first record again:
-  entities that it lets in may not have a later event that would tell of them.
+  read as a whole (coming_in, until that is done), those that the other end leaves out once that
+  lets them in. Any other one begins at the first record again: entities that it lets in may not
+  have a later event that would tell of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from thespian_dc.model.criteria import Filter, filter_from, plain_of
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.passing import Evaluator
 from thespian_dc.model.position import START, Position
 
 _FORMAT = 1
@@ -60,13 +62,11 @@ class LinkProgress(NamedTuple):
 
     def under(self, wanted: Filter) -> LinkProgress:
         """The progress to go on from under this filter."""
-        left = {one for one in self.coming_in if _names(wanted, one)}
-        return self._opened(let_in(self.filter, wanted), left)._replace(filter=wanted)
+        return self._replace(filter=wanted)._opened(let_in(self.filter, wanted))
 
     def through(self, shown: Filter) -> LinkProgress:
         """The progress to go on from where the peer shows its log under this filter."""
-        left = {one for one in self.coming_in if _names(shown, one)}
-        return self._opened(let_in(self.shown, shown), left)._replace(shown=shown)
+        return self._replace(shown=shown)._opened(let_in(self.shown, shown))
 
     def again(self, journal_id: str, generation: int) -> LinkProgress:
         """From the first record of another log."""
@@ -82,10 +82,12 @@ class LinkProgress(NamedTuple):
             return self
         return self.again(self.journal_id, self.generation)._replace(life=generation)
 
-    def _opened(self, ids: Set[str] | None, left: Set[str]) -> LinkProgress:
+    def _opened(self, ids: Set[str] | None) -> LinkProgress:
+        """ids: that one of its filters lets in now."""
         if ids is None or not self.positions:
             return self._replace(coming_in=frozenset(), positions={}, joining={})
-        return self._replace(coming_in=frozenset(left | ids))
+        coming_in = _passing(self.filter, _passing(self.shown, self.coming_in | ids))
+        return self._replace(coming_in=coming_in)
 
 
 def let_in(before: Filter, after: Filter) -> set[str] | None:
@@ -97,12 +99,12 @@ def let_in(before: Filter, after: Filter) -> set[str] | None:
         if more.regexes or more.tags or more.topics:
             return None
         ids.update(more.entity_ids)
-    return {one for one in ids if _names(after, one)}
+    return set(_passing(after, ids))
 
 
-def _names(wanted: Filter, entity_id: str) -> bool:
-    """It is not left out by its id; what regexes do to it the producer knows."""
-    return entity_id in wanted.include.entity_ids or entity_id not in wanted.exclude.entity_ids
+def _passing(filter_: Filter, ids: Set[str]) -> frozenset[str]:
+    """Those of which an event may pass."""
+    return frozenset(filter(Evaluator(filter_).may_pass, ids) if ids else ())
 
 
 def progress_entry(entity_type: str, peer: str) -> str:

@@ -48,7 +48,8 @@ class Evaluator:
         self._exclude_tags = _tag_matcher(exclude, topic_prefix)
         self._include_tags = _tag_matcher(include, topic_prefix)
         self._by_tags = bool(exclude.tags or exclude.topics)
-        self._tags_matter = self._by_tags or bool(include.tags or include.topics)
+        self._includes_tags = bool(include.tags or include.topics)
+        self._tags_matter = self._by_tags or self._includes_tags
         self._of_entity: _Verdicts[str] = _Verdicts(self._judge_entity)
         self._of_tags: _Verdicts[Sequence[str]] = _Verdicts(self._judge_tags)
         ids_alike = EVERY_ID in exclude.regexes and not (include.entity_ids or include.regexes)
@@ -69,6 +70,10 @@ class Evaluator:
         """Does every event of this entity pass, whatever its tags are?"""
         entity = self._of_entity[entity_id]
         return entity == _INCLUDED or (entity == _OPEN and not self._by_tags)
+
+    def may_pass(self, entity_id: str) -> bool:
+        """Could an event of this entity pass, with some tags?"""
+        return self._of_entity[entity_id] != _EXCLUDED or self._includes_tags
 
     def passing(self, ids: Sequence[str], tags: Sequence[Sequence[str]]) -> list[int]:
         """Indexes of the events that pass; tags: a tuple for each id."""

@@ -338,12 +338,12 @@ class Link:
 
     def _on_said(self, said: ReplicaStarted) -> None:
         """Of a log that was restored, or that shows more than before, the run is over. So it is
-        where something waits that may not be shown any more."""
+        where something waits, or is asked for, that may not be shown any more."""
         before = self.progress()
         after = before.through(said.shown.filter)
         if after.generation != said.generation:
             after = after.again("", said.generation)  # of another journal, maybe
-        waits = self.core is not None and self.core.blocked_count > 0
+        waits = self.core is not None and bool(self.core.blocked_count or self.core.coming_in)
         is_other = waits and before.shown != after.shown
         if before.positions and (is_other or _lets_in(before, after)):
             self._stop_at(after)

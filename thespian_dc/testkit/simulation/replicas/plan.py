@@ -75,7 +75,7 @@ def _slices(rng: random.Random, names: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _secret(rng: random.Random, kind: str) -> str:
-    is_shared = kind in {"plain", "filters"} and rng.random() < 0.5
+    is_shared = kind in {"plain", "filters", "trims"} and rng.random() < 0.5
     return f"l{rng.randrange(8)}" if is_shared else ""
 
 
