@@ -95,14 +95,14 @@ def indexed(
         " order by seq_nr",
         (found[0], from_seq_nr, until),
     ).fetchall()
+    if entries and entries[0][0] < row.trimmed_to:  # the last one of an earlier trimming, or more
+        raise TrimmedError(f"{row.entity_type}|{entity_id}", entries[0][0], row.trimmed_to)
     if not entries or entries[-1][1] != last:
         there = entries[-1][0] if entries else row.head
         if entries or last == found[1] or not row.trimmed_to:
             reason = f"the index does not end with its seq_nr {last}"
             raise damage_of(row.key, there, entity_id, reason)
         raise TrimmedError(f"{row.entity_type}|{entity_id}", 0, row.trimmed_to)
-    if entries[0][0] < row.trimmed_to:
-        raise TrimmedError(f"{row.entity_type}|{entity_id}", entries[0][0], row.trimmed_to)
     return {
         base: [n for _, n in some] for base, some in groupby(entries, key=lambda entry: entry[0])
     }

@@ -287,6 +287,20 @@ class DerivedCases(Suite):
         assert seq_nrs(journal, "gone", 3) == []
         assert seq_nrs(journal, "new") == [1]
 
+    def test_an_entity_trimmed_twice_says_so_of_any_range(self, journal: Journal) -> None:
+        """Its last record at the first trimming is in the middle at the second."""
+        writer = Writer(journal, KEY).take_over()
+        for count in (2, 4):
+            for _ in range(count):
+                writer.write("a")
+            journal.advance_index(KEY, writer.head)
+            assert journal.trim(KEY, writer.head) == writer.head
+        for first, until in ((1, 3), (1, 5), (1, 7), (2, 3), (3, 5)):
+            with pytest.raises(TrimmedError):
+                journal.read_entity(KEY, "a", first, None, until)
+        assert seq_nrs(journal, "a", 7) == []
+        assert journal.verify() == []
+
     def test_trimming_stops_at_the_index_mark(self, journal: Journal) -> None:
         """What is not indexed yet could never be indexed afterwards."""
         writer = Writer(journal, KEY).take_over()
