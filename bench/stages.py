@@ -42,7 +42,6 @@ SEAMS = (
     Seam("client's thread sends", "thespian_dc.client.link", "Link", "_transmit"),
     Seam("host has the frame", "thespian_dc.entity.host_actor", "HostActor", "_on_frame"),
     Seam("handled, append asked", "thespian_dc.entity.journal_threads", "JournalThreads", "append"),
-    Seam("append begins", "thespian_dc.entity.journal_threads", "JournalThreads", "_append"),
     Seam("appended, hint made", "thespian_dc.shell.doorbell", "Ringer", "ring"),
     Seam("producer has the hint", "thespian_dc.stream.server", "StreamServer", "_on_bell"),
     Seam("batch formed", "thespian_dc.stream.pull", "PullCall", "_send"),

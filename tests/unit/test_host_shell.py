@@ -84,3 +84,16 @@ def test_a_frame_that_a_later_one_overtook_is_known_as_such() -> None:
         frame = CommandFrame("client", frame_nr, b"")
         assert answers.is_new(frame, "address")
         assert answers.is_overtaken(frame) is is_overtaken
+
+
+def test_a_client_that_may_send_no_more_frames_is_acknowledged_at_once() -> None:
+    """The first frame of tells can wait: the client sends another one all the same."""
+    shell = Shell()
+    answers = shell.actor._answers
+    for frame_nr, owes_several in ((1, False), (2, True)):
+        assert answers.is_new(CommandFrame("client", frame_nr, b""), "address")
+        assert answers.owes_several("client") is owes_several
+    answers.hurry("client")
+    answers.flush()
+    assert [frame.acknowledged for frame in shell.frames] == [(1, 2)]
+    assert not answers.owes_several("client")

@@ -81,8 +81,12 @@ class Answers:
         """A later frame of its client was here before it: what is in it may have come in that."""
         return frame.frame_nr < self._clients[frame.client_id].latest
 
+    def owes_several(self, client_id: str) -> bool:
+        """The client may have more to send, and sends no more before it is acknowledged."""
+        return len(self._clients[client_id].acks) > 1
+
     def hurry(self, client_id: str) -> None:
-        """Acknowledge with the next flush: the client has more, or waits for nothing else."""
+        """Acknowledge with the next flush."""
         self._clients[client_id].hurry = True
         self._touched.add(client_id)
 

@@ -54,7 +54,9 @@ from thespian_dc.slices.allocation import Assigned
 
 log = logging.getLogger(__name__)
 
-ACK_WITHIN_US = 20_000
+ACK_WITHIN_US, TELL_ACK_WITHIN_US = 20_000, 4_000
+"""Of a frame whose replies carry the acknowledgement, and of one that nobody waits for: that comes
+when the events are on their way, and does not take a core from who delivers them."""
 FORWARD_TIMEOUT_S = 60.0
 SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0
@@ -238,8 +240,11 @@ class HostActor(LeafActor):
             commands.append(
                 Command(entity_type, entity_id, message, reply_to, known_as, owner, since)
             )
-        if len(items) >= LARGE_FRAME or not waited_for:
+        holds_up = not waited_for and self._answers.owes_several(frame.client_id)
+        if len(items) >= LARGE_FRAME or holds_up:
             self._answers.hurry(frame.client_id)
+        elif not waited_for:
+            self._ack_us = min(self._ack_us, now_us() + TELL_ACK_WITHIN_US)
         self._perform(self._core.on_commands(commands, now_us()))
 
     # --- actions ---
