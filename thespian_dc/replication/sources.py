@@ -121,10 +121,10 @@ class SharedSource:
     # --- from the sources' threads ---
 
     def _on_started(self, of: SourceDescription) -> None:
-        with self._lock:
-            is_first, self._described = not self._described, True
-        if is_first:
-            self._events.started(of)
+        with self._lock:  # what the others bring comes after it
+            if not self._described:
+                self._described = True
+                self._events.started(of)
 
     def _on_in_force_at(self, nr: int) -> Callable[[FilterInForce], None]:
         def on_in_force(said: FilterInForce) -> None:
