@@ -1,4 +1,7 @@
-"""Projections whose read model is in Cassandra, in both forms, on a real server."""
+"""Projections whose read model is in Cassandra, in both forms, on a real server.
+
+Long because both forms share handlers and one keyspace: another one takes seconds.
+"""
 
 from __future__ import annotations
 

@@ -333,18 +333,16 @@ def test_who_is_included_later_comes_by_its_state(
     trimmed: bool,
 ) -> None:  # fmt: skip
     """And what is behind it; also where the log is trimmed meanwhile."""
-    count = 20 if trimmed else 22
-    deposits(entities, count)
+    deposits(entities, count := 20 if trimmed else 22)
     _, port = serve(streams=(ACCOUNTS,), slices=SLICES)
     remote = Remote("accounts", f"127.0.0.1:{port}", history=History.FROM_SNAPSHOTS)
     read_model, unwanted = tmp_path / "read.db", Exclude.entity_ids("a-1")
     settings = {"handler": Kinds, "events": [Balance, Deposited], "filter": unwanted}
     running, _ = consume(projection(read_model, remote, **settings))
 
-    def came(who: str) -> list[Any]:
+    def came(who: str) -> Any:
         with contextlib.suppress(sqlite3.OperationalError):  # no table yet
             return rows(read_model, "select seq_nr, kind from kinds where who = ? order by nr", who)
-        return []
 
     expected = [(20, "Balance"), *((nr, "Deposited") for nr in range(21, count + 1))]
     eventually(lambda: came("a-2") == expected)

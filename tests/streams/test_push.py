@@ -26,7 +26,6 @@ from tests.streams.pushing import (
     stored,
     to_far,
     total,
-    with_token,
 )
 from thespian_dc.journal.api import apply_schema, open_journal
 from thespian_dc.model.access import Access
@@ -239,19 +238,6 @@ def test_who_may_not_push_is_refused_by_name_and_all_alike(
     never(lambda: total(far_url), within_s=0.2)
 
 
-def test_who_was_refused_is_let_in_when_settings_say_so(
-    writer: Writer, receive: Start, bring: Any, far_url: str
-) -> None:
-    """It goes on dialling: nothing begins again at the producer."""
-    writer.add([("c-1", Added("apple", 1))])
-    far, port = receive(destination(origins={"mall": ""}))
-    pusher = bring(port)
-    eventually(lambda: "OriginRefusedError" in error_of(pusher))
-    far.stop()
-    receive(listen=f"127.0.0.1:{port}")
-    eventually(lambda: total(far_url) == 1, deadline_s=30)
-
-
 def test_an_origin_is_bound_to_its_certificate(
     writer: Writer, receive: Start, server: Start, journal_url: str, far_url: str, tmp_path: Path
 ) -> None:
@@ -280,23 +266,6 @@ def test_an_interceptor_sees_pushes_too(
     pusher = bring(port)
     eventually(lambda: "not today" in error_of(pusher))
     assert total(far_url) == 0
-
-
-def test_a_push_carries_metadata_with_a_secret_that_is_read_for_each_call(
-    writer: Writer, receive: Start, bring: Any, far_url: str, tmp_path: Path
-) -> None:
-    """A destination may ask for a token, as a producer may of those that pull; one that is renewed
-    in its file is enough to be let in. What cannot be read is named."""
-    writer.add([("c-1", Added("apple", 1))])
-    _, port = receive(access=Access(interceptor=with_token))
-    token = tmp_path / "token"
-    pusher = bring(port, metadata={"authorization": f"file:{token}"})
-    eventually(lambda: "token cannot be read" in error_of(pusher))
-    token.write_text("Bearer one\n")
-    eventually(lambda: error_of(pusher) == "CallRefusedError: no valid token")
-    assert total(far_url) == 0
-    token.write_text("Bearer two\n")
-    eventually(lambda: total(far_url) == 1, deadline_s=30)
 
 
 def test_a_transform_maps_ids_tags_and_payloads_and_leaves_out(
