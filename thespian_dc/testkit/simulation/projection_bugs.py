@@ -75,12 +75,13 @@ def jump_taken_as_loss() -> contextlib.AbstractContextManager[type[Simulation]]:
     judge = Healing.judge
 
     def wrong(
-        self: Healing, slice_: int, version: int, entity_id: str, seq_nr: int, offset: int
-    ) -> bool:
+        self: Healing, slice_: int, version: int, entity_id: str, seq_nr: int, offset: int,
+        whole: bool,
+    ) -> bool:  # fmt: skip
         self.settle(True)
         if seq_nr > self._mark(entity_id).seq_nr + 1:
             raise StreamGapError(entity_id, self._mark(entity_id).seq_nr + 1, seq_nr)
-        return judge(self, slice_, version, entity_id, seq_nr, offset)
+        return judge(self, slice_, version, entity_id, seq_nr, offset, whole)
 
     return patched(Healing, "judge", wrong)
 
