@@ -48,7 +48,7 @@ def test_the_demo_agrees_with_its_input_in_every_figure() -> None:
 def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ended by SIGTERM, and by another one while it ends its services for that: it ends when both
     are gone with all their actors."""
-    check_ended_twice("flights/demo.py", tmp_path, ALL, up_s=60, gone_s=0.5)
+    check_ended_twice("flights/demo.py", tmp_path, ALL, up_s=60, gone_s=2.0)
 
 
 def test_the_demo_says_what_it_cannot_do_with_few_flights() -> None:

@@ -110,9 +110,9 @@ def test_the_coordinator_comes_back_and_knows_its_leaves(tmp_path: Path) -> None
         node = one.start(shop(tmp_path, hosts=2))
         before = node.status()
         with clients(one.system) as (client,):
-            client.entity("counter", "c").ask(Add(1))
+            client.entity("counter", "c").ask(Add(1), timeout_s=30)
             os.kill(before["coordinator"]["pid"], signal.SIGKILL)
-            assert client.entity("counter", "c").ask(Add(1)) == 2
+            assert client.entity("counter", "c").ask(Add(1), timeout_s=30) == 2
 
             def same() -> bool:
                 after = _status(node)

@@ -109,7 +109,7 @@ from tests.processes.shop import Add
 system = ActorSystem("multiprocTCPBase", {one.capabilities!r})
 node = Node.start(system, shop({str(tmp_path)!r}))
 with Client.connect(system, "shop") as client:
-    print(client.entity("counter", "joined").ask(Add(7)), node.status()["hosts"][0]["pid"])
+    print(client.entity("counter", "joined").ask(Add(7), 30), node.status()["hosts"][0]["pid"])
 """
         root = Path(__file__).parents[2]
         command = [sys.executable, "-c", program]
@@ -149,7 +149,7 @@ from thespian.actors import ActorSystem
 from thespian_dc import Client
 assert importlib.util.find_spec("auction") is None
 with Client.connect(ActorSystem("multiprocTCPBase", {capabilities!r}), "auctions") as client:
-    print([client.entity("auction", "a").ask(Offer(price)) for price in (3, 2, 7)])
+    print([client.entity("auction", "a").ask(Offer(price), 30) for price in (3, 2, 7)])
 """
 
 
