@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from tests.streams.material import Added, Writer, projection, rows
 from thespian_dc import Projections
 from thespian_dc.cli.main import main
+from thespian_dc.model.access import Access, StreamLimits
 from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
 from thespian_dc.model.projection_errors import FilterChangedError
 from thespian_dc.model.settings import Remote
@@ -107,6 +108,28 @@ def test_an_include_that_is_removed_excludes_again(
     with pytest.raises(InvalidFilterError):
         manage.add_criteria(NAME, Include.topics("a/#/b"))
     assert manage.filter(NAME) == VersionedFilter(version, Exclude.entity_ids("a"))
+
+
+def test_a_filter_that_the_producer_refuses_is_mended_at_once(
+    writer: Writer, serve: Any, consume: Any, manage: Projections, read_model: Path
+) -> None:
+    """The projection fails by name; another filter does not wait for the pause before a restart."""
+    _, port = serve(access=Access(StreamLimits(filter_criteria_max=3)))
+    wanted = projection(
+        read_model, Remote("carts", f"127.0.0.1:{port}"), filter=Exclude.entity_ids("a"),
+        restart_backoff_ms=(600_000, 600_000),
+    )  # fmt: skip
+    running, _ = consume(wanted)
+    add(writer, "a", "b")
+    eventually(lambda: seen(read_model) == [("b", 1)])
+    for _ in range(2):
+        too_much = Exclude.entity_ids("c", "d", "e")
+        manage.add_criteria(NAME, too_much)
+        eventually(lambda: running.status().phase == "waiting")
+        assert running.status().error.startswith("FilterTooLargeError")
+        add(writer, "b")
+        manage.remove_criteria(NAME, too_much)
+        eventually(lambda: seen(read_model)[-1] == ("b", writer.seq_nrs["b"]))
 
 
 def test_single_events_by_tag_from_the_command_line(

@@ -19,7 +19,16 @@ from thespian_dc.model.push_errors import TooManySourcesError
 from thespian_dc.model.record import Record
 from thespian_dc.slices.actions import Submission
 from thespian_dc.stream import push_core
-from thespian_dc.stream.push_core import PushCore, Pushed, Taken, done, recovered
+from thespian_dc.stream.push_core import (
+    NO_BASELINE,
+    Baseline,
+    PushCore,
+    Pushed,
+    Taken,
+    after,
+    done,
+    recovered,
+)
 from thespian_dc.stream.push_progress import (
     PushProgress,
     first_progress,
@@ -48,7 +57,8 @@ class Log:
 
     def __init__(self, known_max: int = 1000) -> None:
         self.known_max = known_max
-        self.records: list[Record] = []
+        self.records: list[Record] = []  # deleted ones too
+        self.below: dict[str, Baseline] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -61,10 +71,21 @@ class Log:
     def of(self, entity_id: str) -> list[Record]:
         return [one for one in self.records if one.entity_id == entity_id]
 
+    def baseline(self, entity_id: str) -> Baseline:
+        return self.below.get(entity_id, NO_BASELINE)
+
+    def left(self, entity_id: str) -> list[Record]:
+        return [one for one in self.of(entity_id) if one.seq_nr > self.baseline(entity_id).seq_nr]
+
+    def trim(self) -> None:
+        """Every record that is there goes, behind what it says."""
+        for entity_id in {one.entity_id for one in self.records}:
+            self.below[entity_id] = after(self.baseline(entity_id), self.left(entity_id))
+
     def take(self, events: Sequence[Pushed]) -> Taken:
         for entity_id in self.core.missing(events):
             assert not any(e.entity_id == entity_id for q in self.queues.values() for e in q)
-            self.core.on_recovered(entity_id, self.of(entity_id))
+            self.core.on_recovered(entity_id, self.left(entity_id), self.baseline(entity_id))
         batch = Taken(self.lane, 0, Position(next(self.ends)), None)
         for slice_, submission in self.core.take(batch, events):
             assert slice_ == self.core.slice_of(submission.entity_id)
@@ -105,6 +126,7 @@ STEPS = st.lists(
         st.tuples(st.just("lose"), st.integers(0, SLICES - 1)),
         st.tuples(st.just("kill")),
         st.tuples(st.just("dial")),
+        st.tuples(st.just("trim")),
     ),
     max_size=60,
 )
@@ -148,7 +170,7 @@ class Source:
 @given(STEPS, st.sampled_from([1, 5, 1000]))
 def test_each_event_once_and_in_order_whatever_happens(steps: list[Any], known_max: int) -> None:
     """Batches are cut anew by each call; entities of two origins share an id here; the core forgets
-    as much as it may."""
+    as much as it may; records are deleted behind what they say."""
     log = Log(known_max)
     source = Source(log)
     for step in [*steps, ("kill",), ("batch", [0, 1, 2, 3, 4])]:
@@ -166,6 +188,8 @@ def test_each_event_once_and_in_order_whatever_happens(steps: list[Any], known_m
                 source.dial()
             case ("dial",):
                 source.dial()
+            case ("trim",):
+                log.trim()
     source.send(len(source.events))
     for slice_ in range(SLICES):
         source.settle(log.commit(slice_, 10_000))

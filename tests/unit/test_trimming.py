@@ -20,7 +20,9 @@ from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.role_errors import ReplicationWishError
 from thespian_dc.projection.consumers import (
     CONSUMERS_MAX,
+    DAY_US,
     Consumer,
+    Held,
     forget_consumer,
     note_consumer,
     noted_consumers,
@@ -28,8 +30,6 @@ from thespian_dc.projection.consumers import (
 from thespian_dc.replication import wishes
 from thespian_dc.replication.management import Replicas
 from thespian_dc.replication.trimming import (
-    DAY_US,
-    Held,
     covered,
     lacking_states,
     limit_of,

@@ -15,6 +15,7 @@ import click
 
 from thespian_dc import __version__
 from thespian_dc.cli.destination_filter import destination_filter
+from thespian_dc.cli.destination_trim import destination_trim
 from thespian_dc.cli.doctor import doctor
 from thespian_dc.cli.events import events
 from thespian_dc.cli.filters import filters
@@ -67,8 +68,8 @@ def main(context: click.Context) -> None:
 
 
 for verb in (
-    destination_filter, doctor, events, filters, heads, parked, projections, replication, schema,
-    stream, stream_filter, verify
+    destination_filter, destination_trim, doctor, events, filters, heads, parked, projections,
+    replication, schema, stream, stream_filter, verify
 ):  # fmt: skip
     main.add_command(verb)
 

@@ -10,9 +10,9 @@ import click
 from thespian_dc.cli.journals import journal_option, json_option, opened
 from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe, styled
 from thespian_dc.cli.replication_filter import filter_, type_option
+from thespian_dc.cli.trimming import print_trimmed, urls_of, waiting_options
 from thespian_dc.replication.catch_up import Behind
 from thespian_dc.replication.management import Replicas, ReplicaView, all_types, view_of
-from thespian_dc.replication.trimming import CONSUMER_DAYS
 from thespian_dc.shell.clock import now_us
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,7 +22,6 @@ SLICES = ("peer", "slice", "offset", "head", "lag")
 WAITS = ("peer", "slice", "entity", "for_s", "waits_for", "error")
 FAILED = ("failed", "for_s", "why")
 LISTED = ("time_us", "what", "entity", "origin", "n", "epoch", "text")
-TRIMMED = ("slice", "before", "after", "head", "held_by")
 BEHIND = ("replica", "behind", "reason")
 TROUBLE = ("failed", "down")
 
@@ -146,19 +145,7 @@ def retire(
 @replication.command()
 @type_option
 @journal_option()
-@click.option(
-    "--without", metavar="NAME", multiple=True,
-    help="Do not wait for this replica or consumer, by the name shown.",
-)  # fmt: skip
-@click.option(
-    "--projection", "projections", metavar="SERVICE/NAME=URL", multiple=True,
-    help="Where a projection keeps its positions, which then count.",
-)  # fmt: skip
-@click.option(
-    "--consumer-days", metavar="DAYS", type=click.FloatRange(0), default=CONSUMER_DAYS,
-    show_default=True, help="Who did not begin to read for so long counts no more.",
-)  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+@waiting_options
 @timeout_option(30.0)
 @json_option
 def trim(
@@ -169,17 +156,9 @@ def trim(
 
     States that are lacking are stored by the node's hosts first, where it runs.
     """
-    where = dict(one.split("=", 1) for one in projections if "=" in one)
-    if len(where) < len(projections):
-        raise click.UsageError("--projection is SERVICE/NAME=URL")
+    where = urls_of(projections)
     rows = Replicas(url, entity_type).trim(without, where, consumer_days, dry_run, timeout_s)
-    if as_json:
-        for row in rows:
-            held = [{"by": one.by, "offset": one.offset} for one in row.held]
-            click.echo(json_line({**row._asdict(), "held": held}))
-        return
-    held_by = ({**row._asdict(), "held_by": row.held[0].by if row.held else ""} for row in rows)
-    print_rows(TRIMMED, ({c: row[c] for c in TRIMMED} for row in held_by), False)
+    print_trimmed(rows, as_json)
 
 
 # --- showing ---

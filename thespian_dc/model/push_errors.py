@@ -108,3 +108,39 @@ class DestinationFilterChangedError(StreamError):
             f"the filter of destination {self.stream_id} is version {self.found}, not "
             f"{self.expected}: somebody changed it meanwhile; look at it and decide again"
         )
+
+
+@with_fields
+class DestinationTrimmedError(StreamError):
+    """Records of a destination were deleted, and nothing says any more which events of their
+    sources they were: what comes cannot be told from what was there."""
+
+    retryable = True  # it is mended at the other end, while we run
+    grpc_status = "FAILED_PRECONDITION"
+
+    entity_type: str
+    entity_id: str
+    seq_nr: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.entity_type}|{self.entity_id}: its records from seq_nr {self.seq_nr} on were "
+            "deleted and no sound stored row says what they were; nothing is written, so that "
+            "nothing is doubled; restore the destination's journal, and delete with thespian-dc "
+            "destination-trim alone"
+        )
+
+
+@with_fields
+class NotADestinationError(StreamError):
+    """This entity type is not written by pushes, or not by pushes alone."""
+
+    entity_type: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"entity type {self.entity_type!r} is not a destination's: {self.reason}; name the "
+            "entity_type of one of Settings.destinations; a replicated type is trimmed with "
+            "thespian-dc replication trim"
+        )

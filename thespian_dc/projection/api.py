@@ -16,10 +16,17 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.settings import Local, Projection
 from thespian_dc.projection.actors import Answer as Answer
 from thespian_dc.projection.actors import Courier as Courier
+from thespian_dc.projection.consumers import CONSUMER_DAYS as CONSUMER_DAYS
+from thespian_dc.projection.consumers import DAY_US as DAY_US
 from thespian_dc.projection.consumers import Consumer as Consumer
+from thespian_dc.projection.consumers import Held as Held
+from thespian_dc.projection.consumers import Trimmed as Trimmed
 from thespian_dc.projection.consumers import forget_consumer as forget_consumer
+from thespian_dc.projection.consumers import held_by as held_by
+from thespian_dc.projection.consumers import lowest as lowest
 from thespian_dc.projection.consumers import note_consumer as note_consumer
 from thespian_dc.projection.consumers import noted_consumers as noted_consumers
+from thespian_dc.projection.consumers import waited_for as waited_for
 from thespian_dc.projection.entity_reading import EntityReading as EntityReading
 from thespian_dc.projection.handlers import CassandraProjectionHandler as CassandraProjectionHandler
 from thespian_dc.projection.handlers import CassandraUpsertHandler as CassandraUpsertHandler
@@ -59,6 +66,7 @@ if TYPE_CHECKING:
     from thespian_dc.projection.handling import records_in as records_in
     from thespian_dc.projection.local import LocalSource as LocalSource
     from thespian_dc.projection.management import Projections as Projections
+    from thespian_dc.projection.management import positions_in as positions_in
     from thespian_dc.projection.observe import Progress as Progress
     from thespian_dc.projection.observe import ProjectionView as ProjectionView
     from thespian_dc.projection.observe import progress as progress
@@ -286,6 +294,7 @@ _WHERE = {
     "Progress": "projection.observe",
     "ProjectionView": "projection.observe",
     "Projections": "projection.management",
+    "positions_in": "projection.management",
     "progress": "projection.observe",
     "records_in": "projection.handling",
 }

@@ -201,13 +201,16 @@ class Projections:
             while True:
                 present = filters.read(projection)
                 try:
-                    return filters.change(
+                    changed = filters.change(
                         projection, present.version if expected is None else expected,
                         change(present.filter),
                     )  # fmt: skip
                 except FilterChangedError:  # by somebody at the same time: look again, and add
                     if expected is not None:
                         raise
+                    continue
+                stores.control.stir(projection)  # one that failed by its filter looks at once
+                return changed
 
     @contextmanager
     def _opened(self) -> Iterator[Stores]:

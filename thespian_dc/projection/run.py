@@ -106,6 +106,11 @@ class Run:
         """Since when there was always something to handle; 0 where nothing waits."""
 
     @property
+    def filter_version(self) -> int:
+        """Of the filter that the source was told last."""
+        return self._healer.wanted.version
+
+    @property
     def handling_since_us(self) -> int:
         """When the transaction at hand began; 0 between two."""
         return self._transactions.handling_since_us

@@ -52,6 +52,7 @@ class ProjectionRunner:
         self._phase, self._error, self._restarts, self._paused = "starting", "", 0, False
         self._events = 0  # of ended runs
         self._heads, self._times_us = dict[int, int](), dict[int, int]()
+        self._filter_version = self._stirred = 0  # of the last run; when it began
         self._hooks: ProjectionHooks | None = None
         self._courier, self._care = courier, Care(projection.recovery)
         self._failures: Failures | None = None
@@ -147,12 +148,29 @@ class ProjectionRunner:
         return True
 
     def _wait(self, pause_s: float) -> None:
-        """Before a restart; cut short by a new wish, which may be what mends it."""
+        """Before a restart; cut short by a new wish or another filter, which may be what mends
+        it."""
         version, until = self._worker.control.version, time.monotonic() + pause_s
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             if self._worker.control.version != version or self._worker.must_restart():
                 return
+            stirred, self._stirred = self._stirred, self._worker.stirred
+            if self._stirred != stirred and self._is_filter_new():
+                return
             self._stopping.wait(min(left, LOOK_S))
+
+    def _is_filter_new(self) -> bool:
+        """Another one is wanted than the last run had; once for each."""
+        known = self._filter_version
+        try:
+            stores = open_stores(self._projection.positions)
+            try:
+                self._filter_version = stores.filters.read(self._projection.name).version
+            finally:
+                stores.database.close()
+        except ThespianDcError:  # a database that is away: perhaps that is why it waits
+            return False
+        return self._filter_version != known
 
     def _run_once(self) -> None:
         self._phase = "starting"
@@ -163,6 +181,7 @@ class ProjectionRunner:
             self._worker.acted(self._worker.control.version)
             self._worker.wait_for_news(LOOK_S)
             return
+        self._stirred = self._worker.stirred
         stores = open_stores(self._projection.positions)
         try:
             wishes = WorkerWishes(
@@ -187,6 +206,7 @@ class ProjectionRunner:
                 run.serve(self._on_started)
         finally:
             self._events += run.events
+            self._filter_version = run.filter_version
             self._run = None
             self._tell_stopped()
 

@@ -85,6 +85,11 @@ class Worker:
         )
 
     @property
+    def stirred(self) -> int:
+        """As of ControlStore, when it was last looked at."""
+        return self._stirred
+
+    @property
     def served(self) -> frozenset[int]:
         """What was taken."""
         return self._served

@@ -28,15 +28,13 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.replication_settings import replica_stream_id
 from thespian_dc.model.role_errors import CatchUpRefusedError, ReplicationWishError
 from thespian_dc.model.roles import Roles
-from thespian_dc.projection.api import Projections
+from thespian_dc.projection.api import CONSUMER_DAYS, Trimmed, positions_in
 from thespian_dc.replication import wishes
 from thespian_dc.replication.catch_up import Behind, text_of
 from thespian_dc.replication.retirement import waits_for
 from thespian_dc.replication.status import StoredStatus, stored_status
 from thespian_dc.replication.trimming import (
-    CONSUMER_DAYS,
     Limits,
-    Trimmed,
     lacking_states,
     limits_of,
     trim,
@@ -171,10 +169,7 @@ class Replicas:
         lacking, where it runs; 0: only what is stored counts. ReplicationWishError where nobody
         knows the group, because no node ever ran.
         """
-        positions = {
-            name: Projections(url).positions(name.rpartition("/")[2])
-            for name, url in (projections or {}).items()
-        }
+        positions = positions_in(projections or {})
         with self._opened() as journal:
             group = wishes.last_beat(journal, self._type).group
             if not group:

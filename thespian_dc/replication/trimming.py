@@ -20,33 +20,21 @@ from thespian_dc.journal.api import Journal
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
 from thespian_dc.model.roles import Roles
-from thespian_dc.projection.api import Consumer, noted_consumers
+from thespian_dc.projection.api import (
+    CONSUMER_DAYS,
+    DAY_US,
+    Consumer,
+    Held,
+    Trimmed,
+    held_by,
+    lowest,
+    waited_for,
+)
 from thespian_dc.replication.retirement import staying
 from thespian_dc.stream.lookups import first_offset
 
 READ_BYTES = 1 << 20
 HELD_MAX = 20
-CONSUMER_DAYS = 7.0
-DAY_US = 24 * 3600 * 1_000_000
-
-
-class Held(NamedTuple):
-    """What keeps a slice from being trimmed further: `by` stands at `offset`."""
-
-    slice: int
-    by: str
-    offset: int
-
-
-class Trimmed(NamedTuple):
-    """Of one slice. before, after: its trim mark, the first offset that is there. head: its end.
-    held: what kept it from more, the lowest first; empty where nothing but the head did."""
-
-    slice: int
-    before: int
-    after: int
-    head: int
-    held: tuple[Held, ...]
 
 
 def limit_of(
@@ -66,13 +54,7 @@ def limit_of(
             f"replica {replica}" if known else f"replica {replica}, which never said how far it is"
         )
         held.append(Held(slice_, who, offset))
-    held += [
-        Held(slice_, consumer.name, consumer.offsets[slice_])
-        for consumer in consumers
-        if consumer.time_us >= since_us and slice_ in consumer.offsets
-    ]
-    held = sorted((one for one in held if one.offset < head), key=lambda one: one.offset)
-    return (held[0].offset if held else head), held
+    return lowest(head, [*held, *held_by(slice_, consumers, since_us)])
 
 
 def uncovered(
@@ -125,17 +107,13 @@ def limits_of(
     """By slice: the head, the offset that all have passed, and who holds it there."""
     others = staying(roles, of.group) - {roles.replica_id, *of.without}
     replicas = {one: seen_by(journal, entity_type, one) for one in sorted(others)}
-    consumers = noted_consumers(journal, entity_type)
-    for name, offsets in of.positions.items():
-        consumers = [one for one in consumers if not one.name.endswith(f" {name}")]
-        consumers.append(Consumer(f"projection {name}", now_us, offsets))
-    waited_for = [one for one in consumers if one.name not in of.without]
+    consumers = waited_for(journal, entity_type, of.positions, of.without, now_us)
     since_us = now_us - int(of.consumer_days * DAY_US)
     found = {}
     for slice_ in range(journal.slice_counts()[entity_type]):
         key = SliceKey(entity_type, slice_)
         head = journal.find_head(key).head
-        until, held = limit_of(slice_, head, roles.generation, replicas, waited_for, since_us)
+        until, held = limit_of(slice_, head, roles.generation, replicas, consumers, since_us)
         found[key] = head, until, held
     return found
 

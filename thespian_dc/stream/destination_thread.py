@@ -24,7 +24,7 @@ from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.push_errors import PushNotWrittenError
-from thespian_dc.model.record import Commit, Record
+from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
@@ -41,9 +41,10 @@ from thespian_dc.slices.actions import (
 from thespian_dc.slices.perform import perform
 from thespian_dc.slices.writer import SliceWriter
 from thespian_dc.stream.batches import cost_of
+from thespian_dc.stream.destination_baselines import Remembered, remembered
 from thespian_dc.stream.destination_events import DestinationEvents
 from thespian_dc.stream.destination_progress import KeptProgress, as_sent
-from thespian_dc.stream.push_core import PushCore, Taken, done, recovered
+from thespian_dc.stream.push_core import PushCore, Taken, done
 from thespian_dc.stream.pushed_call import PushedCall, Serving, WrittenOf
 
 log = logging.getLogger(__name__)
@@ -283,22 +284,15 @@ class DestinationWriter:
     def _recover(self, entity_ids: Sequence[str]) -> None:
         """Read what the log holds of these, side by side where it is on a server."""
         if len(entity_ids) > 1 and self._journal.derived_index:
-            found: Iterable[list[Record]] = self._readers.map(self._records, entity_ids)
+            found: Iterable[Remembered] = self._readers.map(self._remembered, entity_ids)
         else:
-            found = map(self._records, entity_ids)
-        for entity_id, records in zip(entity_ids, found, strict=True):
-            self._core.on_recovered(entity_id, records)
+            found = map(self._remembered, entity_ids)
+        for entity_id, (below, records) in zip(entity_ids, found, strict=True):
+            self._core.on_recovered(entity_id, records, below)
 
-    def _records(self, entity_id: str) -> list[Record]:
+    def _remembered(self, entity_id: str) -> Remembered:
         writer = self._writers[self._core.slice_of(entity_id)]
-        if not writer.head:
-            return []
-
-        def read(first: int, until: int) -> list[Record]:
-            found = self._journal.read_entity(writer.key, entity_id, first, writer.head, until)
-            return [one.record for one in found]
-
-        return list(recovered(read))
+        return remembered(self._journal, writer.key, entity_id, writer.head)
 
     def _on_done(self, batches: Iterable[Taken]) -> None:
         for batch in batches:

@@ -7,8 +7,9 @@ Laws:
 - An entity's seq_nr at the destination is contiguous from 1, whatever was filtered or left out.
 - Each record says where it came from. An event is stored once: one whose seq_nr at its source is
   not above the last one that the entity's own records name of that source is a duplicate.
-- What is known of an entity is read from its log, while nothing of it is queued or in flight; it is
-  forgotten when its slice is lost, or the memory is full and nothing of it is under way.
+- What is known of an entity is read from its log, and of records that were deleted from the row
+  that stands for them, while nothing of it is queued or in flight; it is forgotten when its slice
+  is lost, or the memory is full and nothing of it is under way.
 - A batch is done when all of it, and all batches before it of the same source slice, are in the
   log, whoever brought it there. Only then may its position be stored.
 """
@@ -24,6 +25,7 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.position import Position
 from thespian_dc.model.push_errors import TooManySourcesError
 from thespian_dc.model.record import EVENT, Record, pack_record
+from thespian_dc.model.state_body import SourceOf
 from thespian_dc.slices.actions import Submission
 
 ORIGIN, STREAM, JOURNAL = "origin", "origin_stream", "origin_journal"
@@ -37,8 +39,16 @@ KNOWN_MAX = 100_000
 SOURCES_MAX = 10_000
 """Source entities whose events one entity may take; more is TooManySourcesError."""
 
-SourceOf = tuple[str, str, str]
-"""(origin, stream id, entity id there)."""
+
+class Baseline(NamedTuple):
+    """What an entity's records up to seq_nr say, which may be deleted: the last seq_nr of each
+    source."""
+
+    seq_nr: int = 0
+    sources: Mapping[SourceOf, int] = {}
+
+
+NO_BASELINE = Baseline()
 
 
 class Pushed(NamedTuple):
@@ -96,15 +106,15 @@ class PushCore:
         wanted = dict.fromkeys(one.entity_id for one in pushed)
         return [entity_id for entity_id in wanted if entity_id not in self._entities]
 
-    def on_recovered(self, entity_id: str, records: Iterable[Record]) -> None:
-        """All records of the entity's log, in order. TooManySourcesError."""
-        entity = _Entity()
-        for record in records:
-            entity.seq_nr = record.seq_nr
-            source = source_of(record.meta)
-            if source is not None:
-                entity.sources[source] = record.meta[SEQ_NR]  # type: ignore[index]
-                _check_sources(entity_id, entity)
+    def on_recovered(
+        self, entity_id: str, records: Iterable[Record], below: Baseline = NO_BASELINE
+    ) -> None:
+        """All records of the entity's log that are not in `below`, in order.
+        TooManySourcesError."""
+        known = after(below, records)
+        if len(known.sources) > SOURCES_MAX:
+            raise TooManySourcesError(entity_id, SOURCES_MAX)
+        entity = _Entity(known.seq_nr, dict(known.sources))
         self._entities[entity_id] = entity
         self._weight += entity.weight
 
@@ -250,16 +260,21 @@ def source_of(meta: Mapping[str, Any] | None) -> SourceOf | None:
     return meta[ORIGIN], meta[STREAM], meta[ENTITY_ID]
 
 
+def after(below: Baseline, records: Iterable[Record]) -> Baseline:
+    """With what these records say, the next ones of the entity."""
+    seq_nr, sources = below.seq_nr, dict(below.sources)
+    for record in records:
+        seq_nr = record.seq_nr
+        source = source_of(record.meta)
+        if source is not None:
+            sources[source] = record.meta[SEQ_NR]  # type: ignore[index]
+    return Baseline(seq_nr, sources)
+
+
 def recovered(
-    read: Callable[[int, int], Sequence[Record]], page: int = 500
+    read: Callable[[int, int], Sequence[Record]], first: int = 1, page: int = 500
 ) -> Iterable[Record]:  # fmt: skip
-    """An entity's records in pages. read(from_seq_nr, until_seq_nr)."""
-    first = 1
+    """An entity's records from seq_nr `first` on, in pages. read(from_seq_nr, until_seq_nr)."""
     while records := read(first, first + page):
         yield from records
         first += len(records)
-
-
-def _check_sources(entity_id: str, entity: _Entity) -> None:
-    if len(entity.sources) > SOURCES_MAX:
-        raise TooManySourcesError(entity_id, SOURCES_MAX)
