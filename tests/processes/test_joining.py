@@ -18,6 +18,7 @@ from thespian_dc.client.api import Client
 from thespian_dc.crdt.api import Counted, PnCounter
 from thespian_dc.entity.api import EventSourcedActor, ReplicatedEventSourcedActor
 from thespian_dc.journal.api import open_journal
+from thespian_dc.model.criteria import Exclude, Include
 from thespian_dc.model.replication_errors import ReplicaRecoveringError, ReplicaRetiredError
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Settings
@@ -165,13 +166,15 @@ class Notes(ReplicatedEventSourcedActor):
 class NotesReplica:
     """A replica of Notes in an actor system of its own."""
 
-    def __init__(self, stack: ExitStack, folder: Path, name: str, ports: dict[str, int]) -> None:
+    def __init__(
+        self, stack: ExitStack, folder: Path, name: str, ports: dict[str, int], **more: Any
+    ) -> None:
         peers = [Peer(one, f"127.0.0.1:{port}") for one, port in ports.items() if one != name]
         self.path = folder / f"{name}.db"
         self.settings = Settings(
             service=f"notes-{name}", journal=f"sqlite:///{self.path}", entities=[Notes],
             listen=f"127.0.0.1:{ports[name]}", slices=4,
-            replication=[Replication(Notes, name, peers)],
+            replication=[Replication(Notes, name, peers, **more)],
         )  # fmt: skip
         self.system = stack.enter_context(running())
         self.api = Replicas(self.settings.journal, "notes")
@@ -238,6 +241,28 @@ def test_a_replica_joins_where_the_log_is_trimmed(tmp_path: Path) -> None:
             return [] if links is None else [one["joining"] for one in links.links]
 
         eventually(lambda: joining() == [0], WITHIN_S)
+        b.check()
+
+
+def test_an_entity_whose_events_are_trimmed_comes_into_scope_by_its_state(tmp_path: Path) -> None:
+    """And goes on from there at both replicas."""
+    with ExitStack() as stack:
+        ports = {name: free_port() for name in "ab"}
+        wanted = Exclude.all() + Include.entity_ids("early")
+        a = NotesReplica(stack, tmp_path, "a", ports)
+        b = NotesReplica(stack, tmp_path, "b", ports, wanted=wanted)
+        for text in "xy":
+            a.note("early", text)
+            a.note("late", text)
+        eventually(lambda: b.holds("early", "x", "y"), WITHIN_S)
+        eventually(lambda: a.is_trimmed("b"), WITHIN_S)
+        assert b.holds("late")
+        b.api.add_criteria(Include.entity_ids("late"))
+        eventually(lambda: b.holds("late", "x", "y"), WITHIN_S)
+        a.note("late", "of a")
+        eventually(lambda: b.holds("late", "of a", "x", "y"), WITHIN_S)
+        b.note("late", "of b")
+        eventually(lambda: a.holds("late", "of a", "of b", "x", "y"), WITHIN_S)
         b.check()
 
 
