@@ -313,3 +313,11 @@ def _why(view: ProjectionView) -> str:
         if one.lives
     ]
     return "; ".join(said)
+
+
+def positions_in(projections: Mapping[str, str]) -> dict[str, Mapping[int, int]]:
+    """Where projections are now. projections: "service/name" -> the URL of their positions."""
+    return {
+        name: Projections(url).positions(name.rpartition("/")[2])
+        for name, url in projections.items()
+    }
