@@ -30,6 +30,7 @@ from thespian_dc.model.record import Commit, checksum_of
 from thespian_dc.slices.actions import Action, CommitAt, FoundCommit, NotWritten, Result
 from thespian_dc.slices.phases import Phase
 from thespian_dc.slices.writer import SliceWriter
+from thespian_dc.testkit.simulation import ask_bugs as asks
 from thespian_dc.testkit.simulation import durable_bugs as durable
 from thespian_dc.testkit.simulation import filter_bugs as filters
 from thespian_dc.testkit.simulation import projection_bugs as projection
@@ -271,7 +272,7 @@ def _submissions(writer: SliceWriter) -> list[Any]:
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
-        *durable.BUGS, *filters.BUGS, *projection.BUGS,
+        *asks.BUGS, *durable.BUGS, *filters.BUGS, *projection.BUGS,
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
         index_read_without_the_tail, late_latest_state_wins,
@@ -283,6 +284,7 @@ BUGS: dict[str, Bug] = {
 
 NEEDS: dict[str, Callable[[Plan], bool]] = {
     **dict.fromkeys([bug.__name__ for bug in durable.BUGS], lambda plan: plan.durable),
+    **dict.fromkeys([bug.__name__ for bug in asks.BUGS], lambda plan: plan.asks),
     "last_state_left_out": lambda plan: plan.latest,
     "single_events_bring_those_before": lambda plan: plan.filters == "events",
     "tags_not_asked": lambda plan: plan.filters != "ids",

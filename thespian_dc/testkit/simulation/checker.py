@@ -189,6 +189,8 @@ class Checker:
         amounts = tuple(record.amount for record in stored)
         if stored and (amounts != sent.amounts or len({r.base_offset for r in stored}) != 1):
             breaks("I1", f"{sent.nonce} asked for {sent.amounts}, stored: {_places(stored)}")
+        for strange in {record.entity_id for record in stored} - {sent.entity_id}:
+            breaks("misrouted", f"{sent.nonce} to {sent.entity_id} is stored by {strange}")
         if stored and sent.revision not in {None, stored[0].seq_nr - 1}:
             breaks("revision", f"{sent.nonce} wants {sent.revision}, stored: {_places(stored)}")
         for told in sent.told:

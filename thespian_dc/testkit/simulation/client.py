@@ -18,15 +18,17 @@ from thespian_dc.entity.protocol import (
     TypeRoutes,
 )
 from thespian_dc.entity.router_core import Deliver, Outgoing
+from thespian_dc.model.entity_errors import RevisionConflictError
 from thespian_dc.model.errors import AskTimeoutError
 from thespian_dc.model.ids import slice_of
 from thespian_dc.shell.frames import pack, unpack
-from thespian_dc.testkit.simulation.counter import Add, Counter, Look, Pass, Seen
+from thespian_dc.testkit.simulation.counter import Add, Consult, Counter, Look, Pass, Seen
 from thespian_dc.testkit.simulation.history import History, Sent, Told
 from thespian_dc.testkit.simulation.host import SENDS_BITS
 from thespian_dc.testkit.simulation.journal import POISON, SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.oracle import ORACLES
 from thespian_dc.testkit.simulation.plan import Plan
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.router import SimulatedRouter, routes_of
@@ -37,8 +39,8 @@ RESEND_US = 700_000
 ROUTES_US = 300_000
 RETRY_US = 40_000
 WITH_ID, LOOKS, POISONED, EMPTY, PASSES = 0.4, 0.15, 0.01, 0.01, 0.05
-CHANGES = 0.3
-"""Of commands to durable states: they name a revision, or delete."""
+CONSULTS, CHANGES = 0.15, 0.3
+"""CHANGES: of commands to durable states: they name a revision, or delete."""
 
 
 SENDS_MAX = 1 << SENDS_BITS
@@ -116,6 +118,8 @@ class SimulatedClient(Process):
                 onward, onward, to, self._plan.stored(amounts), world.now_us, given_up=True,
                 after=nonce,
             )  # fmt: skip
+        elif amounts and self._plan.asks and world.chance(CONSULTS):
+            message = Consult(nonce, amounts, rng.choice(ORACLES))
         elif amounts and self._plan.durable and world.chance(CHANGES):
             message = self._change(nonce, entity_id, amounts)
         command_id = nonce if world.chance(WITH_ID) else ""
@@ -210,7 +214,7 @@ class SimulatedClient(Process):
                 self.world.hit(f"client: told {name}")
                 again = getattr(error, "retryable", False) or name == "OutcomeUnknownError"
                 if not (again and asked.command.command_id):
-                    found = getattr(error, "found", None)
+                    found = error.found if isinstance(error, RevisionConflictError) else None
                     told.append(Told(self.world.now_us, None, name, found))
                 elif is_latest:
                     self._send_again(asked)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from thespian_dc.entity.actor import EventSourcedActor
+from thespian_dc.entity.actor import EntityActor, EventSourcedActor
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandRejectedError
+from thespian_dc.testkit.simulation.oracle import ASK_TIMEOUT_S, Advice, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Pass:
     amounts: tuple[int, ...]
     to: str
     onward: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """Ask the actor at this address, and add what it says."""
+
+    nonce: str
+    amounts: tuple[int, ...]
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +67,29 @@ def tags_of(number: int) -> list[str]:
     return ["odd" if number % 2 else "even", *rare, f"t:size/{number % 5}"]
 
 
-class Counter(EventSourcedActor):
-    """Its state changes in place: what is uncommitted shows if it leaks."""
+class Adder(EntityActor):
+    """What entities of either kind have to do with others."""
 
     entity_type = "counter"
-    events: ClassVar[list[Any]] = [Added]
     replies: ClassVar[list[Any]] = [Seen]
+    receiveMsg_Add: Any  # noqa: N815  handlers are named so
+
+    def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
+        self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
+        self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
+
+    def receiveMsg_Consult(self, command: Consult, sender: Any) -> None:
+        question = Question(command.nonce, command.amounts)
+        self.ask(command.address, question, on_reply=self._follow, timeout_s=ASK_TIMEOUT_S)
+
+    def _follow(self, advice: Advice) -> None:
+        self.receiveMsg_Add(Add(advice.nonce, advice.amounts), None)
+
+
+class Counter(Adder, EventSourcedActor):
+    """Its state changes in place: what is uncommitted shows if it leaks."""
+
+    events: ClassVar[list[Any]] = [Added]
     in_place_states = True
     snapshot_every = 3
 
@@ -74,10 +101,6 @@ class Counter(EventSourcedActor):
             raise CommandRejectedError("nothing to add")
         added = [Added(command.nonce, amount, command.note) for amount in command.amounts]
         self.persist(added).then_reply(lambda state: Seen(state["seq_nr"], state["total"]))
-
-    def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
-        self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
-        self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
 
     def tags_for(self, state: Any, event: Added) -> list[str]:
         return tags_of(event.amount)

@@ -18,10 +18,12 @@ from thespian_dc.entity.router_core import Outgoing
 from thespian_dc.journal.api import Appended
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.settings import Limits
+from thespian_dc.shell.frames import unpack
 from thespian_dc.slices.actions import Append
 from thespian_dc.slices.phases import Phase
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
+from thespian_dc.testkit.simulation.oracle import Asking, Oracle
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.router import KnownFrames, SimulatedRouter
 from thespian_dc.testkit.simulation.world import World
@@ -68,6 +70,8 @@ class SimulatedHost(Process):
         self._network, self._journal, self._clients = network, journal, clients
         self._types = types
         self.doom = Doom()
+        self.oracles: Mapping[str, Oracle] = {}
+        """By address, ordinary actors that entities may ask."""
         self.on_doubt: Callable[[SliceKey], None] = lambda key: None
         """Told of a slice whose append has an unknown outcome, when it begins to find out."""
 
@@ -81,6 +85,7 @@ class SimulatedHost(Process):
             self, self._network, self._journal, self._members, served.slices, _nobody_waits,
             served.name,
         )  # fmt: skip
+        self._asking = Asking(self, self.oracles, self._on_message, self._on_settled)
         self.member_id = f"{self.name}.{self.incarnation}"
         self.core = self.make_core()
         self._phases: dict[SliceKey, Phase] = {}
@@ -134,6 +139,12 @@ class SimulatedHost(Process):
             self.doom.appending.discard(result.commit.write_id)
         self._perform(self.core.on_result(result, self.now_us))
 
+    def _on_message(self, address: str, message: Any) -> None:
+        self._perform(self.core.on_message(address, message, self.now_us))
+
+    def _on_settled(self, address: str) -> None:
+        self._perform(self.core.on_settled(address, self.now_us))
+
     def _on_tick(self, at_us: int) -> None:
         if self._tick_us == at_us:
             self._tick_us = None
@@ -162,8 +173,12 @@ class SimulatedHost(Process):
                 case entity.Report(event, where, what):
                     self.world.hit(f"host: reported {event}")
                     self.world.note(f"{self.member_id} reports {event} of {where}: {what}")
-                case entity.Send() | entity.Forward() | entity.Settle():
-                    raise AssertionError(f"these entities ask nobody: {action}")
+                case entity.Send(address, body):
+                    self._asking.ask(address, unpack(body))
+                case entity.Settle(address):
+                    self._asking.settle(address)
+                case entity.Forward():
+                    raise AssertionError(f"these entities ask no entity: {action}")
                 case _:
                     self._journal.perform(self.name, action, self.into(self._on_result))
         self._set_timer()

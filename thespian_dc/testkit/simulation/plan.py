@@ -12,11 +12,13 @@ FILTERS = ("ids", "ids", "ids", "tags", "tags", "mixed", "events")
 class Plan:
     """durable: entities whose records are states; else event-sourced ones. latest: the projection
     wants each entity's last state only. filters: by "ids"; by ids, "tags" and topics;
-    "mixed", with some of single events; or of single "events" alone."""
+    "mixed", with some of single events; or of single "events" alone. asks: entities ask ordinary
+    actors."""
 
     durable: bool = False
     latest: bool = False
     filters: str = "ids"
+    asks: bool = False
 
     @property
     def some_have_none(self) -> bool:
@@ -30,6 +32,7 @@ class Plan:
     def __str__(self) -> str:
         what = "durable states" if self.durable else "events"
         what += ", the last of each" if self.latest else ""
+        what += ", asking actors" if self.asks else ""
         return f"{what}, filters: {self.filters}"
 
 
@@ -40,4 +43,4 @@ def plan_of(seed: int) -> Plan:
     durable = rng.random() < 0.35
     latest = durable and rng.random() < 0.5
     filters = rng.choice(("ids", "ids", "tags", "tags") if latest else FILTERS)
-    return Plan(durable, latest, filters)
+    return Plan(durable, latest, filters, asks=rng.random() < 0.5)

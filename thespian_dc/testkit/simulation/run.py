@@ -15,6 +15,7 @@ from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
+from thespian_dc.testkit.simulation.oracle import ORACLES, Oracle
 from thespian_dc.testkit.simulation.outcome import Outcome
 from thespian_dc.testkit.simulation.plan import plan_of
 from thespian_dc.testkit.simulation.positions import SimulatedPositions
@@ -88,6 +89,9 @@ class Simulation:
             )
             for n in range(shape.members)
         ]
+        self.oracles = {name: Oracle(world, name) for name in ORACLES}
+        for member in self.members:
+            member.oracles = self.oracles
         by_name |= {member.name: member for member in self.members}
         entity_ids = [f"e{n}" for n in range(shape.entities)]
         self.wishes = Wishes(world, self.positions, entity_ids, plan.filters)
@@ -135,7 +139,13 @@ class Simulation:
     def run(self) -> Outcome:
         """Calm, faults, rest, judgement."""
         world, shape = self.world, self.shape
-        for process in (*self.members, *self.clients, *self.producers, *self.consumers):
+        for process in (
+            *self.oracles.values(),
+            *self.members,
+            *self.clients,
+            *self.producers,
+            *self.consumers,
+        ):
             process.start()
         self.wishes.begin()
         world.run(shape.calm_us)

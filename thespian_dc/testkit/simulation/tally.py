@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from thespian_dc.entity.actor import DurableStateActor
-from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandRejectedError
-from thespian_dc.testkit.simulation.counter import Add, Added, Look, Pass, Seen, tags_of
+from thespian_dc.testkit.simulation.counter import Add, Added, Adder, Look, Seen, tags_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,10 @@ class Cleared:
     nonce: str
 
 
-class Tally(DurableStateActor):
+class Tally(Adder, DurableStateActor):
     """Its amounts of one command are one change of its state."""
 
-    entity_type = "counter"
     events: ClassVar[list[Any]] = [Added, Cleared]
-    replies: ClassVar[list[Any]] = [Seen]
 
     def empty_state(self) -> dict[str, Any]:
         return {"nonce": "", "total": 0, "note": b""}
@@ -67,10 +64,6 @@ class Tally(DurableStateActor):
         self.delete(Cleared(command.nonce), expected_revision=command.revision).then_reply(
             lambda state: Seen(next_revision, state["total"])
         )
-
-    def receiveMsg_Pass(self, command: Pass, sender: Any) -> None:
-        self.receiveMsg_Add(Add(command.nonce, command.amounts), sender)
-        self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
 
     def tags_for(self, state: dict[str, Any], event: Any) -> list[str]:
         return tags_of(state["total"])
