@@ -76,7 +76,7 @@ class StreamLaw:
             )  # fmt: skip
 
     def handled(self, source: Any, batch: SourceBatch) -> None:
-        self._unhandled[source] = self._unhandled[source].plus(_cost(batch), -1)
+        self._unhandled[source] = self._unhandled.get(source, _NONE).plus(_cost(batch), -1)
 
     def stopped(self, source: Any) -> None:
         self._unhandled.pop(source, None)

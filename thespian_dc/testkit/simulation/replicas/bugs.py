@@ -29,6 +29,7 @@ from thespian_dc.model.replication_handshake import OriginPositions
 from thespian_dc.replication import keeper
 from thespian_dc.replication.link import Link
 from thespian_dc.replication.link_core import LinkCore
+from thespian_dc.replication.sources import SharedSource
 from thespian_dc.shell.frames import pack
 from thespian_dc.stream.leaving_out import LeavingOut
 from thespian_dc.stream.producer_filter import ProducerFilter
@@ -232,6 +233,15 @@ def scope_entry_without_catch_up() -> contextlib.AbstractContextManager[type[Rep
     return patched(LinkProgress, "under", wrong)
 
 
+def credit_of_another_call() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """Of several calls that share slices, the first gets back what any of them used up."""
+
+    def wrong(self: SharedSource, batch: Any) -> None:
+        self._sources[0].handled(batch)
+
+    return patched(SharedSource, "handled", wrong)
+
+
 # --- what is shown ---
 def shown_again_without_catch_up() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """Of an entity that a peer shows again only what is written from then on comes."""
@@ -267,7 +277,7 @@ BUGS: dict[str, Bug] = {
         dedup_by_arrival, acknowledge_before_commit, vector_not_in_the_snapshot,
         tie_break_by_arrival, state_record_stored_as_it_came, retired_slot_removed_at_once,
         scope_entry_without_catch_up, late_event_applied, shown_again_without_catch_up,
-        another_filter_is_not_told, withheld_is_sent,
+        another_filter_is_not_told, withheld_is_sent, credit_of_another_call,
     )
 }  # fmt: skip
 NEEDS: dict[str, Callable[[Plan], bool]] = {
@@ -278,10 +288,13 @@ NEEDS: dict[str, Callable[[Plan], bool]] = {
         ("shown_again_without_catch_up", "another_filter_is_not_told", "withheld_is_sent"),
         lambda plan: bool(plan.secret),
     ),
+    "credit_of_another_call": lambda plan: plan.workers > 1,
     "late_event_applied": lambda plan: plan.one_active and plan.late_events == "set_aside",
 }
 """Of bugs that not every seed can meet: which ones may."""
-CAUGHT_BY: dict[str, str] = {"dedup_by_arrival": "K1", "no_wait": "K2"}
+CAUGHT_BY: dict[str, str] = {
+    "dedup_by_arrival": "K1", "no_wait": "K2", "credit_of_another_call": "credit",
+}  # fmt: skip
 """Of bugs that break something else, too: the invariant that is theirs."""
 
 

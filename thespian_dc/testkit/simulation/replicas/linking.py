@@ -44,7 +44,12 @@ faulty."""
 
 @contextlib.contextmanager
 def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
-    """Inside, what reads the clock reads the world's, and journals are those of the sites."""
+    """Inside, what reads the clock reads the world's, and journals and sources are those of the
+    sites."""
+
+    def remote_source(_: Any, consumer: str, replica: ReplicaCall) -> ReplicaSource:
+        return sites[consumer.partition("/")[2]].links.source(replica)
+
     clocks = [
         patch.object(module, "now_us", lambda: world.now_us)
         for module in (group, keeper, storing, replica_group)
@@ -55,6 +60,7 @@ def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
         stack.enter_context(
             patch.object(replica, "open_journal", lambda url: sites[url].journal.memory)
         )
+        stack.enter_context(patch.object(replica, "RemoteSource", remote_source))
         stack.enter_context(patch.object(replica, "Keeper", SimulatedKeeper))
         stack.enter_context(patch.object(replica_group, "SEEN_US", SEEN_US))
         log = logging.getLogger("thespian_dc")
@@ -130,18 +136,15 @@ class LinksProcess(Process):
         start = StartReplication("simulated", site.name, setting, site.slices)
         running = self.running = SimulatedReplica(start, site.node_id, self._put)
         running.process = self
-        for link in running.group.links.values():
-            make: Any = partial(self._new_source, link)
-            link._new_source = make  # type: ignore[method-assign]
         running.group.router = GroupRouter(self._router)  # type: ignore[assignment]
         running.start()
         self._tick()
         self.after(self.world.rng.randrange(KEEPER_US), self._keep)
         self.after(self.world.rng.randrange(STORE_US), self._store)
 
-    def _new_source(self, link: Any, on_started: Callable[..., None]) -> ReplicaSource:
-        call = ReplicaCall(link._say, link.peer.replica_id, on_started)
-        peer = self._sites[link.peer.replica_id].serves
+    def source(self, call: ReplicaCall) -> ReplicaSource:
+        """Over the stream of the peer that is to be called."""
+        peer = self._sites[call.peer_id].serves
         return ReplicaSource(self, self._site.network, self._law, peer, call)
 
     # --- what comes ---

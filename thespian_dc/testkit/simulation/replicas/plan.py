@@ -18,7 +18,7 @@ class Plan:
     "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
     retires: a replica leaves the group. restores: a journal is put back to an older copy. slices:
     of each replica's journal, in the order of names. secret: what replicas show changes, and this
-    entity none ever shows."""
+    entity none ever shows. workers: calls by which each reads each of its peers, at most."""
 
     names: tuple[str, ...]
     topology: str
@@ -34,6 +34,7 @@ class Plan:
     retires: str = ""
     restores: str = ""
     secret: str = ""
+    workers: int = 1
 
     def __str__(self) -> str:
         said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
@@ -41,6 +42,7 @@ class Plan:
             value = getattr(self, name)
             said += f", {name} {value}" if value else ""
         said += ", trims" if self.trims else ""
+        said += f", {self.workers} workers" if self.workers > 1 else ""
         said += f", slices {self.slices}" if len(set(self.slices)) > 1 else ""
         return said + (f", one active ({self.late_events})" if self.one_active else "")
 
@@ -53,24 +55,26 @@ def plan_of(seed: int) -> Plan:
     topology = rng.choice(("mesh", "mesh", "star", "chain")) if len(names) > 2 else "mesh"
     kind = rng.choice(KINDS)
     others, more = names[1:], random.Random(f"more {seed}")
+    shared = random.Random(f"workers {seed}")
+    workers = shared.choice((1, 1, 2, 3))
     return Plan(
-        names, topology, _links(names, topology), rng.choice((1, 2)), _slices(more, names),
+        names, topology, _links(names, topology), rng.choice((1, 2)), _slices(more, names, workers),
         late=rng.choice(others) if rng.random() < 0.3 and kind != "restores" else "",
         lost=rng.choice(names) if rng.random() < 0.3 and kind in {"plain", "filters"} else "",
         filters=_filters(rng, kind),
         one_active=kind == "standby",
-        late_events=more.choice(("apply", "set_aside")),
+        late_events="set_aside" if more.random() < 0.7 else "apply",
         trims=kind == "trims",
         restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
-        secret=_secret(random.Random(f"shown {seed}"), kind),
+        secret=_secret(random.Random(f"shown {seed}"), kind), workers=workers,
     )  # fmt: skip
 
 
-def _slices(rng: random.Random, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Two everywhere, or as many as each likes."""
+def _slices(rng: random.Random, names: tuple[str, ...], workers: int) -> tuple[int, ...]:
+    """Two everywhere, four where they are shared, or as many as each likes."""
     if rng.random() < 0.5:
-        return (2,) * len(names)
+        return (2 if workers == 1 else 4,) * len(names)
     return tuple(rng.choice((1, 2, 4)) for _ in names)
 
 

@@ -23,7 +23,10 @@ REPLICA = (
     "told that it shows something else", "told while the call is open", "what is shown changed",
     "withheld at rest",
 )  # fmt: skip
-LINKS = ("EntityIds", "EntityState", "LookUp", "absorbed", "failed", "waits")
+LINKS = (
+    "EntityIds", "EntityState", "LookUp", "absorbed", "failed", "reads some of a peer's slices",
+    "waits",
+)  # fmt: skip
 WANTED = (
     *(f"fault: {one}" for one in FAULTS),
     *(f"replica: {one}" for one in REPLICA),

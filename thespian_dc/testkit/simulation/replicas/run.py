@@ -52,7 +52,9 @@ class ReplicaSimulation:
         active = plan.names[0] if plan.one_active else ""
         for name, slices in zip(plan.names, plan.slices, strict=True):
             linked = plan.links[name]
-            setting = setting_of(name, plan.names, linked, active, plan.late_events, shown)
+            setting = setting_of(
+                name, plan.names, linked, active, plan.late_events, shown, plan.workers
+            )
             self.sites[name] = self._site(setting, linked, slices)
         self.checker = ReplicaChecker(self.history, self.sites, self.scopes)
         for site in self.sites.values():

@@ -148,7 +148,9 @@ class ReplicaProducer(SimulatedProducer):
         except TrimmedError as error:
             for served in self.calls:
                 core = served.core
-                if core is not None and served.begun and core.offset(key.slice) == offset:
+                if core is None or not served.begun or key.slice not in core.sent:
+                    continue
+                if core.offset(key.slice) == offset:
                     self.after(0, self.end_call, served, error)
             return ()
 

@@ -101,11 +101,12 @@ class Site:
 
 def setting_of(
     name: str, names: tuple[str, ...], linked: tuple[str, ...], active: str, late_events: str,
-    shown: Filter,
+    shown: Filter, workers: int,
 ) -> Replication:  # fmt: skip
     """Of one replica; it dials those that it is linked to."""
     peers = [
-        Peer(one, target="localhost:1" if one in linked else "") for one in names if one != name
+        Peer(one, target="localhost:1" if one in linked else "", workers=workers)
+        for one in names if one != name
     ]
     return Replication(
         Ledger, name, peers, shown=shown, active=active, late_events=late_events,

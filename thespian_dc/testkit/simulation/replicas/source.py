@@ -53,6 +53,8 @@ class ReplicaSource(StreamSource):
             events.started, lambda batch, _: events.batch(batch), events.filter_in_force,
             events.failed,
         )  # fmt: skip
+        if slices is not None and len(slices) < self._to._slices:
+            self._process.world.hit("link: reads some of a peer's slices")
         super().start(journal_id, positions, wanted, slices, ears)  # type: ignore[arg-type]
 
     def send_known(self, known: Known) -> None:
@@ -65,7 +67,7 @@ class ReplicaSource(StreamSource):
         return ConsumerCore(
             "replica:ledger", self._process.name, self._journal_id, self._positions, outstanding,
             self._to.name, HEARTBEAT_MS, self._process.world.now_us, wanted=self._wanted,
-            slices=None, window=WINDOW, replica=self._replica.start(),
+            slices=self._slices, window=WINDOW, replica=self._replica.start(),
             replica_expected=self._replica.peer_id,
         )  # fmt: skip
 
