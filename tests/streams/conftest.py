@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ from tests.streams.material import (
     projection,
 )
 from tests.streams.processes import Child
-from tests.streams.pushing import Ends
+from tests.streams.pushing import Ends, answers
 from tests.streams.replicas import Link, Log, replication
 from tests.streams.running import consumers, projections
+from thespian_dc.journal.api import apply_schema
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
 from thespian_dc.projection.api import RunningProjection, local_source
 from thespian_dc.projection.databases import Stores, open_stores
 from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
+from thespian_dc.testkit.eventually import eventually
 
 
 @pytest.fixture
@@ -55,9 +58,14 @@ def writer(journal_url: str) -> Iterator[Writer]:
 
 
 @pytest.fixture
-def far_url(tmp_path: Path) -> str:
-    """Of the destination of a push."""
-    return f"sqlite:///{tmp_path}/far.db"
+def far_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The journal of the destination of a push; see ON_BOTH."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/far.db"
+    url: str = request.getfixturevalue("cassandra_url")
+    apply_schema(url)
+    eventually(partial(answers, url), deadline_s=60)
+    return url
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.streams.material import ENTITY_TYPE, SLICES, Added
 from tests.streams.processes import Child
 from thespian_dc.journal.api import open_journal
@@ -20,6 +22,10 @@ from thespian_dc.stream.server import StreamServer
 
 FAR_TYPE = "far-cart"
 FAR_SLICES = 8
+ON_BOTH = pytest.mark.parametrize(
+    "far_url", ["sqlite", pytest.param("cassandra", marks=pytest.mark.cassandra)], indirect=True
+)
+"""The destination's journal is of either kind."""
 
 
 def destination(**changes: Any) -> Destination:

@@ -15,7 +15,7 @@ from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer, counted, 
 from tests.streams.pushing import (
     FAR_SLICES,
     FAR_TYPE,
-    answers,
+    ON_BOTH,
     broken,
     came_from,
     comes,
@@ -27,7 +27,7 @@ from tests.streams.pushing import (
     to_far,
     total,
 )
-from thespian_dc.journal.api import apply_schema, open_journal
+from thespian_dc.journal.api import open_journal
 from thespian_dc.model.access import Access
 from thespian_dc.model.criteria import Exclude, Filter
 from thespian_dc.model.ids import SliceKey, slice_of
@@ -41,22 +41,6 @@ from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually, never
 
 Start = Callable[..., tuple[StreamServer, int]]
-
-
-ON_BOTH = pytest.mark.parametrize(
-    "far_url", ["sqlite", pytest.param("cassandra", marks=pytest.mark.cassandra)], indirect=True
-)
-
-
-@pytest.fixture
-def far_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The journal of the destination."""
-    if getattr(request, "param", "sqlite") == "sqlite":
-        return f"sqlite:///{tmp_path}/far.db"
-    url: str = request.getfixturevalue("cassandra_url")
-    apply_schema(url)
-    eventually(partial(answers, url), deadline_s=60)
-    return url
 
 
 @pytest.fixture

@@ -13,16 +13,25 @@ import pytest
 from click.testing import CliRunner
 
 from tests.streams.material import ENTITY_TYPE, Added, Writer, counted, projection, rows
-from tests.streams.pushing import FAR_SLICES, FAR_TYPE, Ends, destination, error_of, forget
+from tests.streams.pushing import (
+    FAR_SLICES,
+    FAR_TYPE,
+    ON_BOTH,
+    Ends,
+    destination,
+    error_of,
+    forget,
+)
 from tests.streams.test_kills import Load, in_order
 from thespian_dc.cli.main import main
-from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.journal.api import Journal, StateRow, open_journal
 from thespian_dc.model.errors import CorruptPayloadError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.push_errors import DestinationTrimmedError, NotADestinationError
 from thespian_dc.model.record import EVENT, Record
 from thespian_dc.model.settings import Local, Push, Stream
+from thespian_dc.model.state_body import pack_state
 from thespian_dc.projection.api import (
     RunningProjection,
     local_source,
@@ -108,10 +117,12 @@ def push_all(both: Both, writer: Writer, far: Journal) -> None:
     """100 events of 7 entities, all of them there; both nodes are stopped then."""
     writer.add([(ENTITIES[n % 7], Added("apple", 1)) for n in range(100)])
     both.start()
-    eventually(lambda: written(far) == 100)
+    eventually(partial(has_written, far, 100), deadline_s=60)
     both.stop()
 
 
+@pytest.mark.timeout(240)
+@ON_BOTH
 def test_what_is_deleted_is_recognised_when_it_comes_again(
     writer: Writer, both: Both, far: Journal, far_url: str
 ) -> None:
@@ -124,7 +135,7 @@ def test_what_is_deleted_is_recognised_when_it_comes_again(
         forget(far_url)  # as after a crash before any position was stored
         writer.add([("c-1", Added("pear", 1))])
         both.start()
-        eventually(partial(has_written, far, 100 + round_))
+        eventually(partial(has_written, far, 100 + round_), deadline_s=60)
         never(partial(has_more, far, 100 + round_), within_s=0.3)
         both.stop()
         assert left(far, "c-1", 15 + round_) == [(15 + round_, 15 + round_)]
@@ -200,6 +211,19 @@ def test_only_what_was_pushed_is_trimmed_so(writer: Writer) -> None:
     assert len(writer.journal.read(SliceKey(ENTITY_TYPE, slice_of("c-1", 4)), 0)) == 1
     with pytest.raises(NotADestinationError, match="no such type"):
         trim_destination(writer.journal, "nothing")
+
+
+def test_a_state_is_not_taken_for_what_was_pushed(far: Journal) -> None:
+    """Some other version wrote it: nothing is deleted behind what cannot be read."""
+    at, state = key_of("c-1"), pack_state("Cart", b"{}", [])
+    far.write_states(at, [StateRow("c-1", 1, 0, state)])
+    meta = {key.ORIGIN: "shop", key.STREAM: "carts", key.ENTITY_ID: "c-1", key.SEQ_NR: 1}
+    other = Writer(far.url, FAR_SLICES, FAR_TYPE)
+    other.put([Record(EVENT, "c-1", 1, "Added", b"{}", (), meta=meta)])
+    other.close()
+    with pytest.raises(CorruptPayloadError, match="does not say what was pushed"):
+        trim_destination(far, FAR_TYPE)
+    assert left(far, "c-1", 1) == [(1, 1)]
 
 
 def test_a_stored_row_is_taken_for_no_state(

@@ -65,9 +65,10 @@ def pack_sources(sources: Mapping[SourceOf, int]) -> bytes:
 def unpack_sources(entity_id: str, body: bytes) -> dict[SourceOf, int]:
     """CorruptPayloadError where it is something else."""
     try:
-        format_, rows = msgpack.unpackb(body)
+        format_, *fields = msgpack.unpackb(body)
         if format_ != SOURCES:
             raise ValueError(f"format {format_!r} does not say what was pushed")
+        (rows,) = fields
         return {(origin, stream, source): seq_nr for origin, stream, source, seq_nr in rows}
     except Exception as error:
         raise CorruptPayloadError(f"state row of {entity_id}", str(error)) from error
