@@ -25,6 +25,7 @@ class Service:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log.open("ab"),
+            start_new_session=True,  # the demo is what a signal ends: it ends this
             text=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
