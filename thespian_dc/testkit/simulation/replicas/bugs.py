@@ -242,6 +242,17 @@ def credit_of_another_call() -> contextlib.AbstractContextManager[type[ReplicaSi
     return patched(SharedSource, "handled", wrong)
 
 
+# --- several nodes ---
+def forgets_what_comes_in() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """A peer is given back without what is still to be read of it."""
+    lend = Link.lend
+
+    def wrong(self: Link) -> LinkProgress:
+        return lend(self)._replace(coming_in=frozenset())
+
+    return patched(Link, "lend", wrong)
+
+
 # --- what is shown ---
 def shown_again_without_catch_up() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """Of an entity that a peer shows again only what is written from then on comes."""
@@ -278,6 +289,7 @@ BUGS: dict[str, Bug] = {
         tie_break_by_arrival, state_record_stored_as_it_came, retired_slot_removed_at_once,
         scope_entry_without_catch_up, late_event_applied, shown_again_without_catch_up,
         another_filter_is_not_told, withheld_is_sent, credit_of_another_call,
+        forgets_what_comes_in,
     )
 }  # fmt: skip
 NEEDS: dict[str, Callable[[Plan], bool]] = {
@@ -288,6 +300,7 @@ NEEDS: dict[str, Callable[[Plan], bool]] = {
         ("shown_again_without_catch_up", "another_filter_is_not_told", "withheld_is_sent"),
         lambda plan: bool(plan.secret),
     ),
+    "forgets_what_comes_in": lambda plan: plan.nodes > 1 and bool(plan.filters),
     "credit_of_another_call": lambda plan: plan.workers > 1,
     "late_event_applied": lambda plan: plan.one_active and plan.late_events == "set_aside",
 }

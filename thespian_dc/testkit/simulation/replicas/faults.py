@@ -23,7 +23,7 @@ class ReplicaFaults:
     def __init__(self, world: World, network: Network, sites: Sequence[Site]) -> None:
         self._world, self._network, self._sites = world, network, sites
         self._strikes: list[Callable[[], None]] = [
-            self._crash_host, self._crash_host, self._crash_links, self._crash_links,
+            self._crash_host, self._crash_host, self._crash_links, self._stop_links,
             self._crash_serves, self._crash_site, self._pause, self._move_slices,
             self._partition, self._partition, self._one_way, self._one_way, self._break_call,
             self._break_call, self._cut_journal, self._overload,
@@ -58,7 +58,15 @@ class ReplicaFaults:
             process.crash(self._world.between(*RESTART_US))
 
     def _crash_links(self) -> None:
-        self._crash(self._site().links, "links crash")
+        self._crash(self._world.rng.choice(self._site().nodes), "links crash")
+
+    def _stop_links(self) -> None:
+        """As a node that is taken down in good order."""
+        node = self._world.rng.choice(self._site().nodes)
+        if node.alive and not node.paused:
+            self._hit("links stopped")
+            node.leave()
+            node.crash(self._world.between(*RESTART_US))
 
     def _crash_serves(self) -> None:
         self._crash(self._site().serves, "producer crash")
@@ -71,7 +79,7 @@ class ReplicaFaults:
 
     def _pause(self) -> None:
         site = self._site()
-        process = self._world.rng.choice([*site.hosts, site.links, site.serves])
+        process = self._world.rng.choice([*site.hosts, *site.nodes, site.serves])
         if process.alive and not process.paused:
             self._hit("process paused")
             process.pause(self._world.between(*PAUSED_US))
@@ -108,8 +116,8 @@ class ReplicaFaults:
         self._cut(one, other, both=False, for_us=self._world.between(*CUT_US))
 
     def _cut(self, one: Site, other: Site, both: bool, for_us: int) -> None:
-        for mine in (one.links, one.serves):
-            for theirs in (other.links, other.serves):
+        for mine in (*one.nodes, one.serves):
+            for theirs in (*other.nodes, other.serves):
                 self._network.cut_one_way(mine.name, theirs.name)
                 if both:
                     self._network.cut_one_way(theirs.name, mine.name)
@@ -124,7 +132,7 @@ class ReplicaFaults:
     # --- journals ---
     def _cut_journal(self) -> None:
         site = self._site()
-        name = self._world.rng.choice([*site.hosts, site.links, site.serves]).name
+        name = self._world.rng.choice([*site.hosts, *site.nodes, site.serves]).name
         self._network.cut(name, JOURNAL)
         self._world.after(self._world.between(*CUT_US), self._network.heal, name, JOURNAL)
 

@@ -21,7 +21,7 @@ class ReplicaHost(base.SimulatedHost):
     """witness: hears of every event that one of its entities applies."""
 
     def __init__(self, site: Site, number: int, witness: Callable[[Applied], None]) -> None:
-        self._site, self._witness = site, witness
+        self._site, self._witness, self._number = site, witness, number
         super().__init__(
             site.world, site.network, site.journal, site.sees_clients, site.sees_hosts,
             f"{site.name}:h{number}", [site.type],
@@ -30,7 +30,7 @@ class ReplicaHost(base.SimulatedHost):
     def boot(self) -> None:
         super().boot()
         memory, name = self._site.journal.memory, Ledger.entity_type
-        self._watch = RoleWatch(memory, [name], self._site.node_id)
+        self._watch = RoleWatch(memory, [name], self._site.node_id(self._number))
         self._checked = False
         self._look()
 

@@ -17,7 +17,10 @@ from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.model.replication_errors import OwnEventsTrimmedError
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import group, keeper, replica, storing
+from thespian_dc.replication import leasing as leasing_of
 from thespian_dc.replication.catch_up import AskHeads
+from thespian_dc.replication.lease_core import LeaseCore, Leases, Reader, Timing
+from thespian_dc.replication.leasing import stored_leases
 from thespian_dc.replication.protocol import StartReplication
 from thespian_dc.shell.frames import unpack
 from thespian_dc.stream import replica_group
@@ -25,6 +28,7 @@ from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.testkit.simulation.journal import JOURNAL
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger
+from thespian_dc.testkit.simulation.replicas.plan import Plan
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.replicas.source import ReplicaSource, ask
 from thespian_dc.testkit.simulation.router import SimulatedRouter
@@ -35,6 +39,9 @@ HAND_OVER_US = (50, 2_000)
 KEEPER_US = 200_000
 STORE_US = 200_000
 TICK_US = 20_000
+LEASE_US = 100_000
+TIMING = Timing(200_000, 800_000, 3, 1_500_000, 3_000_000)
+"""Of the leases. A run is short: who is dead, and who does not reach a peer, is known sooner."""
 SEEN_US = 300_000
 """A run is short: what peers have is noted more often."""
 MISSED = 0.1
@@ -48,7 +55,9 @@ def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
     sites."""
 
     def remote_source(_: Any, consumer: str, replica: ReplicaCall) -> ReplicaSource:
-        return sites[consumer.partition("/")[2]].links.source(replica)
+        service, _, name = consumer.partition("/")
+        node = next(one for one in sites[name].nodes if one.name == service)
+        return node.source(replica)
 
     clocks = [
         patch.object(module, "now_us", lambda: world.now_us)
@@ -62,6 +71,9 @@ def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
         )
         stack.enter_context(patch.object(replica, "RemoteSource", remote_source))
         stack.enter_context(patch.object(replica, "Keeper", SimulatedKeeper))
+        processes = [one for site in sites.values() for one in site.nodes]
+        lives = lambda pid: any(one.alive and one.pid == pid for one in processes)  # noqa: E731
+        stack.enter_context(patch.object(leasing_of, "lives", lives))
         stack.enter_context(patch.object(replica_group, "SEEN_US", SEEN_US))
         log = logging.getLogger("thespian_dc")
         level = log.level
@@ -96,6 +108,14 @@ class SimulatedReplica(replica.RunningReplica):
         """A turn of the thread that stores."""
         self._storing._store(False)
 
+    def leave(self) -> None:
+        """As `stop` does."""
+        progress = self.group.progress()
+        self.group.end()
+        self._storing.offer(progress, self.group.facts())
+        self._storing._store(True)
+        self._leasing.leave()
+
 
 class GroupRouter:
     """A SimulatedRouter as the group uses a Router."""
@@ -114,15 +134,16 @@ class GroupRouter:
 
 
 class LinksProcess(Process):
-    """Of one replica. law: hears of the streams. on_stored: is told when the registry was
+    """Of one node of a replica. law: hears of the streams. on_stored: is told when the registry was
     written."""
 
     def __init__(
-        self, site: Site, sites: Mapping[str, Site], law: StreamLaw,
+        self, site: Site, number: int, plan: Plan, sites: Mapping[str, Site], law: StreamLaw,
         on_stored: Callable[[Site], None],
     ) -> None:  # fmt: skip
-        super().__init__(site.world, f"{site.name}:links")
+        super().__init__(site.world, f"{site.name}:links{number}")
         self._site, self._sites, self._law, self._on_stored = site, sites, law, on_stored
+        self._number, self._machine = number, f"m{number % plan.machines}"
         self.unjoined: set[tuple[str, str]] = set()
         """(peer, entity) of states that came and lacked trimmed events of this replica."""
 
@@ -133,14 +154,39 @@ class LinksProcess(Process):
             self, site.network, site.journal, site.sees_hosts, site.slices, self._on_outcome,
             Ledger.entity_type,
         )  # fmt: skip
-        start = StartReplication("simulated", site.name, setting, site.slices)
-        running = self.running = SimulatedReplica(start, site.node_id, self._put)
+        start = StartReplication(self.name, site.name, setting, site.slices)
+        node = site.node_id(self._number)
+        running = self.running = SimulatedReplica(start, node, self._put)
+        running._leasing._core = LeaseCore(
+            Ledger.entity_type, f"{node}.{self.incarnation}",
+            Reader(0, node, self._machine, self.pid), TIMING,
+        )  # fmt: skip
         running.process = self
         running.group.router = GroupRouter(self._router)  # type: ignore[assignment]
         running.start()
         self._tick()
         self.after(self.world.rng.randrange(KEEPER_US), self._keep)
         self.after(self.world.rng.randrange(STORE_US), self._store)
+        if len(site.nodes) > 1:
+            self._lease()
+
+    @property
+    def pid(self) -> int:
+        """Of this run of the process, and of no other one."""
+        return self.incarnation << 10 | ord(self._site.name) << 2 | self._number
+
+    def reads(self, peer: str) -> bool:
+        """Is a call to it open?"""
+        return self.running.group.links[peer].core is not None
+
+    def leave(self) -> None:
+        """Stop in good order; the journal may be away."""
+        if self._answers():
+            leases = stored_leases(self._site.journal.memory, Ledger.entity_type)
+            if self.running._leasing._core.me in leases.holders.values():
+                self.world.hit("replica: leases given back at a clean stop")
+            self.running.leave()
+            self._on_stored(self._site)
 
     def source(self, call: ReplicaCall) -> ReplicaSource:
         """Over the stream of the peer that is to be called."""
@@ -196,6 +242,29 @@ class LinksProcess(Process):
             self.running.store()
             self._on_stored(self._site)
         self.after(STORE_US, self._store)
+
+    def _lease(self) -> None:
+        """A turn of the thread that shares the links."""
+        if self._answers():
+            leasing, journal = self.running._leasing, self._site.journal.memory
+            with patch.object(leasing_of, "machine", lambda: self._machine):
+                before = stored_leases(journal, Ledger.entity_type)
+                share = leasing.look(self.world.now_us)
+                after = stored_leases(journal, Ledger.entity_type)
+            self._count(before, after, leasing._core.me)
+            if share is not None:
+                self._put(share)
+        self.after(LEASE_US, self._lease)
+
+    def _count(self, before: Leases, after: Leases, me: str) -> None:
+        for peer in before.holders.keys() | after.holders.keys():
+            former, now = before.holders.get(peer), after.holders.get(peer)
+            if now == me != former:
+                died = former is not None and former not in after.readers
+                how = "from a dead node" if died else "that nobody had"
+                self.world.hit(f"replica: a peer taken {how}")
+            elif former == me != now:
+                self.world.hit("replica: a peer given back")
 
     def ask_heads(self, peer: str, on_answer: Callable[[Any], None]) -> None:
         """What `Link.heads` asks."""

@@ -18,7 +18,8 @@ class Plan:
     "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
     retires: a replica leaves the group. restores: a journal is put back to an older copy. slices:
     of each replica's journal, in the order of names. secret: what replicas show changes, and this
-    entity none ever shows. workers: calls by which each reads each of its peers, at most."""
+    entity none ever shows. workers: calls by which each reads each of its peers, at most. nodes: of
+    each replica; machines: that these run on."""
 
     names: tuple[str, ...]
     topology: str
@@ -35,6 +36,8 @@ class Plan:
     restores: str = ""
     secret: str = ""
     workers: int = 1
+    nodes: int = 1
+    machines: int = 1
 
     def __str__(self) -> str:
         said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
@@ -43,6 +46,7 @@ class Plan:
             said += f", {name} {value}" if value else ""
         said += ", trims" if self.trims else ""
         said += f", {self.workers} workers" if self.workers > 1 else ""
+        said += f", {self.nodes} nodes on {self.machines}" if self.nodes > 1 else ""
         said += f", slices {self.slices}" if len(set(self.slices)) > 1 else ""
         return said + (f", one active ({self.late_events})" if self.one_active else "")
 
@@ -68,6 +72,7 @@ def plan_of(seed: int) -> Plan:
         restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
         secret=_secret(random.Random(f"shown {seed}"), kind), workers=workers,
+        nodes=shared.choice((1, 1, 2)), machines=shared.choice((1, 2)),
     )  # fmt: skip
 
 

@@ -7,13 +7,16 @@ from thespian_dc.testkit.simulation.outcome import Totals
 FAULTS = (
     "a whole replica crashes", "append met another head or epoch", "append refused, overloaded",
     "call broken", "call half-open", "crash before an action", "crash during an append",
-    "journal overloaded", "links crash", "message doubled", "message late", "message lost",
-    "partition", "partition, one way", "process paused", "producer crash", "slices dealt again",
+    "journal overloaded", "links crash", "links stopped", "message doubled", "message late",
+    "message lost", "partition", "partition, one way", "process paused", "producer crash",
+    "slices dealt again",
     "stream message changed", "stream message cut", "stream message doubled",
     "stream message lost", "stream message overtaken", "stream message shortened",
     "write answer lost", "write applied late",
 )  # fmt: skip
 REPLICA = (
+    "a peer given back", "a peer taken from a dead node", "a peer taken that nobody had",
+    "leases given back at a clean stop",
     "a state waits for trimmed events to be taken", "concurrent event", "filter changed",
     "a peer knows more of a log than there is",
     "forced promotion while the active one is cut off", "joined late",

@@ -21,7 +21,7 @@ from thespian_dc.testkit.simulation.replicas.operators import Operators
 from thespian_dc.testkit.simulation.replicas.plan import plan_of
 from thespian_dc.testkit.simulation.replicas.scope import Scopes, all_but
 from thespian_dc.testkit.simulation.replicas.serving import ReplicaProducer
-from thespian_dc.testkit.simulation.replicas.site import SEGMENT_RECORDS, Site, setting_of
+from thespian_dc.testkit.simulation.replicas.site import SEGMENT_RECORDS, Site, setting_of, site_of
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import WINDOW
 from thespian_dc.testkit.simulation.world import World
@@ -76,11 +76,14 @@ class ReplicaSimulation:
         site.hosts = [
             self.host_class(site, n, checker.on_witnessed) for n in range(self.plan.hosts)
         ]
-        site.links = self.links_class(site, self.sites, self.law, checker.on_stored)
+        site.nodes = [
+            self.links_class(site, n, self.plan, self.sites, self.law, checker.on_stored)
+            for n in range(self.plan.nodes)
+        ]
         site.serves = self.producer_class(site, self.law)
         site.client = ReplicaClient(site, list(ENTITIES), PAUSE_US, checker.on_told)
         site.sees_hosts.update({host.name: host for host in site.hosts})
-        site.sees_clients.update({site.client.name: site.client, site.links.name: site.links})
+        site.sees_clients.update({one.name: one for one in (site.client, *site.nodes)})
         site.deal()
 
     # --- the run ---
@@ -175,17 +178,16 @@ class ReplicaSimulation:
                 left.append(f"{site.name} has not retired {self.plan.retires}: {site.roles}")
             if site.roles.recovering:
                 left.append(f"{site.name} has not got back what its journal lost")
-            if not site.links.alive:
-                left.append(f"{site.links.name} does not run")
-                continue
-            for name, link in site.links.running.group.links.items():
-                core = link.core
-                if name not in live or link.is_closed:
+            left += [f"{one.name} does not run" for one in site.nodes if not one.alive]
+            for name in site.linked:
+                if name not in live:
                     continue
-                if core is None:
-                    left.append(f"{site.name}: no link to {name}: {link.facts()}")
+                reader = site.reader(name)
+                if reader is None:
+                    left.append(f"{site.name}: nobody reads {name}")
                     continue
-                if self._cannot_join(site, name):
+                core = reader.running.group.links[name].core
+                if core is None or self._cannot_join(reader, name):
                     continue
                 at = tuple(one.offset for _, one in sorted(core.cursors().items()))
                 heads = self.sites[name].heads()
@@ -194,14 +196,14 @@ class ReplicaSimulation:
                     left.append(f"{site.name} is at {at} of {name}'s {heads}: {blocked}")
         return left
 
-    def _cannot_join(self, site: Site, peer: str) -> bool:
+    def _cannot_join(self, node: LinksProcess, peer: str) -> bool:
         """All that this link waits for are entities of which both have trimmed what the other one
         lacks: handed over, in and out of scope, before they were exchanged."""
-        core = site.links.running.group.links[peer].core
+        core = node.running.group.links[peer].core
         blocked = [] if core is None else core.blocked(len(ENTITIES))
         return bool(blocked) and all(
-            (peer, one.entity_id) in site.links.unjoined
-            and self.checker.part(site.name, peer, one.entity_id)
+            (peer, one.entity_id) in node.unjoined
+            and self.checker.part(site_of(node.name), peer, one.entity_id)
             for one in blocked
         )
 

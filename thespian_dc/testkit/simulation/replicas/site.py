@@ -1,6 +1,7 @@
 """One replica: a journal that outlives everything, and the processes over it.
 
-Named "A", its processes are "A:h0", "A:h1", … (hosts), "A:links", "A:serves" and "A:client".
+Named "A", its processes are "A:h0", "A:h1", … (hosts), "A:links0", … (of each
+node), "A:serves" and "A:client".
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Site:
     """`linked`: the replicas it exchanges logs with. `skew_us`: of all its clocks, hours off."""
 
     hosts: list[ReplicaHost]
-    links: LinksProcess
+    nodes: list[LinksProcess]
     serves: ReplicaProducer
     client: ReplicaClient
 
@@ -61,12 +62,12 @@ class Site:
 
     @property
     def processes(self) -> list[Process]:
-        return [*self.hosts, self.links, self.serves, self.client]
+        return [*self.hosts, *self.nodes, self.serves, self.client]
 
-    @property
-    def node_id(self) -> str:
-        """A node that begins over a journal that was put back is another one."""
-        return f"{self.name}.{self.journal.life}"
+    def node_id(self, number: int) -> str:
+        """A node that begins over a journal that was put back is another one. number: of a process
+        of it."""
+        return f"{self.name}.{self.journal.life}.{number % len(self.nodes)}"
 
     @property
     def keys(self) -> list[SliceKey]:
@@ -76,6 +77,10 @@ class Site:
     def roles(self) -> Roles:
         """As stored now."""
         return known_roles(self.journal.memory, Ledger.entity_type)
+
+    def reader(self, peer: str) -> LinksProcess | None:
+        """The node by which this peer is read; None: by none, or no call is open."""
+        return next((one for one in self.nodes if one.alive and one.reads(peer)), None)
 
     def heads(self) -> tuple[int, ...]:
         return self.journal.heads(Ledger.entity_type, self.slices)
