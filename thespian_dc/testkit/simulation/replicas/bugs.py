@@ -208,7 +208,8 @@ def retired_are_ignored() -> contextlib.AbstractContextManager[type[ReplicaSimul
     """No bug: what a retired replica wrote is passed by, for all have all of it."""
 
     def ignoring(here: Any, origin: str, n: int, others: Any, retired: Any = ()) -> Verdict:
-        return KNOWN if origin in retired else judge(here, origin, n, others, retired)
+        ignored = origin in retired and origin in here
+        return KNOWN if ignored else judge(here, origin, n, others, retired)
 
     return patched(replicating, "judge", ignoring)
 
