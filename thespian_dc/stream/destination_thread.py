@@ -150,16 +150,20 @@ class DestinationWriter:
         while not stopped:
             inputs = self._next()
             stopped = None in inputs
-            try:
-                for one in inputs:
-                    self._on(one)
-                self._flush()
-                self._on_time(now_us(), stopped)
-            except JournalUnavailableError as error:  # what is under way finds out by itself
-                log.warning("destination_journal", extra={"reason": str(error)})
-            except Exception as error:
-                log.exception("destination_failed", extra={"entity_type": self._entity_type})
-                self._end_all(f"{type(error).__name__}: {error}")
+            for one in inputs:
+                self._step(partial(self._on, one))
+            self._step(self._flush)
+            self._step(partial(self._on_time, now_us(), stopped))
+
+    def _step(self, work: Callable[[], None]) -> None:
+        """What goes wrong ends the calls there are, and keeps nothing from the next step."""
+        try:
+            work()
+        except JournalUnavailableError as error:  # what is under way finds out by itself
+            log.warning("destination_journal", extra={"reason": str(error)})
+        except Exception as error:
+            log.exception("destination_failed", extra={"entity_type": self._entity_type})
+            self._end_all(f"{type(error).__name__}: {error}")
 
     def _next(self) -> list[Any]:
         due = [one for one in (writer.wakeup_us() for writer in self._writers) if one is not None]
