@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from thespian_dc.journal.api import Outcome, append_wait, open_journal
+from thespian_dc.journal.api import Member, Outcome, append_wait, open_journal
 from thespian_dc.journal.sqlite.open import SqliteJournal, open_sqlite
 from thespian_dc.model.errors import (
     CorruptJournalError,
@@ -113,6 +113,18 @@ def test_full_is_the_default_and_normal_is_asked_for(url: str, journal: SqliteJo
     normal = open_sqlite(url + "?synchronous=normal")
     assert pragma(normal, "synchronous") == 1
     normal.close()
+
+
+def test_a_beat_waits_for_no_disk_and_what_comes_after_it_does(journal: SqliteJournal) -> None:
+    """An idle host would have the disk busy twice a second, just where an append wants it."""
+    connection = journal._db.connection()
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+    journal.announce(Member("m1", "127.0.0.1:1", "n1", (TYPE,), 1))
+    connection.set_trace_callback(None)
+    assert said.index("pragma synchronous = normal") < said.index("commit")
+    assert pragma(journal, "synchronous") == 2
+    assert [one.member_id for one in journal.members()] == ["m1"]
 
 
 def test_many_processes_create_one_journal(url: str) -> None:

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from thespian_dc.model.errors import CorruptJournalError, JournalUnavailableError
@@ -58,6 +59,17 @@ class Database:
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one consistent view of the file; it may be run again: no other effect."""
         return self._patiently(lambda: _in_transaction(self.connection(), "begin", work))
+
+    def write_lightly(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`write` what a loss of power may take back: no fsync, neither for this nor in the way of
+        others. The next `write` of anybody makes it last."""
+        connection = self.connection()
+        connection.execute("pragma synchronous = normal")
+        try:
+            return self.write(work)
+        finally:
+            with suppress(sqlite3.Error):  # the connection was given up
+                connection.execute(f"pragma synchronous = {self._synchronous}")
 
     def write(self, work: Callable[[sqlite3.Connection], T], at_once: bool = False) -> T:
         """Run `work` as the only writer and commit; what it raises rolls back and passes through.
