@@ -16,7 +16,7 @@ from tests.processes.running import Running, running
 from tests.sleeping import send_to_sleep
 from tests.streams.material import ENTITY_TYPE, Added, CountItems, Writer
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.projection_errors import WishRefusedError
+from thespian_dc.model.projection_errors import UnknownProjectionError, WishRefusedError
 from thespian_dc.model.settings import Local, Projection, Settings
 from thespian_dc.node import Node
 from thespian_dc.projection.api import ProjectionHandler, Transaction
@@ -92,8 +92,11 @@ class Flow:
         return self.rows("select n from popularity") == [(self.written,)] == seen
 
     def shares(self) -> list[int]:
-        """How many slices each living worker holds."""
-        workers = self.manage.status(NAME).workers
+        """How many slices each living worker holds; none as long as no projection ever began."""
+        try:
+            workers = self.manage.status(NAME).workers
+        except UnknownProjectionError:
+            return []
         return sorted(len(one.slices) for one in workers if one.lives)
 
     def pids(self) -> dict[int, str]:
