@@ -111,6 +111,7 @@ class JournalSource:
         self._entity_type, self._count, self._latest = entity_type, slices, latest
         self._all = entity_type, slices
         self._histories: dict[int, ShortHistory] = {}
+        self._told: dict[int, int] = {}
         self._stopped = False
         self.look_up = LookUps(process, journal, entity_type, latest).look_up
 
@@ -202,7 +203,7 @@ class JournalSource:
             if not view.body:
                 append_empty(shown, view)
         batch = SourceBatch(slice_, offset, head, head, shown, wanted.version)
-        self._deliver(lambda: self._ears.batch(batch, effects_of(batch)))
+        self._deliver(slice_, wanted.version, lambda: self._ears.batch(batch, effects_of(batch)))
 
     def _apply_filter(self, slice_: int) -> None:
         """Read under another filter from here on, and say so."""
@@ -211,11 +212,14 @@ class JournalSource:
             self._in_force[slice_] = wanted
             self._selectors[slice_] = _selector_of(wanted)
             said = FilterInForce(wanted.version, {slice_: self._reading[slice_]})
-            self._deliver(lambda: self._ears.in_force(said))
+            self._deliver(slice_, wanted.version, lambda: self._ears.in_force(said))
 
-    def _deliver(self, run: Callable[[], None]) -> None:
+    def _deliver(self, slice_: int, version: int, run: Callable[[], None]) -> None:
+        """What a later filter has overtaken is lost: no source yields it after that one's word."""
+
         def arrives() -> None:
-            if not self._stopped:
+            if not self._stopped and version >= self._told.get(slice_, 0):
+                self._told[slice_] = version
                 run()
 
         self._network.send("source", self._process.name, self._process.into(arrives))
