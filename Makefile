@@ -80,7 +80,7 @@ check: .venv/.ready
 bench: .venv/.ready jars
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-soak: .venv/.ready jars
+soak: .venv/.ready .venv/.flights jars
 	@tests/soak $(ONLY)
 
 proto: .venv/.ready
