@@ -39,6 +39,7 @@ class StreamLaw:
         self._history, self._window = history, window
         self._left: dict[Any, _Cost] = {}  # by producer's end of a call
         self._unhandled: dict[Any, _Cost] = {}  # by source
+        self._greatest: dict[Any, _Cost] = {}  # commit since nothing was unhandled, by source
         self._doubled: list[Any] = []
 
     # --- at producers ---
@@ -67,7 +68,10 @@ class StreamLaw:
     def handed_over(self, source: Any, batch: SourceBatch) -> None:
         before = self._unhandled.get(source, _NONE)
         now = self._unhandled[source] = before.plus(_cost(batch))
-        one = _Cost(*map(max, zip(*_costs(batch), strict=True)))
+        # Not of this batch alone: of two that the network turned round the greater was sent last.
+        greatest = self._greatest.get(source, _NONE) if before != _NONE else _NONE
+        one = _Cost(*map(max, zip(greatest, *_costs(batch), strict=True)))
+        self._greatest[source] = one
         forged = source.call in self._doubled
         if not forged and one != _NONE and now.plus(one, -1).exceeds(self._window):
             self._history.breaks(
@@ -80,6 +84,7 @@ class StreamLaw:
 
     def stopped(self, source: Any) -> None:
         self._unhandled.pop(source, None)
+        self._greatest.pop(source, None)
 
     # --- at rest ---
 
