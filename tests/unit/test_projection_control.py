@@ -17,6 +17,7 @@ from thespian_dc.projection.control import (
     Control,
     Refusal,
     Wish,
+    beyond,
     decide,
     mine,
 )
@@ -59,6 +60,17 @@ def test_an_event_that_is_owed_is_skipped_below_the_position() -> None:
     assert decide(Wish(1, SKIP, 1, 4, 4), ROWS, {1}) == []
     assert decide(Wish(1, SKIP, 1, 4, 4), ROWS, {2}) == Refusal("slice 1 stands at 11, not at 4")
     assert decide(Wish(1, SKIP, 1, 12, 12), ROWS, {1}) == Refusal("slice 1 stands at 11, not at 12")
+
+
+def test_nothing_goes_past_the_head_that_is_known() -> None:
+    """To the head itself it goes, and where no head is known or another reason refuses it."""
+    assert beyond(Wish(1, SKIP, 1, 11, 11), 11, 11).endswith("the slice's head is 11")
+    assert beyond(Wish(1, POSITION, 1, 12), 11, 11).startswith("nothing is known to be there")
+    assert beyond(Wish(1, SKIP, 1, 11, 11), 11, 12) == ""
+    assert beyond(Wish(1, POSITION, 1, 11), 4, 11) == ""
+    assert beyond(Wish(1, SKIP, 1, 11, 11), 11, None) == ""
+    assert beyond(Wish(1, SKIP, 1, 12, 12), 11, 11) == ""  # it does not stand at 12
+    assert beyond(Wish(1, POSITION, 1, 12), 12, 11) == ""  # done before, by one that died
 
 
 def test_a_wish_is_for_the_worker_of_its_slice_a_rebuild_for_the_one_that_has_all() -> None:

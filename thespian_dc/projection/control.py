@@ -103,3 +103,12 @@ def decide(
     if wish.kind == SKIP:
         return [Change(wish.slice, Position(wish.offset + 1, NO_WRITE_ID))]
     return [Change(wish.slice, Position(wish.offset, NO_WRITE_ID))]
+
+
+def beyond(wish: Wish, stands: int, head: int | None) -> str:
+    """Why the position may not go there, or "": past the slice's head as the worker last heard of
+    it, it would be taken for a position in another journal. None: it heard of none yet."""
+    to = wish.offset + 1 if wish.kind == SKIP else wish.offset
+    if head is None or to <= max(head, stands) or wish.expected not in (None, stands):
+        return ""  # of one expected elsewhere `decide` says so
+    return f"nothing is known to be there, the slice's head is {head}"

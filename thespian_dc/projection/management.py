@@ -110,7 +110,8 @@ class Projections:
         timeout_s: float = TIMEOUT_S,
     ) -> None:  # fmt: skip
         """Let the slice go on at `offset`, back (events are handled again) or ahead (they never
-        are). expected: WishRefusedError unless it stands there now.
+        are). expected: WishRefusedError unless it stands there now; also where a worker runs that
+        knows of nothing there.
 
         WishWithdrawnError: workers run, but none did it in time, and now none will.
         """
@@ -265,8 +266,6 @@ class Projections:
             if slice_ >= 0 and slice_ not in offsets:
                 there = ", ".join(map(str, offsets)) or "none"
                 raise WishRefusedError(projection, what, f"there are positions of slices {there}")
-            if slice_ >= 0:
-                _check_head(self._view(store, projection), what, wanted)
             wish = store.wish(projection, *wanted)
             while wish.state == OPEN:
                 view = self._view(store, projection)
@@ -289,20 +288,6 @@ class Projections:
         if withdrawn.state == WITHDRAWN:
             raise NoWorkerError(projection, what)
         return withdrawn
-
-
-def _check_head(view: ProjectionView, what: str, wanted: tuple[str, int, int, int | None]) -> None:
-    """A position beyond the head would be taken for another journal's."""
-    kind, slice_, offset, expected = wanted
-    stands = view.positions[slice_]
-    to = offset + 1 if kind == SKIP else offset
-    if expected not in (None, stands):
-        return  # refused with better words
-    for worker in view.workers:
-        head = worker.activity.heads.get(slice_)
-        if worker.lives and head is not None and to > head:
-            reason = f"nothing is known to be there, the slice's head is {head}"
-            raise WishRefusedError(view.projection, what, reason)
 
 
 def _why(view: ProjectionView) -> str:

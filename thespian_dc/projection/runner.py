@@ -185,8 +185,9 @@ class ProjectionRunner:
         stores = open_stores(self._projection.positions)
         try:
             wishes = WorkerWishes(
-                self._projection, self._worker, stores, self._stopping, self._on_paused
-            )
+                self._projection, self._worker, stores, self._stopping, self._on_paused,
+                self._heads,
+            )  # fmt: skip
             # Before the handler starts: what makes a run fail at once can be mended by a wish.
             if wishes.look() is Course.GO_ON:
                 self._serve(stores, wishes, sorted(slices) if slices else None)

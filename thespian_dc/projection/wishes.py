@@ -6,7 +6,7 @@ Performs what control.py decides, on the run's thread and over the run's databas
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from thespian_dc.model.projection_errors import RebuildUnsupportedError
@@ -18,7 +18,7 @@ from thespian_dc.projection.api import (
     SqlProjectionHandler,
     Transaction,
 )
-from thespian_dc.projection.control import REBUILD, Wish, mine
+from thespian_dc.projection.control import REBUILD, Wish, beyond, mine
 from thespian_dc.projection.databases import Database, Stores
 from thespian_dc.projection.run import Course, Run
 from thespian_dc.projection.worker import Worker
@@ -36,9 +36,11 @@ class WorkerWishes:
         stores: Stores,
         stopping: threading.Event,
         on_paused: Callable[[bool], None],
+        heads: Mapping[int, int],
     ) -> None:
+        """heads: of slices, as last heard of; read whenever a position is to be set."""
         self._projection, self._worker, self._stores = projection, worker, stores
-        self._stopping, self._on_paused = stopping, on_paused
+        self._stopping, self._on_paused, self._heads = stopping, on_paused, heads
 
     def between(self, run: Run) -> Course:
         """See run.Wishes: blocks while the projection is paused."""
@@ -77,7 +79,11 @@ class WorkerWishes:
     def _perform(self, wish: Wish) -> None:
         store, name = self._stores.control, self._projection.name
         if wish.kind != REBUILD:
-            store.perform(name, wish.nr)
+            stands = store.offsets(name).get(wish.slice, 0)
+            if reason := beyond(wish, stands, self._heads.get(wish.slice)):
+                store.refuse(name, wish.nr, reason)
+            else:
+                store.perform(name, wish.nr)
             return
         try:
             store.perform(name, wish.nr, rebuilt(self._projection, self._stores.database))
