@@ -38,7 +38,7 @@ from thespian_dc.projection.api import (
 from thespian_dc.projection.cassandra.transaction import write_time
 from thespian_dc.projection.core import Move
 from thespian_dc.projection.databases import Stores, open_stores
-from thespian_dc.projection.parking import RETRY
+from thespian_dc.projection.parking import RETRY, SKIP
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]
@@ -64,8 +64,8 @@ def keyspace(cassandra: Any) -> str:
 
 def settings_of(url: str, name: str, handler: Any, **changes: Any) -> Projection:
     return Projection(
-        name, Local(material.ENTITY_TYPE), handler, url, [Added], restart_backoff_ms=(5, 50),
-        **changes,
+        name, Local(material.ENTITY_TYPE), handler, url, [Added],
+        **({"restart_backoff_ms": (5, 50)} | changes),
     )  # fmt: skip
 
 
@@ -230,6 +230,34 @@ def test_parking_works_the_same(
     parked.wish(name, RETRY, "c-1", 1)
     eventually(lambda: counted() == {"a": 1001, "b": 1}, 30)
     eventually(lambda: not parked.entities(name))
+
+
+@pytest.mark.parametrize("what", [RETRY, SKIP])
+def test_a_pause_before_a_restart_does_not_hold_up_parked_entities(
+    writer: Writer, run: Any, stores: Any, counted: Any, keyspace: str, name: str, what: str
+) -> None:
+    """A projection that fails at another entity does all that is wished of them, at once and in one
+    run, though that run fails too."""
+    Fuse.blown = {1001}
+    skus = ["s0", "s1"]
+    writer.add([(f"c-{sku}", Added(sku, 1001)) for sku in skus])
+    first = run(Counts, recovery=Recovery("retry-and-park", retries=1, delay_ms=1))
+    parked = stores().parked
+    eventually(lambda: len(parked.entities(name)) == 2)
+    assert first.stop(30.0)
+    Fuse.blown = {1001, 13}
+    writer.add([("c-1", Added("z", 13))])
+    running = run(Counts, restart_backoff_ms=(600_000, 600_000))
+    eventually(lambda: running.status().phase == "waiting")
+    assert "ValueError: no 13" in running.status().error
+    Fuse.blown = {13}
+    parked.wish(name, what, "c-s0")
+    manage = Projections(keyspace)
+    (manage.retry_parked if what == RETRY else manage.skip_parked)(name, "c-s1")
+    eventually(lambda: not parked.entities(name))
+    eventually(lambda: running.status().phase == "waiting")
+    assert running.status().restarts == 2
+    assert counted() == (dict.fromkeys(skus, 1001) if what == RETRY else {})
 
 
 class InOrder(CassandraProjectionHandler):

@@ -169,6 +169,36 @@ def test_parked_entities_stay_parked_through_restarts(
     eventually(lambda: counted(read_model) == {"a": 11, "b": 4})
 
 
+@pytest.mark.parametrize("what", [RETRY, SKIP])
+def test_a_pause_before_a_restart_does_not_hold_up_parked_entities(
+    writer: Writer, run: Any, tmp_path: Path, what: str
+) -> None:
+    """A projection that fails at another entity does all that is wished of them, at once and in one
+    run, though that run fails too."""
+    read_model = tmp_path / "read.db"
+    Fuse.blown = {1001}
+    skus = ["s0", "s1"]
+    writer.add([(f"c-{sku}", Added(sku, 1001)) for sku in skus])
+    first = run(projection(read_model, handler=FusedCount, recovery=policy("retry-and-park")))
+    stores = open_stores(f"sqlite:///{read_model}")
+    eventually(lambda: len(stores.parked.entities("popularity")) == 2)
+    assert first.stop()
+    Fuse.blown = {1001, 13}
+    writer.add([("c-1", Added("z", 13))])
+    running = run(projection(read_model, handler=FusedCount, restart_backoff_ms=(600_000, 600_000)))
+    eventually(lambda: running.status().phase == "waiting")
+    assert "ValueError: no 13" in running.status().error
+    Fuse.blown = {13}
+    stores.parked.wish("popularity", what, "c-s0")
+    manage = Projections(f"sqlite:///{read_model}")
+    (manage.retry_parked if what == RETRY else manage.skip_parked)("popularity", "c-s1")
+    eventually(lambda: not stores.parked.entities("popularity"))
+    stores.database.close()
+    eventually(lambda: running.status().phase == "waiting")
+    assert running.status().restarts == 2
+    assert counted(read_model) == (dict.fromkeys(skus, 1001) if what == RETRY else {})
+
+
 @pytest.mark.parametrize(
     ("bounds", "what"),
     [({"parked_events_max": 3}, "3 events"), ({"parked_bytes_max": 100}, "100 bytes")],

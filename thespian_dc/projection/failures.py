@@ -46,6 +46,8 @@ from thespian_dc.shell.clock import now_us
 log = logging.getLogger(__name__)
 
 WISHES_EVERY_S = 0.1
+RELEASES_S = 1.0
+"""Parked entities are released one after the other for so long, then batches are taken again."""
 TRANSACTIONS_EVENTS = 21
 """Batches of events that a transaction has at most, so that many may have been under way when a
 process died."""
@@ -81,7 +83,7 @@ class Failures:
         self._to_park: list[ParkedEvent] = []  # bounded by _most
         self._total: ParkedMost | None = None  # of the projection, with _to_park
         self._skips: list[Raised] = []  # of the open transaction
-        self._look_s = 0.0
+        self._look_s = self._releasing_s = 0.0
         self.pause_s = 0.0
         self.renews = False
         """The handler's memory holds what was not written: the run begins anew after this
@@ -256,11 +258,15 @@ class Failures:
     # --- parked entities ---
 
     def due_wish(self) -> ParkedWish | None:
-        """What is wished of an entity that is parked here; looked for now and then."""
-        if not self._parking.entities or time.monotonic() < self._look_s:
+        """What is wished of an entity that is parked here; looked for now and then. Where there is
+        more it comes next: the batch behind it may be what fails."""
+        now_s = time.monotonic()
+        if not self._parking.entities or now_s < self._look_s:
             return None
-        self._look_s = time.monotonic() + WISHES_EVERY_S
         wishes = self._parked.wishes(self._projection, list(self._epochs))
+        self._releasing_s = self._releasing_s or now_s
+        if not wishes or now_s > self._releasing_s + RELEASES_S:
+            self._look_s, self._releasing_s = now_s + WISHES_EVERY_S, 0.0
         return wishes[0] if wishes else None
 
     def trying(self, wish: ParkedWish) -> ParkedWish:
@@ -303,8 +309,6 @@ class Failures:
             self._parked.tried(self._projection, failed)
         following = wish._replace(seq_nr=0, what=RETRY) if rest else None
         self._parked.change_wish(self._projection, wish, following)
-        if rest:
-            self._look_s = 0.0
 
     def left_out(self) -> None:
         """A parked event was skipped."""

@@ -148,29 +148,31 @@ class ProjectionRunner:
         return True
 
     def _wait(self, pause_s: float) -> None:
-        """Before a restart; cut short by a new wish or another filter, which may be what mends
-        it."""
+        """Before a restart; cut short by a new wish, also for a parked entity, or another filter,
+        which may be what mends it."""
         version, until = self._worker.control.version, time.monotonic() + pause_s
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             if self._worker.control.version != version or self._worker.must_restart():
                 return
             stirred, self._stirred = self._stirred, self._worker.stirred
-            if self._stirred != stirred and self._is_filter_new():
+            if self._stirred != stirred and self._has_news():
                 return
             self._stopping.wait(min(left, LOOK_S))
 
-    def _is_filter_new(self) -> bool:
-        """Another one is wanted than the last run had; once for each."""
-        known = self._filter_version
+    def _has_news(self) -> bool:
+        """Another filter is wanted than the last run had (once for each), or something is wished of
+        an entity that is parked."""
+        known, name = self._filter_version, self._projection.name
         try:
             stores = open_stores(self._projection.positions)
             try:
-                self._filter_version = stores.filters.read(self._projection.name).version
+                self._filter_version = stores.filters.read(name).version
+                parked = stores.parked.wishes(name, sorted(self._worker.served))
             finally:
                 stores.database.close()
         except ThespianDcError:  # a database that is away: perhaps that is why it waits
             return False
-        return self._filter_version != known
+        return self._filter_version != known or bool(parked)
 
     def _run_once(self) -> None:
         self._phase = "starting"
