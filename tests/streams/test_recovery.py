@@ -24,7 +24,7 @@ from tests.streams.material import (
     projection,
     rows,
 )
-from thespian_dc.model.criteria import Criteria, Filter
+from thespian_dc.model.criteria import Criteria, Filter, Include
 from thespian_dc.model.delivery_settings import Recovery
 from thespian_dc.projection.databases import open_stores
 from thespian_dc.projection.management import Projections
@@ -248,11 +248,35 @@ def test_a_raise_of_flush_is_traced_to_its_event(
     over one by one, and the policy applies to the one to blame."""
     read_model = tmp_path / "read.db"
     Fuse.blown = {1003}
-    writer.add([(f"c-{i}", Added(f"s{i}", 1000 + i)) for i in range(EVENTS)])
+    many = 2 * EVENTS  # so that each slice has events behind it
+    writer.add([(f"c-{i}", Added(f"s{i}", 1000 + i)) for i in range(many)])
     run(projection(read_model, handler=FlushSum, recovery=policy(strategy)))
-    expected = {f"s{i}": 1000 + i for i in range(EVENTS) if i != 3}
-    eventually(lambda: counted(read_model) == expected and sum(offsets(read_model).values()) == 8)
+    expected = {f"s{i}": 1000 + i for i in range(many) if i != 3}
+    eventually(
+        lambda: counted(read_model) == expected and sum(offsets(read_model).values()) == many
+    )
     never(lambda: counted(read_model) != expected, within_s=0.2)
+
+
+@pytest.mark.parametrize("strategy", ["skip", "retry-and-park"])
+def test_a_raise_of_flush_is_traced_to_its_event_among_what_is_looked_up(
+    writer: Writer, run: Any, tmp_path: Path, strategy: str
+) -> None:
+    """The same where a filter's change owes the events to their entity."""
+    read_model = tmp_path / "read.db"
+    Fuse.blown = {1003}
+    writer.add([("c-1", Added(f"s{i}", 1000 + i)) for i in range(EVENTS)])
+    only_others = Filter(exclude=Criteria(entity_ids=["c-1"]))
+    run(projection(read_model, handler=FlushSum, recovery=policy(strategy), filter=only_others))
+    eventually(lambda: sum(offsets(read_model).values()) == EVENTS)
+    manage = Projections(f"sqlite:///{read_model}")
+    manage.add_criteria("popularity", Include.entity_ids("c-1"))
+    handled = 3 if strategy == "retry-and-park" else EVENTS
+    expected = {f"s{i}": 1000 + i for i in range(handled) if i != 3}
+    eventually(lambda: counted(read_model) == expected)
+    if strategy == "retry-and-park":
+        [entity] = eventually(lambda: manage.parked("popularity"))
+        assert entity.seq_nr == 4
 
 
 def test_stop_during_a_retry_is_at_once(writer: Writer, run: Any, tmp_path: Path) -> None:

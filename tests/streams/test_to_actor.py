@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from thespian.actors import ActorTypeDispatcher
 
-from tests.streams.material import ENTITY_TYPE, Added, Writer, offsets, projection
+from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer, offsets, projection, rows
 from tests.streams.test_actors import admin, node
+from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.delivery_settings import Recovery, ToActor
 from thespian_dc.model.settings import Local
+from thespian_dc.projection.management import Projections
 from thespian_dc.projection.protocol import ProjectedEvents
 from thespian_dc.shell.protocol import LeafSpec, StopNode
 from thespian_dc.stream.protocol import CONSUMER_ACTOR, StartConsumer
@@ -104,6 +106,62 @@ def test_a_refusal_a_silence_and_a_raise_are_tried_again(
         assert seen[-1] == ("c-1", 3)
     finally:
         system.ask(node, StopNode(2.0), 20)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "strategy"), [(10, "fail"), (1, "fail"), (1, "skip")],
+    ids=["handled", "refused for a while", "left out"],
+)  # fmt: skip
+def test_an_actor_is_brought_up_to_date_where_a_filter_changes(
+    writer: Writer, system: Any, tmp_path: Path, quantity: int, strategy: str
+) -> None:
+    """By id at once, and where the filter goes: what was left out comes before what is new, in
+    order, each event once, also where the actor refuses the tenth of them; the recovery policy
+    applies to that one alone."""
+    address = system.createActor(Seen)
+    read_model = tmp_path / "read.db"
+    node = consumer(system, to_actor(
+        tmp_path, ToActor(address=address, events_max=4), recovery=Recovery(strategy),
+        filter=Exclude.entity_ids("a", "c"),
+    ))  # fmt: skip
+
+    def handled(**last: int) -> bool:
+        """Each of these up to this seq_nr, in order and once, and nothing else."""
+        seen, largest = system.ask(address, "seen", 10)
+        assert largest <= 4
+        found: dict[str, list[int]] = {}
+        for entity_id, seq_nr in seen:
+            found.setdefault(entity_id, []).append(seq_nr)
+        return found == {
+            one: [nr for nr in range(1, end + 1) if nr != 10 or one == "b" or strategy != "skip"]
+            for one, end in last.items()
+        }
+
+    try:
+        for nr in range(20):
+            writer.add([(one, Added("x", quantity if nr == 9 else 10)) for one in "ac"])
+            writer.add([("b", Added("x", 10))])
+        eventually(lambda: handled(b=20))
+        eventually(lambda: offsets(read_model) == heads(writer))
+        manage = Projections(f"sqlite:///{read_model}")
+        manage.add_criteria("popularity", Include.entity_ids("a"))
+        for _ in range(20):  # while it is brought up to date
+            writer.add([(one, Added("x", 10)) for one in "abc"])
+        eventually(lambda: handled(a=40, b=40))
+        manage.set_filter("popularity", Filter())
+        version = manage.filter("popularity").version
+        in_force = "select count(*) from thespian_dc_filter_starts where version = ?"
+        eventually(lambda: rows(read_model, in_force, version) == [(SLICES,)])
+        writer.add([(one, Added("x", 10)) for one in "abc"])
+        eventually(lambda: handled(a=41, b=41, c=41))
+        eventually(lambda: not rows(read_model, "select entity_id from thespian_dc_debts"))
+        eventually(lambda: offsets(read_model) == heads(writer))
+    finally:
+        system.ask(node, StopNode(2.0), 20)
+
+
+def heads(writer: Writer) -> dict[int, int]:
+    return {key.slice: head for key, head in writer.heads.items()}
 
 
 def test_a_stop_does_not_wait_for_a_silent_actor(

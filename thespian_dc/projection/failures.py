@@ -55,12 +55,14 @@ process died."""
 
 class Care:
     """What outlives runs, but not the process. until: by slice, events below this offset are
-    handled one by one, since a raise there could not be blamed on one of them. epochs: of each
-    slice, as this process claimed it last."""
+    handled one by one, since a raise there could not be blamed on one of them. owed: the same of
+    what is looked up, by entity, until it is paid. epochs: of each slice, as this process claimed
+    it last."""
 
     def __init__(self, policy: Recovery) -> None:
         self.core = RecoveryCore(policy)
         self.until: dict[int, int] = {}
+        self.owed: dict[str, int] = {}  # of entities that are owed something, one more in a run
         self.epochs: dict[int, int] = {}
         self.skipped = 0
         """Events that were left out since this process began."""
@@ -137,18 +139,21 @@ class Failures:
         """See Crashes.on_owing."""
         self._crashes.on_owing(owing)
 
-    def notes_owed(self, entity_id: str) -> bool:
-        """See Crashes."""
-        return self._crashes.notes_owed(entity_id)
+    def doubts(self, entity_id: str) -> bool:
+        """Whether what is looked up for the entity is to be handled with care: ask `extent_owed`."""
+        return entity_id in self._care.owed or self._crashes.notes_owed(entity_id)
 
-    def extent_owed(self, slice_: int, offset: int, until: int) -> Extent:
-        """As `extent`, of a transaction that begins with what was looked up."""
-        extent, note = self._crashes.step_owed(slice_, offset, until)
-        self._note(slice_, note, owed=True)
-        return extent
+    def extent_owed(self, entity_id: str, slice_: int, offset: int, until: int) -> Extent:
+        """As `extent`, of a transaction that begins with what was looked up for the entity."""
+        extent = Extent.USUAL
+        if self._crashes.notes_owed(entity_id):
+            extent, note = self._crashes.step_owed(slice_, offset, until)
+            self._note(slice_, note, owed=True)
+        return Extent.EVENT if offset < self._care.owed.get(entity_id, 0) else extent
 
     def paid(self, entity_id: str) -> None:
-        """See Crashes.on_paid."""
+        """All that the entity was owed is handled."""
+        self._care.owed.pop(entity_id, None)
         self._crashes.on_paid(entity_id)
 
     def _note(self, slice_: int, note: Try | Refuse | None, *, owed: bool) -> None:
@@ -156,6 +161,11 @@ class Failures:
             self._attempts.trying(self._projection, slice_, *note, owed=owed)
         elif isinstance(note, Refuse):
             self._killer = (slice_, note.deaths)
+
+    def failed_owed(self, entity_id: str, until: int) -> None:
+        """As `failed`, of what was looked up for the entity, its events below `until`; no single
+        event is to blame."""
+        self._care.owed[entity_id] = until
 
     def failed(self, error: BaseException, moves: list[Move]) -> None:
         """The transaction is about to be rolled back. Where no single event is to blame, its events

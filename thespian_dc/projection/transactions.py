@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from thespian_dc.model.handler_errors import GroupError
+from thespian_dc.model.stream_errors import FlushError
 from thespian_dc.projection.api import LookedUp, PositionStore, SourceBatch
 from thespian_dc.projection.core import Drop, ProjectionCore
 from thespian_dc.projection.crashes import Extent
@@ -81,19 +82,26 @@ class Transactions:
         is not kept waiting for lookups: what was looked up comes one by one."""
         alone = bool(self._delivery.within_s) or self._extent_owed(answer) is Extent.EVENT
         self._paid = False
-        outcome = self._commit(partial(self._pay, answer, alone), alone)
+        try:
+            outcome = self._commit(partial(self._pay, answer, alone), alone)
+        except (FlushError, GroupError):
+            self._recovery.failed_owed(answer.lookup.entity_id, answer.commits[-1].end_offset)
+            raise
         if self._paid and self._healer.answered(answer):
             self._recovery.paid(answer.lookup.entity_id)
         return outcome
 
     def _extent_owed(self, answer: LookedUp) -> Extent:
-        """EVENT where a process died that may have handled it."""
-        if not self._recovery.notes_owed(answer.lookup.entity_id):
+        """EVENT where a process died that may have handled it, or nobody knows which event flush
+        raised for."""
+        entity_id = answer.lookup.entity_id
+        if not self._recovery.doubts(entity_id):
             return Extent.USUAL
         first = self._healer.first_owed(answer, self.entity_type)
         if first is None:
             return Extent.USUAL
-        return self._recovery.extent_owed(answer.lookup.slice, first, answer.commits[-1].end_offset)
+        end = answer.commits[-1].end_offset
+        return self._recovery.extent_owed(entity_id, answer.lookup.slice, first, end)
 
     def lose(self, lost: Lost) -> Outcome:
         """What is owed to an entity was trimmed: pass over it or park the entity, as the recovery
@@ -214,6 +222,8 @@ class Transactions:
                 self._pause_s = self._recovery.pause_s
                 return stopped.offset, True, None
             from_offset = stopped.offset + 1
+            if self._recovery.renews:  # the next event would be blamed for what this one left
+                return from_offset, True, None
         return batch.next_offset, False, None
 
     # --- lookups and filters ---
