@@ -10,7 +10,7 @@ from thespian.actors import ActorAddress
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.entity.actions import Confirm, WriteStates
 from thespian_dc.entity.rows import unpack_row
-from thespian_dc.journal.api import Appended, Outcome
+from thespian_dc.journal.api import Appended, Outcome, append_wait
 from thespian_dc.model.entity_errors import CommandNotWrittenError, CommandUnstableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.settings import Limits
@@ -139,6 +139,54 @@ def test_fenced_host_never_answers_a_read_from_its_memory() -> None:
     [number] = host.send(host.command(Account, "a", GetBalance()))
     host.until(lambda: number in host.answers)
     assert host.answers[number] == Balance(101)
+
+
+def test_read_behind_a_commit_whose_answer_was_lost_is_not_answered_from_memory() -> None:
+    """The commit is in the log, and the slice was another's long before the read came: that it is
+    durable proves what the command did, not that nobody went on from there."""
+    host = Host(Account).own()
+    [write] = host.send(host.command(Account, "a", Deposit(1)))
+    host.run(but=Append)
+    [append] = host.drop(Append)
+    append_wait(host.journal, [append.commit])
+    foreign_commit(host)
+    host.now_us += 2 * SECOND
+    [read] = host.send(host.command(Account, "a", GetBalance()))
+    host.until(lambda: read in host.answers)
+    assert (host.answers[write], host.answers[read]) == (Balance(1), Balance(101))
+
+
+def test_read_behind_a_commit_that_took_long_waits_for_another_proof() -> None:
+    """One that ran before the append was sent needs none: the append proves it."""
+    host = Host(Account).own()
+    host.send(host.command(Account, "b", Deposit(1)))
+    host.run(but=Append)
+    writes = [host.send(host.command(Account, "a", Deposit(1)))[0]]
+    reads = [host.send(host.command(Account, "a", GetBalance()))[0]]
+    writes += host.send(host.command(Account, "a", Deposit(2)))
+    host.run(but=Append)
+    assert host.step(Append)
+    host.now_us += 2 * SECOND
+    reads += host.send(host.command(Account, "a", GetBalance()))
+    host.run(but=Confirm)
+    assert list(host.answers)[1:] == [writes[0], reads[0], writes[1]]
+    host.run()
+    assert [host.answers[one] for one in reads] == [Balance(1), Balance(3)]
+
+
+def test_read_that_waits_for_a_proof_is_answered_before_a_later_command() -> None:
+    """Its commit proves the read too, however long it took."""
+    host = Host(Account).own()
+    host.send(host.command(Account, "a", Deposit(1)))
+    host.run()
+    host.now_us += 2 * SECOND
+    read, write = host.send(
+        host.command(Account, "a", GetBalance()), host.command(Account, "a", Deposit(2))
+    )
+    host.now_us += 2 * SECOND
+    host.run(but=Confirm)
+    assert list(host.answers)[1:] == [read, write]
+    assert host.answers[read] == Balance(1)
 
 
 def test_command_that_loses_its_slice_each_time_is_given_up() -> None:

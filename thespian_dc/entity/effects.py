@@ -99,8 +99,8 @@ class Effects(Chain):
     """One run of user code and all it asked for; a slice writer's ticket once it has records."""
 
     __slots__ = (
-        "answered", "asks", "events", "followers", "instance", "items", "row", "sent", "silent",
-        "stage", "stashed", "turn",
+        "answered", "asks", "events", "followers", "instance", "items", "ran_us", "row", "sent",
+        "silent", "stage", "stashed", "turn",
     )  # fmt: skip
 
     def __init__(self, instance: Instance, turn: Turn, stage: Stage) -> None:
@@ -115,6 +115,8 @@ class Effects(Chain):
         """The messages it sends, as they are: an asker named in one may be answered from there."""
         self.answered = self.stashed = self.silent = False
         self.asks = 0
+        self.ran_us: int
+        """When it ended; set where it is held though it persisted nothing."""
 
     def open(self, effect: str) -> None:
         """Raise EffectError where user code of this run has ended."""

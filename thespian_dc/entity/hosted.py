@@ -21,7 +21,7 @@ from thespian_dc.model.settings import Limits
 from thespian_dc.slices.writer import SliceWriter
 
 CONFIRMED_FOR_US = 1_000_000
-"""For so long after a proof of ownership, answers that persisted nothing go out without another."""
+"""What ran at most so long after ownership was proved goes out without another proof."""
 
 
 class HostedSlice:
@@ -29,12 +29,12 @@ class HostedSlice:
 
     waiting: commands until the slice is ours. unconfirmed: runs that persisted nothing, held until
     ownership is proved again. confirmed_us: when the slice was certainly ours, which is when the
-    proof was asked for, not when it arrived: a paused host reads old answers. asked: how many of
-    `unconfirmed` had run when the registry was asked, at asked_us; its answer settles those.
+    proof was asked for, not when it arrived: a paused host reads old answers. asked_us: when the
+    registry was asked last.
     """
 
     __slots__ = (
-        "asked", "asked_us", "assigned", "confirm_again_us", "confirmed_us", "confirming",
+        "asked_us", "assigned", "confirm_again_us", "confirmed_us", "confirming",
         "derived", "dirty", "key", "route", "type", "unconfirmed", "waiting", "writer",
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ class HostedSlice:
         self.unconfirmed: list[Effects] = []
         self.route = Route(key.entity_type, key.slice, "", 0)
         self.assigned = self.confirming = self.dirty = False
-        self.confirmed_us = self.asked = self.asked_us = 0
+        self.confirmed_us = self.asked_us = 0
         self.confirm_again_us: int | None = None
 
 

@@ -4,8 +4,9 @@ in: runs that ended, commits that are durable      out: answers, messages, timer
 Laws:
 - A run with records is released when its commit is durable; slices commit in order, so an
   entity's runs are too. One that persisted nothing follows the last uncommitted run of its entity.
-- With nothing uncommitted it is released at once, but only while ownership is proved: a host that
-  was fenced must not answer from a state that has moved on elsewhere.
+- It also needs a proof of ownership that is hardly older than itself: a host that was fenced must
+  not answer from a state that has moved on elsewhere. That the commit it saw is durable is one of
+  when its append was asked for, which may be long ago.
 - Once released, an effect has happened: it is never done again for the same run.
 """
 
@@ -53,36 +54,44 @@ class Release:
         hosted, instance = self._hosted, effects.instance
         last, slice_ = instance.last, instance.slice
         if last is not None:
+            effects.ran_us = hosted.now_us
             if last.followers is None:
                 last.followers = []
             last.followers.append(effects)
         elif hosted.now_us - slice_.confirmed_us <= CONFIRMED_FOR_US and not slice_.unconfirmed:
             self.release(effects)
         else:
-            slice_.unconfirmed.append(effects)
-            instance.keepers += 1
-            if not slice_.confirming:
-                self.confirm(slice_)
+            effects.ran_us = hosted.now_us
+            self._await_proof(effects)
+
+    def _await_proof(self, effects: Effects) -> None:
+        slice_ = effects.instance.slice
+        slice_.unconfirmed.append(effects)
+        effects.instance.keepers += 1
+        if not slice_.confirming:
+            self.confirm(slice_)
 
     def confirm(self, slice_: HostedSlice) -> None:
         """Ask the registry whether the slice is still ours: that settles what has run by now."""
-        slice_.confirming = True
-        slice_.asked, slice_.asked_us = len(slice_.unconfirmed), self._hosted.now_us
+        slice_.confirming, slice_.asked_us = True, self._hosted.now_us
         self._hosted.out.append(Confirm(slice_.key, slice_.writer.epoch))
 
     def on_confirmed(self, slice_: HostedSlice) -> None:
-        """The slice was ours when the registry was asked. What ran after that goes out if that is
-        not long ago; else it needs another proof."""
-        self._on_proof(slice_, slice_.asked_us, slice_.asked)
+        """The slice was ours when the registry was asked. What ran long after that needs another
+        proof."""
+        self._on_proof(slice_, slice_.asked_us)
         if slice_.unconfirmed:
             self.confirm(slice_)
 
-    def _on_proof(self, slice_: HostedSlice, at_us: int, settled: int) -> None:
+    def _on_proof(self, slice_: HostedSlice, at_us: int) -> None:
+        """The slice was ours at this time: release what that settles, in order."""
         slice_.confirmed_us = max(slice_.confirmed_us, at_us)
-        if self._hosted.now_us - slice_.confirmed_us <= CONFIRMED_FOR_US:
-            settled = len(slice_.unconfirmed)
+        settled = 0
+        for effects in slice_.unconfirmed:
+            if not _is_settled(effects):
+                break
+            settled += 1
         held, slice_.unconfirmed = slice_.unconfirmed[:settled], slice_.unconfirmed[settled:]
-        slice_.asked = max(0, slice_.asked - settled)
         for effects in held:
             effects.instance.keepers -= 1
             self.release(effects)
@@ -92,7 +101,7 @@ class Release:
         hosted, commit, derived = self._hosted, durable.commit, slice_.derived
         hosted.out.append(Published(commit))
         derived.on_durable(commit, (e.entity_id for e in durable.submissions), hosted.now_us)
-        self._on_proof(slice_, slice_.writer.proved_us, 0)
+        self._on_proof(slice_, slice_.writer.proved_us)
         end = commit.base_offset
         for submission in durable.submissions:
             effects: Effects = submission.ticket
@@ -111,7 +120,8 @@ class Release:
 
     # --- what ---
     def release(self, effects: Effects) -> None:
-        """All effects of a run take place, and those of the runs that follow it."""
+        """All effects of a run take place, and those of the runs that follow it, unless they need
+        another proof."""
         out = self._hosted.out
         for item in effects.items:
             if isinstance(item, Answer):
@@ -123,7 +133,10 @@ class Release:
         self.close(effects.turn)
         if effects.followers is not None:
             for follower in effects.followers:
-                self.release(follower)
+                if _is_settled(follower):
+                    self.release(follower)
+                else:
+                    self._await_proof(follower)
 
     def close(self, turn: Turn) -> None:
         """One run, stash or ask of the turn is over."""
@@ -234,3 +247,8 @@ class Release:
             name = type(turn.command.message).__name__
             self.refuse(turn, UnansweredError(str(instance.ref), name))
         self.recovery.restore(instance, [*waiting], [])
+
+
+def _is_settled(effects: Effects) -> bool:
+    """Was the slice certainly ours not long before this run, or later?"""
+    return effects.ran_us - effects.instance.slice.confirmed_us <= CONFIRMED_FOR_US
