@@ -189,6 +189,20 @@ def test_read_that_waits_for_a_proof_is_answered_before_a_later_command() -> Non
     assert host.answers[read] == Balance(1)
 
 
+def test_read_that_waited_for_a_proof_runs_again_before_a_later_command() -> None:
+    """Where the slice is lost all run again, in their order."""
+    host = Host(Account).own()
+    host.send(host.command(Account, "a", Deposit(1)))
+    host.run()
+    foreign_commit(host)
+    host.now_us += 2 * SECOND
+    read, write = host.send(
+        host.command(Account, "a", GetBalance()), host.command(Account, "a", Deposit(2))
+    )
+    host.until(lambda: {read, write} <= set(host.answers))
+    assert (host.answers[read], host.answers[write]) == (Balance(101), Balance(103))
+
+
 def test_command_that_loses_its_slice_each_time_is_given_up() -> None:
     """limits.command_retries bounds how often it runs."""
     host = Host(Account, limits=Limits(command_retries=2)).own()
@@ -265,5 +279,3 @@ def test_all_commands_of_a_batch_share_a_commit() -> None:
     [append] = [one for one in host.pending if isinstance(one, Append)]
     assert append.commit.count == 24
     assert append.commit.key == SliceKey("account", 0)
-
-

@@ -51,11 +51,11 @@ class Loss:
         self._hosted.counts["slices_lost"] += 1
         slice_.confirmed_us, slice_.confirming = 0, False
         slice_.derived.on_lost()
-        runs = self._runs(lost.unknown, lost.submissions)
-        turns = [turn for turn in map(self._again, self._unknown(lost.unknown)) if turn]
-        turns += [turn for turn in map(self._again, runs) if turn]
-        unconfirmed, slice_.unconfirmed = slice_.unconfirmed, []
-        turns += [turn for turn in map(self._again, unconfirmed) if turn]
+        # What waits for a proof alone ran before what of its entity is on its way to the log.
+        runs, slice_.unconfirmed = slice_.unconfirmed, []
+        runs += self._unknown(lost.unknown)
+        runs += self._runs(lost.unknown, lost.submissions)
+        turns = [turn for turn in map(self._again, runs) if turn]
         for instance in self._residents.of(slice_):
             turns += self._drop(instance)
         self._recovery.on_lost()
