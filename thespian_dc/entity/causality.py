@@ -7,12 +7,16 @@ Laws (tests/unit/test_causality.py):
 - It is concurrent where this replica has something that its origin had not.
 - An epoch's leader replaces those of lower epochs (of two leaders of one epoch, the greater id
   counts): what they wrote and its leader had not seen comes late.
+- What is late is what a set of events says, in any order: what the latest leader had seen when it
+  wrote first counts as it counted then; of the rest, what leaders before it wrote does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
+
+from thespian_dc.model.replication import ReplicaMeta
 
 
 class Verdict(NamedTuple):
@@ -54,6 +58,24 @@ def is_late(epoch: int, origin: str, latest_epoch: int, leader: str) -> bool:
     written under latest_epoch is applied here already. Such an event has not seen that, for it is
     new."""
     return epoch > 0 and (epoch, origin) < (latest_epoch, leader)
+
+
+def late_among(events: Iterable[ReplicaMeta]) -> set[tuple[str, int]]:
+    """(origin, n) of those that do not count. events: all of one entity that are here."""
+    rest, late = list(events), set()
+    while leaders := [(one.epoch, one.origin) for one in rest if one.epoch]:
+        latest = max(leaders)
+        first = min(
+            (one for one in rest if (one.epoch, one.origin) == latest), key=lambda one: one.n
+        )
+        seen, past = {**first.others, first.origin: first.n - 1}, []
+        for one in rest:
+            if one.n <= seen.get(one.origin, 0):
+                past.append(one)
+            elif is_late(one.epoch, one.origin, *latest):
+                late.add((one.origin, one.n))
+        rest = past  # has no event of this leader
+    return late
 
 
 def lacking(here: Mapping[str, int], there: Mapping[str, int]) -> tuple[tuple[str, int, int], ...]:

@@ -10,20 +10,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
+
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
-from thespian_dc.entity.notes import Note, listed_of, noted
+from thespian_dc.entity.notes import Note, listed_of, noted, plain_of_notes
 from thespian_dc.entity.protocol import RemoteEvent
 from thespian_dc.entity.recording import apply, checked_tags
-from thespian_dc.entity.replaying import note_event
-from thespian_dc.model.record import CONTROL, EVENT, SNAPSHOT_META, STATE, pack_fields
+from thespian_dc.entity.replaying import note_event, own_id
+from thespian_dc.model.record import (
+    CONTROL,
+    EVENT,
+    SNAPSHOT_META,
+    STATE,
+    Record,
+    pack_fields,
+)
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     REFUSED_META,
     Listed,
+    ReplicaMeta,
     StateMeta,
+    meta_of,
     state_meta,
 )
 from thespian_dc.model.replication_errors import ReplicatedEventRefused
@@ -98,7 +109,10 @@ class Intake:
         instance.state, instance.failed = state, ""
         instance.contains(content)
         self._is_kept = True
-        meta = {ORIGIN_META: state_meta(content), SNAPSHOT_META: True}
+        said = state_meta(content)
+        if instance.notes:
+            said.append(plain_of_notes(instance.notes))
+        meta = {ORIGIN_META: said, SNAPSHOT_META: True}
         self._add(STATE, *encoded, (), meta)
 
     def late_before(self, fields: list[Any], origin: str, n: int, epoch: int) -> None:
@@ -106,6 +120,30 @@ class Intake:
         note = Note(fields[0], fields[1], fields[1], "late", epoch, (origin, n))
         self._instance.notes = noted(self._instance.notes, note)
         self.list_("late", origin, n, epoch)
+
+    def decided(self, what: str, by: ReplicaMeta, events: tuple[str, int, int], epoch: int) -> None:
+        """This event shows that these, (origin, first, last), which are here, are late, or count
+        though they were set aside."""
+        origin, first, last = events
+        note = Note(by.origin, by.n, by.n, what, epoch, (origin, last))
+        self._instance.notes = noted(self._instance.notes, note)
+        text = f"and those before it, from {first}" if first < last else ""
+        self.list_(what, origin, last, epoch, text)
+
+    def set_aside(self, meta: ReplicaMeta) -> None:
+        """This event, which is here, is late beside the state that is taken over."""
+        note_event(self._instance, "late_set_aside", meta.origin, meta.n, meta.epoch)
+        self.list_("late_set_aside", meta.origin, meta.n, meta.epoch)
+
+    def taken(self) -> list[tuple[ReplicaMeta, Record]]:
+        """The events so far, in order."""
+        own = own_id(self._instance)
+        records = [Record(*msgpack.unpackb(one, use_list=True)) for one in self.packed]
+        return [
+            (meta_of(one.meta, own, one.seq_nr, 0, b""), one)
+            for one in records
+            if one.kind != STATE
+        ]
 
     def known(self, origin: str, n: int) -> None:
         """It comes again: maybe nobody listed what was to be known of it."""

@@ -4,6 +4,7 @@ it. Pure.
 Laws:
 - A state is never stored as it came where this replica has events that it lacks: they are applied
   on top, as concurrent ones, in the order of this log. The vector of what is stored covers both.
+  Those that a later leader, of whom it has something, had not seen are late: as in intake.py.
 - What it lacks and this log has no more cannot be applied: nothing is stored then, and the state
   waits, under a named error, until one comes that has it. So does one that code cannot read or
   join, until there is code that can: what is passed by is asked for by nobody.
@@ -21,6 +22,7 @@ from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, ReplicatedState
 from thespian_dc.entity.recording import apply
 from thespian_dc.entity.replaying import own_id
+from thespian_dc.entity.setting_aside import counts
 from thespian_dc.model.record import EVENT, Record
 from thespian_dc.model.replication import ReplicaMeta, StateMeta
 from thespian_dc.model.replication_errors import (
@@ -51,6 +53,7 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
             return Absorbed(0, "set_aside", listed=tuple(intake.listed), error=error)
     if covers(instance.vector, theirs.vector):
         return Absorbed(1)
+    late: list[ReplicaMeta] = []
     on_top = _on_top(instance, theirs)
     if isinstance(on_top, OwnEventsTrimmedError):
         # The peer may take them first, from the state here: then its own has them.
@@ -59,14 +62,18 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
         state = instance.type.decode_state(theirs.manifest, theirs.payload)
         encoded = Encoded(theirs.manifest, theirs.payload)
         if on_top:
-            state = _applied(instance, state, on_top)
+            leader = theirs.epoch, theirs.leader
+            late = [meta for meta, _ in on_top if not counts(instance, leader, meta)]
+            state = _applied(instance, state, [one for one in on_top if one[0] not in late])
             encoded = instance.type.encode_state(state)
     except RAISED as error:  # user code, or a type that this code does not know
         cause = f"a state of {theirs.peer}: {type(error).__name__}: {error}"
         failed = ReplicatedEntityFailedError(str(instance.ref), cause)
         return Absorbed(0, "waits", error=failed)
+    for meta in late:
+        intake.set_aside(meta)
     intake.state(state, encoded, _joined(instance, theirs))
-    return Absorbed(1)
+    return Absorbed(1, listed=tuple(intake.listed))
 
 
 def _on_top(

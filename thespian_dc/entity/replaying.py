@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from thespian_dc.entity.causality import is_late
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
-from thespian_dc.entity.notes import Note, Notes, noted
+from thespian_dc.entity.notes import Note, Notes, noted, notes_from
 from thespian_dc.entity.recording import apply
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record
 from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     REFUSED_META,
+    STATE_FIELDS,
     ReplicaMeta,
     StateMeta,
     meta_of,
@@ -50,6 +51,8 @@ def replay(instance: ReplicatedInstance, record: Record) -> None:
     said = None if record.meta is None else record.meta.get(ORIGIN_META)
     if kind == STATE:
         _replace(instance, record, read_state(said))
+        if said is not None and len(said) > STATE_FIELDS:
+            instance.notes = notes_from(*said[STATE_FIELDS:])
         return
     if kind == CONTROL and (said is None or record.manifest == FORKED_MANIFEST):
         if said is not None:

@@ -35,6 +35,7 @@ from thespian_dc.entity.protocol import (
 from thespian_dc.entity.recording import Moved, Recorded, keep, move_on
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.replaying import count, forked_from, own_id
+from thespian_dc.entity.setting_aside import leads, remake, sets_aside, wanted_to_remake
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.errors import CodecError
 from thespian_dc.model.replication import ORIGIN_META, local_meta
@@ -165,6 +166,9 @@ class Replicating:
             return ()
         own = own_id(instance)
         had = instance.vector.get(own, 0)
+        all_ = wanted_to_remake(instance, message.events)
+        if all_:
+            return all_
         # A journal that was restored goes another way from one event on: the last one shows it.
         last = max((e.meta[1] for e in message.events if e.meta[0] == own), default=0)
         last = min(last, had)
@@ -201,12 +205,12 @@ class Replicating:
     def _absorb(
         self, instance: ReplicatedInstance, events: tuple[RemoteEvent, ...], intake: Intake
     ) -> Absorbed:
-        vector, retired = instance.vector, instance.slice.type.role.retired
+        retired = instance.slice.type.role.retired
         through, reason, missing, delay_us, error = 0, "", None, 0, None
         for event in events:
             fields = event.meta
             origin, n = fields[0], fields[1]
-            verdict = judge(vector, origin, n, fields[2], retired)
+            verdict = judge(instance.vector, origin, n, fields[2], retired)
             if verdict.missing is not None:
                 reason, missing = "waits", verdict.missing
                 break
@@ -237,36 +241,45 @@ class Replicating:
         delay_us = intake.take(event, concurrent or late, late)
         if delay_us:
             return delay_us
-        if epoch and (epoch, origin) > (instance.epoch, instance.leader):
-            self._on_leader(instance, origin, fields, epoch, intake)
+        before = None
+        if epoch and leads(instance, fields):
+            last = forked_from(instance, origin, n, fields[2], epoch)
+            before = instance.leader, last, instance.epoch
         count(instance, origin, n, time_us, epoch)
         if origin != own_id(instance):
             instance.tips[origin] = mark
+        if before is not None:
+            self._on_leader(instance, fields, before, intake)
         self._hosted.counts["events_taken"] += 1
         return 0
 
     def _on_leader(
         self,
         instance: ReplicatedInstance,
-        origin: str,
         fields: list[Any],
-        epoch: int,
+        before: tuple[str, int, int],
         intake: Intake,
     ) -> None:
-        """The first event of a later leader: it is active since. Whatever the one before wrote that
-        this one had not seen is late at others."""
+        """This was the first event of a later leader: it is active since. Whatever the one before
+        wrote that this one had not seen is late at others. before: that one, its last event of
+        these that is here, or 0, and its epoch."""
+        origin, epoch = fields[0], fields[6]
         if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
-        last = forked_from(instance, origin, fields[1], fields[2], epoch)
+        former, last, former_epoch = before
+        if former and sets_aside(instance) and remake(instance, intake):
+            return
         if last:
-            intake.late_before(fields, instance.leader, last, instance.epoch)
+            intake.late_before(fields, former, last, former_epoch)
 
     def _is_forked(self, instance: ReplicatedInstance, origin: str, n: int, mark: int) -> bool:
         """Is the known event n of `origin` another than this one, as far as anybody can tell?"""
         if origin == own_id(instance):
             retraced = instance.retraced
             found = () if retraced is None else retraced.found
-            return any(meta.n == n and meta.mark != mark for meta, _ in found)
+            return any(
+                (meta.origin, meta.n) == (origin, n) and meta.mark != mark for meta, _ in found
+            )
         return n == instance.vector[origin] and instance.tips.get(origin, mark) != mark
 
     def _conclude(

@@ -7,7 +7,7 @@ In the meta of a record, under "r", stands a list:
                     is 1; with a time or an epoch [origin, n, others, origin_offset, mark, time_us,
                     epoch], and again one more where it is concurrent
 - of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row;
-                    there one more element where the entity has notes (entity/notes.py)
+                    one more element where the entity has notes (entity/notes.py)
 A record without it was written here before its entity was replicated: n is its seq_nr.
 
 Lists and not keys: with 3 replicas of two letters whose slots are above 10^6 this adds 25 bytes to

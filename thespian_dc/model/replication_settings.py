@@ -86,11 +86,11 @@ class Replication:
     (its journal keeps it). wanted: which entities this replica takes, to begin with. shown: which
     entities it shows to peers, to begin with, by ids and regexes only: an entity whole or not at
     all. Both are kept in the journal and changed while running. active: "" where all replicas take
-    commands, else the id of
-    the first one that does. late_events: what becomes of events that a replaced active replica
-    wrote after its successor's first: "apply" as concurrent, or "set_aside". queries: command types
-    that a standby answers. look_up_after_s: how long an event waits for one that it depends on
-    before its entity is read from the peer as a whole.
+    commands, else the id of the first one that does. late_events: what becomes of events that a
+    replaced active replica wrote and its successor had not seen: "apply" as concurrent, or
+    "set_aside"; the same at all. queries: command types that a standby answers. look_up_after_s:
+    how long an event waits for one that it depends on before its entity is read from the peer as a
+    whole.
     """
 
     entity: type | str

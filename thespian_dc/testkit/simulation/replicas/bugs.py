@@ -203,6 +203,11 @@ def late_event_applied() -> contextlib.AbstractContextManager[type[ReplicaSimula
     return patched(Intake, "take", wrong)
 
 
+def what_was_applied_before_stays() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
+    """Only what comes after the later leader's first event is set aside."""
+    return patched(replicating, "remake", lambda *_: True)
+
+
 # --- the group ---
 def retired_are_ignored() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """No bug: what a retired replica wrote is passed by, for all have all of it."""
@@ -288,7 +293,8 @@ BUGS: dict[str, Bug] = {
         own_origin_only, skip_linked_origins, no_wait, position_before_apply, report_before_apply,
         dedup_by_arrival, acknowledge_before_commit, vector_not_in_the_snapshot,
         tie_break_by_arrival, state_record_stored_as_it_came, retired_slot_removed_at_once,
-        scope_entry_without_catch_up, late_event_applied, shown_again_without_catch_up,
+        scope_entry_without_catch_up, late_event_applied,
+        what_was_applied_before_stays, shown_again_without_catch_up,
         another_filter_is_not_told, withheld_is_sent, credit_of_another_call,
         forgets_what_comes_in,
     )
@@ -303,7 +309,10 @@ NEEDS: dict[str, Callable[[Plan], bool]] = {
     ),
     "forgets_what_comes_in": lambda plan: plan.nodes > 1 and bool(plan.filters),
     "credit_of_another_call": lambda plan: plan.workers > 1,
-    "late_event_applied": lambda plan: plan.one_active and plan.late_events == "set_aside",
+    **dict.fromkeys(
+        ("late_event_applied", "what_was_applied_before_stays"),
+        lambda plan: plan.one_active and plan.late_events == "set_aside",
+    ),
 }
 """Of bugs that not every seed can meet: which ones may."""
 CAUGHT_BY: dict[str, str] = {

@@ -19,7 +19,14 @@ from thespian_dc.model.link_progress import progress_entry, progress_of
 from thespian_dc.model.record import Commit
 from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.replicas.client import Asked
-from thespian_dc.testkit.simulation.replicas.ledger import Applied, Change, Event, Ledger, fold
+from thespian_dc.testkit.simulation.replicas.ledger import (
+    Applied,
+    Change,
+    Event,
+    Ledger,
+    counting,
+    fold,
+)
 from thespian_dc.testkit.simulation.replicas.scope import Scopes
 from thespian_dc.testkit.simulation.replicas.site import Site
 
@@ -103,11 +110,9 @@ class ReplicaChecker:
         self._judge_late(site, held, (entity_id, event.origin, event.n), kind)
         return Stored(entity_id, event.origin, event.n, kind)
 
-    def _judge_late(
-        self, site: Site, held: Held, event: tuple[str, str, int], kind: int
-    ) -> None:
+    def _judge_late(self, site: Site, held: Held, event: tuple[str, str, int], kind: int) -> None:
         """A late event is set aside by setting; one that is not late here only where a peer did."""
-        is_late, sets_aside = event in held.late, site.setting.late_events == "set_aside"
+        is_late, sets_aside = event in held.late, self._sets_aside(site.name)
         if kind == CONTROL:
             site.world.hit("replica: late event set aside")
             by_others = any(event in one.aside for one in self.held.values())
@@ -128,14 +133,14 @@ class ReplicaChecker:
             self._breaks("K1", f"{where} is written where it has {mine}")
         if others != before:
             self._breaks("K2", f"{where} says that it has seen {others}, which is {before}")
-        event = Event(site.name, n, {**others, site.name: n}, changed)
+        epoch = said[3] if len(said) > 2 else 0
+        event = Event(site.name, n, {**others, site.name: n}, changed, epoch)
         known = self.written.get((entity_id, site.name, n), event)
         if known.changed != changed and not self._scopes.may_fork:
             self._breaks("fork", f"{where} is written twice")
         self.written[entity_id, site.name, n] = event
         held.flags[entity_id, site.name, changed.nonce].add(False)
         held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
-        epoch = said[3] if len(said) > 2 else 0
         self._lead(site, held, entity_id, site.name, epoch)
         self.writers[epoch].add(site.name)
         return event
@@ -178,7 +183,7 @@ class ReplicaChecker:
         if origin == site.name:  # it fetches what its journal lost
             site.world.hit("replica: own event fetched")
             held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
-        return Event(origin, n, {**others, origin: n}, changed)
+        return Event(origin, n, {**others, origin: n}, changed, epoch)
 
     def _join(self, site: Site, mine: Slots, entity_id: str, said: Sequence[Any]) -> None:
         vector = said[0]
@@ -205,7 +210,9 @@ class ReplicaChecker:
             return
         flags = self.held[applied.replica].flags
         known = flags.get((applied.entity_id, applied.origin, applied.nonce))
-        if known is not None and applied.concurrent not in known:
+        # Where others are set aside meanwhile, it may be concurrent with nothing that is left.
+        remade = not applied.concurrent and self._sets_aside(applied.replica)
+        if known is not None and applied.concurrent not in known and not remade:
             self._breaks("concurrent", f"{applied} is another answer than {known}")
 
     def on_told(self, asked: Asked) -> None:
@@ -332,13 +339,12 @@ class ReplicaChecker:
             if one.entity_id in self.forked:
                 continue
             vector = self.vector(one.site, one.entity_id)
-            mine, aside = self.held[one.site].events, self.held[one.site].aside
+            mine = self.held[one.site].events
             events = [
                 mine.get((one.entity_id, origin, n)) or self.written[one.entity_id, origin, n]
                 for origin, count in vector.items() for n in range(1, count + 1)
-                if (one.entity_id, origin, n) not in aside
             ]  # fmt: skip
-            wanted = fold(events)
+            wanted = fold(counting(events) if self._sets_aside(one.site) else events)
             if one.told != "ok" or one.seen != wanted:
                 self._breaks(
                     "state", f"{one.entity_id} at {one.site} with {vector} is {one.seen} "
@@ -354,9 +360,28 @@ class ReplicaChecker:
             if site.name in self.put_back or count > len(newest):
                 continue
             listed = {(id_, origin, n) for _, _, id_, origin, n, *_ in newest}
-            unlisted = sorted(self.held[site.name].late - listed)
+            unlisted = sorted((self.held[site.name].late | self._last_late(site)) - listed)
             if unlisted:
                 self._breaks("listed", f"{site.name} took {unlisted} late, and did not say so")
+
+    def _last_late(self, site: Site) -> set[tuple[str, str, int]]:
+        """What does not count at this replica, of each origin of an entity the last one."""
+        if not self._sets_aside(site.name):
+            return set()
+        last: dict[tuple[str, str], int] = {}
+        for entity_id in self.held[site.name].vectors.keys() - self.forked:
+            events = [
+                e for (id_, _, _), e in self.held[site.name].events.items() if id_ == entity_id
+            ]
+            count = counting(events)
+            for one in events:
+                if one not in count:
+                    place = entity_id, one.origin
+                    last[place] = max(one.n, last.get(place, 0))
+        return {(*place, n) for place, n in last.items()}
+
+    def _sets_aside(self, site: str) -> bool:
+        return self._sites[site].setting.late_events == "set_aside"
 
     def check_epochs(self, sites: Sequence[Site], forced: bool) -> None:
         """At rest all know the same replica as the active one. forced: a promotion was; else nobody

@@ -141,12 +141,32 @@ class Ledger(ReplicatedEventSourcedActor):
 
 
 class Event(NamedTuple):
-    """One that was written. seen: its origin's vector once it had written it."""
+    """One that was written. seen: its origin's vector once it had written it. epoch: of being
+    active."""
 
     origin: str
     n: int
     seen: Mapping[str, int]
     changed: Changed
+    epoch: int = 0
+
+    @property
+    def leader(self) -> tuple[int, str]:
+        return self.epoch, self.origin
+
+
+def counting(events: Iterable[Event]) -> list[Event]:
+    """Those that count where late ones are set aside. Of the latest leader, who was active since
+    its first event: what it had seen by then counts as it did for it, and what it wrote; nothing
+    else that any leader wrote."""
+    all_ = list(events)
+    latest = max((one.leader for one in all_), default=(0, ""))
+    if not latest[0]:
+        return all_
+    first = min((one for one in all_ if one.leader == latest), key=lambda one: one.n)
+    past = [one for one in all_ if one is not first and one.n <= first.seen.get(one.origin, 0)]
+    beside = [one for one in all_ if one not in past]
+    return counting(past) + [one for one in beside if not one.epoch or one.leader == latest]
 
 
 def fold(events: Iterable[Event]) -> Plain:

@@ -1,0 +1,223 @@
+"""Late events under `late_events="set_aside"`: all replicas come to one decision, whatever each had
+applied before it heard of the later leader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.replicas import Replica, settle
+from tests.unit.replicated_entities import Chronicle, fresh, texts, write
+from tests.unit.test_replicated_roles import forked_promotion
+from tests.unit.test_replicated_states import state_of, trim
+from thespian_dc.entity.causality import late_among
+from thespian_dc.entity.protocol import Absorbed, RemoteEvent
+from thespian_dc.model.replication import Listed, ReplicaMeta
+from thespian_dc.model.replication_errors import StandbyError
+
+sound = pytest.fixture(autouse=True)(fresh)
+
+
+@pytest.mark.parametrize("snapshot_every", [0, 1])
+def test_what_was_applied_before_the_fork_was_known_is_set_aside_then(
+    snapshot_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica that wrote it, one that had it by then, one that did not: one decision, and the
+    later leader's events are concurrent with nothing that is left."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", snapshot_every)
+    a, b, c = forked_promotion("set_aside")
+    c.pull(a)
+    c.local.tick(10_000_000)
+    assert texts(c.state()) == ["one", "late"]
+    for one in (a, c):
+        answer = one.absorb([event for event in b.events() if event.meta[0] == "b"])
+        assert [found[:5] for found in answer.listed] == [("late_set_aside", "x", "a", 2, 1)]
+        assert one.vector() == {"a": 2, "b": 1}
+    settle(a, b, c)
+    write(b, "three")
+    settle(a, b, c)
+    kept = (("one", "a", False), ("two", "b", False), ("three", "b", False))
+    for one in (a, b, c):
+        assert one.state() == kept
+        one.local.tick(10_000_000)
+        one.restart()
+        assert one.state() == kept
+    assert a.vector() == b.vector() == c.vector() == {"a": 2, "b": 2}
+
+
+def test_what_a_replaced_leader_had_replaced_counts_again_where_its_successor_had_it() -> None:
+    """c has what a wrote late and never heard of b, and is promoted after b: what a wrote counts,
+    and b's does not; also at b, which had set a's aside."""
+    a, b, c = forked_promotion("set_aside")
+    c.pull(a)
+    b.pull(a)
+    assert texts(b.state()) == ["one", "two"]
+    c.role(epoch=3, active="c")
+    write(c, "three")
+    answer = b.absorb([event for event in c.events() if event.meta[0] == "c"])
+    assert [(one.what, one.origin, one.n) for one in answer.listed] == [
+        ("late", "a", 2), ("late_set_aside", "b", 1),
+    ]  # fmt: skip
+    settle(a, b, c)
+    for one in (a, b, c):
+        assert texts(one.state()) == ["one", "late", "three"]
+        assert one.vector() == {"a": 2, "b": 1, "c": 1}
+        one.restart()
+        assert texts(one.state()) == ["one", "late", "three"]
+
+
+def test_a_fork_that_comes_with_what_it_sets_aside_is_decided_at_once() -> None:
+    """One command brings both, and what follows."""
+    a, b, _ = forked_promotion("set_aside")
+    a.pull(b)
+    c = Replica(Chronicle, "c", "abc", active="a", late_events="set_aside")
+    two = next(one for one in b.events() if one.meta[0] == "b")
+    write(b, "three")
+    three = b.events()[-1]
+    assert c.absorb([*a.events()[:2], two, three]).through == 4
+    assert texts(c.state()) == ["one", "two", "three"]
+    c.restart()
+    assert texts(c.state()) == ["one", "two", "three"]
+
+
+def test_where_the_log_lacks_events_the_state_stays_and_that_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It cannot be made anew from what is left: what came late is in it, and people are told."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 1)
+    a, b, _ = forked_promotion("set_aside")
+    a.state()
+    a.local.tick(10_000_000)
+    trim(a)
+    write(a, "later")
+    answer = a.absorb([event for event in b.events() if event.meta[0] == "b"])
+    assert [(one.what, one.origin, one.n) for one in answer.listed] == [("late", "a", 3)]
+    for _ in range(2):
+        assert texts(a.state()) == ["one", "late", "later", "two"]
+        a.restart()
+
+
+def test_code_that_cannot_apply_them_again_keeps_its_state() -> None:
+    """It is listed as late, and the entity takes no harm."""
+    a, b, _ = forked_promotion("set_aside")
+    Chronicle.spoilt = "one"  # applied before
+    answer = a.absorb([event for event in b.events() if event.meta[0] == "b"])
+    assert [(one.what, one.origin, one.n) for one in answer.listed] == [("late", "a", 2)]
+    assert texts(a.state()) == ["one", "late", "two"]
+
+
+def test_what_a_later_leaders_state_had_not_seen_is_not_applied_on_top(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state comes in place of events that its replica has trimmed."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 1)
+    a, b, c = forked_promotion("set_aside")
+    c.pull(a)
+    for one in (a, c):
+        answer = one.ask(state_of(b))
+        assert [found[:5] for found in answer.listed] == [("late_set_aside", "x", "a", 2, 1)]
+        for _ in range(2):
+            assert texts(one.state()) == ["one", "two"]
+            assert one.vector() == {"a": 2, "b": 1}
+            one.local.tick(10_000_000)
+            one.restart()
+
+
+Events = Mapping[tuple[str, int], tuple[tuple[int, str], Mapping[str, int]]]
+"""By (origin, n): its leader, and what its origin had seen before."""
+
+
+def late_of(events: Events) -> set[tuple[str, int]]:
+    """The definition, said another way: the latest leader's first event splits them."""
+    leaders = {leader for leader, _ in events.values() if leader[0]}
+    if not leaders:
+        return set()
+    latest = max(leaders)
+    _, seen = min((n, seen) for (_, n), (leader, seen) in events.items() if leader == latest)
+    past = {(o, n): one for (o, n), one in events.items() if n <= seen.get(o, 0)}
+    beside = {name for name in events.keys() - past.keys() if events[name][0][0] > 0}
+    return {name for name in beside if events[name][0] < latest} | late_of(past)
+
+
+class Listening(Replica):
+    """Notes what is listed."""
+
+    listed: list[Listed]
+
+    def ask(self, message: Any, entity_id: str = "x", command_id: str = "") -> Any:
+        answer = super().ask(message, entity_id, command_id)
+        if isinstance(answer, Absorbed):
+            self.listed = [*getattr(self, "listed", []), *answer.listed]
+        return answer
+
+
+def split(events: Iterable[RemoteEvent]) -> dict[tuple[str, int], Any]:
+    found = {}
+    for one in events:
+        if isinstance(one, RemoteEvent):
+            origin, n, others, _, _, *rest = one.meta
+            leader = (rest[1] if len(rest) > 1 else 0, origin)
+            found[origin, n] = leader, {**others, origin: n - 1}
+    return found
+
+
+names = st.sampled_from("abc")
+deeds = st.one_of(
+    st.tuples(st.just("write"), names, names),
+    st.tuples(st.just("promote"), names, names),
+    st.tuples(st.just("pull"), names, names),
+    st.tuples(st.just("pull"), names, names),
+    st.tuples(st.just("restart"), names, names),
+)
+
+
+@pytest.mark.parametrize("snapshot_every", [0, 2])
+@given(todo=st.lists(deeds, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_all_come_to_one_decision_whatever_each_had_applied(
+    snapshot_every: int, todo: list[tuple[str, str, str]]
+) -> None:
+    """Promotions while others write on, two under one epoch, events by any way, restarts: in the
+    end the same events count everywhere, in one order, and what does not is listed."""
+    Chronicle.snapshot_every = snapshot_every
+    group = {
+        one: Listening(Chronicle, one, "abc", slices=1, active="a", late_events="set_aside")
+        for one in "abc"
+    }
+    epochs = dict.fromkeys("abc", 1)
+    for number, (what, name, other) in enumerate(todo):
+        one = group[name]
+        match what:
+            case "write":
+                try:
+                    write(one, str(number))
+                except StandbyError:
+                    continue
+            case "promote":
+                epochs[name] = max(epochs[name], one.content().epoch) + 1
+                one.role(epoch=epochs[name], active=name)
+            case "pull" if name != other:
+                one.pull(group[other], 2)
+            case "restart":
+                one.local.tick(10_000_000)
+                one.restart()
+                one.role(epoch=epochs[name], active=name if epochs[name] > 1 else "a")
+    settle(*group.values())
+    events = split(group["a"].events())
+    late = late_of(events)
+    metas = [
+        ReplicaMeta(o, n, seen, 0, 0, 0, leader[0]) for (o, n), (leader, seen) in events.items()
+    ]
+    assert late_among(metas) == late
+    states = [texts(one.state()) for one in group.values()]
+    assert states[0] == states[1] == states[2]
+    assert len(states[0]) == len(events) - len(late)
+    for one in group.values():
+        told = [(found.origin, found.n) for found in one.listed if found.what == "late_set_aside"]
+        assert all(any(o == origin and n <= m for o, m in told) for origin, n in late)
+        one.restart()
+        assert texts(one.state()) == states[0]

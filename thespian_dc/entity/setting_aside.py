@@ -1,0 +1,122 @@
+"""A later leader had not seen events that are applied here: under `late_events="set_aside"` the
+state is made anew without them. Pure.
+
+Laws:
+- Which events count is decided by the events that are here alone (causality.late_among). So all
+  replicas that have the same ones come to the same, whatever each had applied before.
+- The new state is a STATE record: replay begins there, whatever is trimmed or set later.
+- It is made from the events that count, in the order of this log, and `concurrent` is judged among
+  them. Where the log does not hold all of them, or the code cannot apply or store them, the state
+  stays as it is, and what should have been set aside is listed as late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from thespian_dc.entity.causality import is_late, lacking, late_among
+from thespian_dc.entity.faults import RAISED
+from thespian_dc.entity.instance import ReplicatedInstance
+from thespian_dc.entity.intake import Intake
+from thespian_dc.entity.protocol import RemoteEvent
+from thespian_dc.entity.recording import apply
+from thespian_dc.model.record import Record
+from thespian_dc.model.replication import REFUSED_META, ReplicaMeta
+
+Placed = tuple[ReplicaMeta, Record]
+Names = Collection[tuple[str, int]]
+"""(origin, n) of events."""
+
+
+def sets_aside(instance: ReplicatedInstance) -> bool:
+    """Is that the setting?"""
+    replication = instance.type.replication
+    return replication is not None and replication.late_events == "set_aside"
+
+
+def leads(instance: ReplicatedInstance, fields: Sequence[Any]) -> bool:
+    """Is this event of a later leader than all that are here?"""
+    if len(fields) <= 6 or not fields[6]:
+        return False
+    return (fields[6], fields[0]) > (instance.epoch, instance.leader)
+
+
+def wanted_to_remake(
+    instance: ReplicatedInstance, events: Sequence[RemoteEvent]
+) -> tuple[tuple[str, int, int], ...]:
+    """(origin, first, last) of all events here, where one of `events` is a later leader's first and
+    lacks some of what is here by then; (): what the log says is not needed."""
+    if not sets_aside(instance) or not any(leads(instance, one.meta) for one in events):
+        return ()
+    here, latest = dict(instance.vector), (instance.epoch, instance.leader)
+    for event in events:
+        origin, n, others, *_ = fields = event.meta
+        leader = (fields[6] if len(fields) > 6 else 0), origin
+        if leader[0] and leader > latest:
+            if latest[0] and lacking(here, {**others, origin: n}):
+                return tuple((one, 1, count) for one, count in instance.vector.items() if count)
+            latest = leader
+        here[origin] = max(n, here.get(origin, 0))
+    return ()
+
+
+def remake(instance: ReplicatedInstance, intake: Intake) -> bool:
+    """The last event that `intake` took is a later leader's first, and counted. Make the state anew
+    if other events count now, and list them; False where that cannot be done."""
+    retraced = instance.retraced
+    events = [*(() if retraced is None else retraced.found), *intake.taken()]
+    metas = [meta for meta, _ in events]
+    if len({(one.origin, one.n) for one in metas}) != sum(instance.vector.values()):
+        return False
+    before, after = late_among(metas[:-1]), late_among(metas)
+    if before == after:
+        return True
+    instance.recovering = True
+    try:
+        state = _state_of(instance, events, after)
+        encoded = instance.type.encode_state(state)
+    except RAISED:  # user code, or a type that this code does not know
+        return False
+    finally:
+        instance.origin, instance.recovering = "", False
+    leader = metas[-1]
+    epochs = {(one.origin, one.n): one.epoch for one in metas}
+    for what, changed in (("late", before - after), ("late_set_aside", after - before)):
+        for origin, first, last in _runs(changed):
+            intake.decided(what, leader, (origin, first, last), epochs[origin, last])
+    intake.state(state, encoded, instance.content)
+    return True
+
+
+def counts(instance: ReplicatedInstance, leader: tuple[int, str], meta: ReplicaMeta) -> bool:
+    """Does this event count beside a state that lacks it and has one of this leader's?"""
+    return not (sets_aside(instance) and is_late(meta.epoch, meta.origin, *leader))
+
+
+def _state_of(instance: ReplicatedInstance, events: Sequence[Placed], late: Names) -> Any:
+    here: dict[str, int] = {}
+    state = instance.type.empty_state(instance.actor)
+    for meta, record in events:
+        if (meta.origin, meta.n) in late:
+            continue
+        instance.origin = meta.origin
+        instance.concurrent = any(
+            n > meta.others.get(one, 0) for one, n in here.items() if one != meta.origin
+        )
+        here[meta.origin] = meta.n
+        if REFUSED_META not in (record.meta or {}):
+            event = instance.type.registry.decode(record.manifest, record.payload)
+            state = apply(instance, state, event)
+    return state
+
+
+def _runs(names: Names) -> Iterator[tuple[str, int, int]]:
+    """(origin, first, last) of those that follow each other."""
+    for origin, of_one in groupby(sorted(names), itemgetter(0)):
+        numbers = [n for _, n in of_one]
+        for _, run in groupby(enumerate(numbers), lambda at: at[1] - at[0]):
+            found = [n for _, n in run]
+            yield origin, found[0], found[-1]
