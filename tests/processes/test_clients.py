@@ -72,6 +72,20 @@ def test_eight_threads_get_their_own_replies(client: Client) -> None:
     assert eventually(lambda: dropped(client)), "late answers came"
 
 
+def test_a_lone_command_is_handed_over_past_thespian(
+    place: tuple[Running, Node], client: Client
+) -> None:
+    """Two messages of Thespian are a good part of its time."""
+
+    def handed() -> int:
+        return sum(host["frames_handed"] for host in place[1].status()["hosts"])
+
+    before = handed()
+    counter = client.entity("counter", "lone")
+    assert [counter.ask(Add(1)) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert eventually(lambda: handed() > before)
+
+
 def test_forked_workers_get_their_own_replies(client: Client) -> None:
     """A forked child inherits the client object and makes a link of its own."""
     client.entity("counter", "before-fork").ask(Add(1))

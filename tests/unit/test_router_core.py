@@ -77,6 +77,26 @@ def test_one_frame_is_on_its_way_and_a_window_is_unacknowledged() -> None:
     assert [c.entity_id for c in third.commands] == ["d"]
 
 
+def test_a_frame_is_alone_where_all_before_it_are_acknowledged() -> None:
+    """It may take another way than those: it cannot overtake them. One that is sent again is not
+    alone: it was on its way before."""
+    core = routed(2)
+    (first,) = frames(core.submit([command("a")], 5, 0))
+    core.on_sent(A, first.frame_nr, True, 1)
+    (second,) = frames(core.submit([command("b")], 5, 2))
+    assert (first.alone, second.alone) == (True, False)
+    core.on_sent(A, second.frame_nr, True, 3)
+    core.on_reply([second.frame_nr], [], A, 4)
+    (third,) = frames(core.submit([command("c")], 5, 5))
+    core.on_sent(A, third.frame_nr, True, 6)
+    core.on_reply([first.frame_nr, third.frame_nr], [], A, 7)
+    (fourth,) = frames(core.submit([command("d")], 5, 8))
+    assert (third.alone, fourth.alone) == (False, True)
+    core.on_sent(A, fourth.frame_nr, True, 9)
+    (again,) = frames(core.on_tick(9 + RESEND_US))
+    assert (again.frame_nr, again.alone) == (fourth.frame_nr, False)
+
+
 def test_frames_are_bounded_in_commands_and_bytes() -> None:
     """One command may be larger than a frame; it goes alone."""
     core = routed(1)

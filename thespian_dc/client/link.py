@@ -21,7 +21,15 @@ from thespian.system.messages.status import Thespian_StatusReq, Thespian_SystemS
 from thespian.system.transport import ReceiveEnvelope, TransmitIntent
 
 from thespian_dc.client.sinks import deliver
-from thespian_dc.entity.api import CommandFrame, Deliver, Outgoing, ReplyFrame, Router, Status
+from thespian_dc.entity.api import (
+    CommandFrame,
+    Deliver,
+    FrameSender,
+    Outgoing,
+    ReplyFrame,
+    Router,
+    Status,
+)
 from thespian_dc.model.errors import ClientClosedError
 from thespian_dc.model.node_errors import ServiceNotFoundError
 from thespian_dc.shell.addresses import address_of, text_of
@@ -89,6 +97,7 @@ class Link:
     def _run(self) -> None:
         with self._system.private() as context:
             self._transport = context._systemBase.transport
+            self._router.sender = sender = FrameSender(text_of(self._transport.myAddress))
             if hasattr(self._transport, "set_watch"):
                 self._transport.set_watch([self._bridge.fileno()])
             try:
@@ -100,6 +109,7 @@ class Link:
                 self._closed = True
                 self._fail_all()
                 close_transport(self._transport)
+                sender.close()
                 self._bridge.close()
 
     def _loop(self, watches: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thespian_dc.entity.actor import EventSourcedActor as EventSourcedActor
     from thespian_dc.entity.alone import Begin as Begin
     from thespian_dc.entity.entity_type import EntityType as EntityType
+    from thespian_dc.entity.handing import FrameSender as FrameSender
     from thespian_dc.entity.protocol import Absorbed as Absorbed
     from thespian_dc.entity.protocol import Command as Command
     from thespian_dc.entity.protocol import CommandFrame as CommandFrame
@@ -68,6 +69,7 @@ _WHERE = {
     "EventSourcedActor": "entity.actor",
     "FAILED_MAX": "entity.role_registry",
     "Failed": "entity.role_registry",
+    "FrameSender": "entity.handing",
     "Listing": "entity.role_registry",
     "Outgoing": "entity.router_core",
     "RemoteEvent": "entity.protocol",

@@ -19,6 +19,7 @@ from thespian_dc.entity.answers import LARGE_FRAME, Answers
 from thespian_dc.entity.core import HostCore
 from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.faults import check_size
+from thespian_dc.entity.handing import FrameSender, receive_frames
 from thespian_dc.entity.journal_threads import JournalThreads
 from thespian_dc.entity.membership import Membership, Seen
 from thespian_dc.entity.protocol import (
@@ -80,7 +81,7 @@ class HostActor(LeafActor):
         self._round: list[Commit] = []
         self._ack_us = 0
         self._draining = False
-        self._counts = {"frames": 0, "commands": 0, "rounds": 0}
+        self._counts = {"frames": 0, "frames_handed": 0, "commands": 0, "rounds": 0}
         replicated = {one.entity_type: one for one in settings.replication}
         types = [
             EntityType.of(entity, settings.slices, replication=replicated.get(type_name(entity)))
@@ -105,6 +106,7 @@ class HostActor(LeafActor):
         self._router = Router(
             f"{self.member_id}:r", self._send_frame, self._ask_routes, self._on_forwarded
         )
+        self._router.sender = FrameSender(self.address)
         self._threads = JournalThreads(
             self._journal, self.bridge.put, self._publishing.on_appended
         )  # fmt: skip
@@ -118,12 +120,16 @@ class HostActor(LeafActor):
             self._on_role(seen)
         self._membership = Membership(self._journal, me, self._slices, self.bridge.put, roles)
         self._membership.start()
+        self._handed = receive_frames(self.address)
+        if self._handed is not None:
+            self.watch(self._handed.fileno())
         collect_seldom()
 
     # --- inputs ---
 
     def on_message(self, message: Any, sender: Any) -> None:
         if isinstance(message, CommandFrame):
+            self._take_handed()  # its client may have handed one over before
             self._on_frame(message, sender)
         elif isinstance(message, ReplyFrame):
             if message.client_id == self._router.client_id:
@@ -135,6 +141,17 @@ class HostActor(LeafActor):
         else:
             self._perform(self._core.on_message(sender, message, now_us()))
         self._end_round()
+
+    def on_readable(self) -> None:
+        self._take_handed()
+        self._end_round()
+
+    def _take_handed(self) -> None:
+        """All there is: its senders have no more than one each."""
+        while self._handed is not None and (handed := self._handed.take()) is not None:
+            self._counts["frames_handed"] += 1
+            address, frame = handed
+            self._on_frame(frame, address_of(address))
 
     def on_items(self, items: list[Any]) -> None:
         now = now_us()
@@ -360,6 +377,8 @@ class HostActor(LeafActor):
         return self._core.idle and self.outbox.idle()
 
     def end(self, within_s: float) -> None:
+        if self._handed is not None:
+            self._handed.close()
         self._membership.stop(1.0)
         self._threads.stop(min(JOURNAL_STOP_S, within_s))
         self._journal.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from thespian_dc.entity.handing import FrameSender
 from thespian_dc.entity.protocol import CommandFrame, ReplyFrame, TypeRoutes
 from thespian_dc.entity.router_core import (
     Action,
@@ -24,6 +25,9 @@ from thespian_dc.shell.frames import pack_items, unpack_items
 
 class Router:
     """transmit(address "ip:port", frame, on_done(delivered)). deliver(outcomes): in order."""
+
+    sender: FrameSender | None = None
+    """Hands small frames over past `transmit`; None: nothing is."""
 
     def __init__(
         self,
@@ -66,7 +70,11 @@ class Router:
             elif isinstance(action, SendFrame):
                 frame = CommandFrame(self.client_id, action.frame_nr, _blob(action.commands))
                 sent = partial(self._on_sent, action.address, action.frame_nr)
-                self._transmit(action.address, frame, sent)
+                sender = self.sender if action.alone else None
+                if sender is not None and sender.hand(action.address, frame):
+                    sent(True)
+                else:
+                    self._transmit(action.address, frame, sent)
             else:
                 assert isinstance(action, AskRoutes)
                 self._ask_routes()

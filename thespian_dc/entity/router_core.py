@@ -43,11 +43,13 @@ ERROR, NOT_OWNER = int(Status.ERROR), int(Status.NOT_OWNER)  # plain numbers com
 
 
 class SendFrame(NamedTuple):
-    """Send these commands in one frame to the host at `address`; then on_sent."""
+    """Send these commands in one frame to the host at `address`; then on_sent. alone: the host has
+    acknowledged all frames before, and this is not one of them again."""
 
     address: str
     frame_nr: int
     commands: Sequence[Outgoing]
+    alone: bool = False
 
 
 class AskRoutes(NamedTuple):
@@ -410,8 +412,9 @@ class RouterCore:
                 if not commands:
                     break
                 self._last_frame += 1
+                alone = not link.frames
                 link.frames[self._last_frame] = _Frame(commands, now_us + RESEND_US)
-                actions.append(SendFrame(link.address, self._last_frame, commands))
+                actions.append(SendFrame(link.address, self._last_frame, commands, alone))
 
     def _next_frame(self, link: _Link) -> list[Outgoing]:
         commands: list[Outgoing] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from thespian_dc.entity.handing import FrameSender
 from thespian_dc.entity.protocol import Command, CommandFrame, ReplyFrame, ToEntity
 from thespian_dc.entity.router import Outgoing, Router
 from thespian_dc.model.errors import UnexpectedMessageError
@@ -66,6 +67,7 @@ class TypeActor(LeafActor):
         self._router = Router(
             uuid4().hex[:12], self._send_frame, self._ask_routes, lambda outcomes: None
         )
+        self._router.sender = FrameSender(self.address)
 
     def on_message(self, message: Any, sender: Any) -> None:
         if isinstance(message, ReplyFrame):

@@ -44,7 +44,7 @@ class ReplicationActor(LeafActor):
         collect_seldom()
 
     def _open(self, begin: Begin) -> None:
-        from thespian_dc.entity.api import Router
+        from thespian_dc.entity.api import FrameSender, Router
         from thespian_dc.replication.replica import RunningReplica
 
         try:
@@ -59,6 +59,7 @@ class ReplicationActor(LeafActor):
             f"{begin.name}.{uuid4().hex[:12]}", self._send_frame, self._ask_routes,
             running.group.on_outcomes,
         )  # fmt: skip
+        running.group.router.sender = FrameSender(self.address)
         running.start()
         self._running, self._error = running, ""
 

@@ -90,6 +90,8 @@ class LeafActor(TypedActor):
             items = self.bridge.drain()
             if items:
                 self.on_items(items)
+            if message.ready != [self.bridge.fileno()]:
+                self.on_readable()
         elif isinstance(message, ActorExitRequest):
             self._end(END_S)
         elif isinstance(message, Begin):
@@ -237,6 +239,10 @@ class LeafActor(TypedActor):
             raise NodeStartError(self._name, "a leaf creates actors by globalName only")
         return super().createActor(actorClass, targetActorRequirements, globalName, sourceHash)
 
+    def watch(self, fileno: int) -> None:
+        """Call `on_readable` whenever there is something to read, from now on."""
+        self._watch = ThespianWatch([self.bridge.fileno(), fileno])
+
     def report_soon(self) -> None:
         """What the coordinator should know has changed."""
         self._report_us = 0
@@ -248,6 +254,9 @@ class LeafActor(TypedActor):
 
     def on_items(self, items: list[Any]) -> None:
         """What threads put on the bridge, in order."""
+
+    def on_readable(self) -> None:
+        """What is watched has something to read."""
 
     def on_message(self, message: Any, sender: Any) -> None:
         """Any other message; may raise: it is logged and the message dropped."""
