@@ -77,6 +77,83 @@ def test_what_only_a_dead_peer_has_is_waited_for_after_a_restart(three: World, b
     assert stored_lost(one.journal, "cart") is None
 
 
+def said_of(three: World, generation: int, **had: int) -> None:
+    """Peers say how far they have this log of a's."""
+    one = three.replicas["a"]
+    for peer, offset in had.items():
+        seen = {0: Position(offset, b"x")}
+        said = three.replicas[peer].says(
+            seen_journal_id=one.journal.journal_id, seen_generation=generation, seen=seen
+        )
+        one.keeper.met(said)
+    one.keeper.round(three.now_us)
+
+
+@pytest.mark.parametrize("after_another_restart", [False, True])
+def test_of_two_logs_that_were_lost_in_a_row_what_only_a_dead_peer_has_of_either_is_waited_for(
+    three: World, after_another_restart: bool
+) -> None:
+    """The journal is put back to a copy that was made in the middle of a recovery."""
+    one, other, gone = (three.replicas[name] for name in "abc")
+    said_of(three, 0, b=4, c=6)
+    assert (one.roles.recovering, one.roles.generation) == (True, 1)
+    for _ in range(1 + after_another_restart):
+        one.keeper.stop(0)
+        one.keeper = Keeper(one.journal, one.setting, "node", one, lambda _: None)
+        if one.roles.generation == 1:
+            said_of(three, 1, b=2, c=7)
+        assert (one.roles.recovering, one.roles.generation) == (True, 2)
+    gone.down = True
+    other.head, one.read = 3, {"b": 3}
+    three.until(lambda: "does not answer" in lacks(one).get("c", ""))
+    assert "of this replica's own 5 are nowhere else" in lacks(one)["c"]
+    for _ in range(10):
+        three.round()
+    assert one.roles.recovering
+    gone.down, gone.head, one.read = False, 9, {"b": 3, "c": 9}
+    three.until(lambda: not one.roles.recovering)
+    assert stored_lost(one.journal, "cart") is None
+
+
+def test_what_is_kept_of_a_recovery_that_ended_holds_no_later_one(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died before it had forgotten it."""
+    one, other, gone = (three.replicas[name] for name in "abc")
+    monkeypatch.setattr("thespian_dc.replication.lost.KeptLost.forget", lambda _: None)
+    said_of(three, 0, b=4, c=6)
+    other.head, gone.head, one.read = 3, 9, {"b": 3, "c": 9}
+    three.until(lambda: not one.roles.recovering)
+    assert stored_lost(one.journal, "cart") is not None
+    one.keeper.stop(0)
+    one.keeper = Keeper(one.journal, one.setting, "node", one, lambda _: None)
+    said_of(three, 1, b=7, c=5)
+    assert (one.roles.recovering, one.roles.generation) == (True, 2)
+    gone.down, one.read = True, {"b": 3}
+    three.until(lambda: not one.roles.recovering)
+
+
+def test_a_second_loss_that_was_noticed_is_noticed_though_the_process_died_before_it_began(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recovery of the first one must not pass for that of the second."""
+    one = three.replicas["a"]
+    said_of(three, 0, c=6)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.keeper, "_change_once", dies)
+        with pytest.raises(KeyboardInterrupt):
+            said_of(three, 1, c=7)
+    assert one.roles.generation == 1
+    one.keeper.stop(0)
+    one.keeper = Keeper(one.journal, one.setting, "node", one, lambda _: None)
+    one.keeper.round(2)
+    assert one.roles.generation == 2
+
+
 def test_a_restore_that_was_noticed_is_noticed_though_the_process_died_before_it_began(
     three: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,9 +209,9 @@ class Keeper:
             seen = SeenOfUs(said.seen_journal_id, said.seen_generation, said.seen)
             is_older = is_older_copy(self._journal, self._type, self.roles, seen)
             is_older |= denies(self.roles, peer)
-            is_of_this_life = self.roles.recovering and seen.generation >= self.roles.generation
-            had = None if is_of_this_life or not seen.journal_id else seen
-            self._restoring.on_said(said.replica_id, is_older, had)
+            is_present = seen.generation >= self.roles.generation
+            had = seen if seen.journal_id else None
+            self._restoring.on_said(said.replica_id, is_older, had, is_present)
             known = peer.origins.get(self.roles.replica_id)
             self._known = max(self._known, known.generation if known else 0, said.seen_generation)
             listed = self._leaving.on_said(said, self.roles)
@@ -251,7 +251,7 @@ class Keeper:
             self._fetched_own = True
             core.on_said(self.roles.replica_id, is_older=True)
         if self.roles.recovering and not core.recovering:  # the keeper of another node found it
-            core.on_restored(self._seen_here())
+            core.on_restored(None)
             self._lost.remind(core, self.roles)
         elif core.recovering and not self.roles.recovering:
             core.on_recovered()

@@ -1,4 +1,4 @@
-"""What is known of a log that was lost, kept in the registry while it is recovered: peers that
+"""What is known of logs that were lost, kept in the registry while they are recovered: peers that
 are gone when a node starts do not say it again. Blocks."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 from thespian_dc.journal.api import Entry, Journal, change_entry
 from thespian_dc.model.position import Position
 from thespian_dc.model.roles import Roles
-from thespian_dc.replication.restoring import Lost, Restoring, SeenOfUs
+from thespian_dc.replication.restoring import Lost, Restoring, SeenOfUs, with_more
 
 
 def stored_lost(journal: Journal, entity_type: str) -> Lost | None:
@@ -27,7 +27,7 @@ class KeptLost:
         """What was kept of the log that is recovered, or that was found lost by one who died before
         the next generation began."""
         lost = stored_lost(self._journal, self._type)
-        is_to_begin = lost is not None and lost.here.generation == roles.generation
+        is_to_begin = lost is not None and lost.here[-1].generation == roles.generation
         if lost is None or not (roles.recovering or is_to_begin):
             return
         restoring.remember(lost)
@@ -35,15 +35,16 @@ class KeptLost:
             restoring.on_said("", is_older=True)
 
     def keep(self, lost: Lost | None) -> None:
-        """Of one log what was kept first counts: by then least was written since."""
+        """Beside what is kept, unless that is of a recovery that ended."""
         if lost is None or lost == self._kept:
             return
 
         def store(before: Entry) -> tuple[Any, None]:
             there = _lost_of(before.value)
-            if there is None or there.here[:2] != lost.here[:2]:
+            logs = {one[:2] for one in lost.here}
+            if there is None or logs.isdisjoint(one[:2] for one in there.here):
                 return _plain(lost), None
-            return _plain(Lost(there.here, {**lost.had, **there.had})), None
+            return _plain(with_more(there, lost)), None
 
         change_entry(self._journal, _name(self._type), store)
         self._kept = lost
@@ -54,13 +55,15 @@ class KeptLost:
 
 
 def _plain(lost: Lost) -> list[Any]:
-    return [_plain_of(lost.here), {peer: _plain_of(one) for peer, one in sorted(lost.had.items())}]
+    had = {peer: [_plain_of(one) for one in seen] for peer, seen in sorted(lost.had.items())}
+    return [[_plain_of(one) for one in lost.here], had]
 
 
 def _lost_of(value: Any) -> Lost | None:
     if value is None:
         return None
-    return Lost(_seen(value[0]), {peer: _seen(one) for peer, one in value[1].items()})
+    had = {peer: tuple(_seen(one) for one in seen) for peer, seen in value[1].items()}
+    return Lost(tuple(_seen(one) for one in value[0]), had)
 
 
 def _plain_of(seen: SeenOfUs) -> list[Any]:

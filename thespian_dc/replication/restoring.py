@@ -13,6 +13,8 @@ Laws:
   on. Who does not answer (any more) is passed by, unless it alone is known to have some of the lost
   log: of each peer counts how far it had this log, before, whatever was started again since. People
   may give that up.
+- A recovery may be lost, too: the journal is put back once more. Then of each of the logs that were
+  lost since the last whole one counts who had what.
 """
 
 from __future__ import annotations
@@ -44,10 +46,15 @@ class SeenOfUs(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """What is known of a log that was lost. here: what there was of it. had: by peer."""
+    """What is known of logs that were lost, one after the other. here: what there was of each when
+    that was found. had: by peer, of each that it had some of."""
 
-    here: SeenOfUs
-    had: Mapping[str, SeenOfUs]
+    here: tuple[SeenOfUs, ...]
+    had: Mapping[str, tuple[SeenOfUs, ...]]
+
+
+LOST_MAX = 16
+"""So many logs that were lost in a row, the last ones, are told apart."""
 
 
 class Step(enum.Enum):
@@ -65,8 +72,8 @@ class Restoring:
     def __init__(self, linked: Sequence[str], recovering: bool, now_us: int) -> None:
         self._linked, self._recovering = tuple(linked), recovering
         self._said: dict[str, bool] = {}
-        self._had: dict[str, SeenOfUs] = {}  # of the log that was lost
-        self._here: SeenOfUs | None = None
+        self._lost = Lost((), {})
+        self._seen: dict[str, SeenOfUs] = {}  # of the log that there is, as far as anybody knows
         self._until_us = now_us + CHECK_US
         self._checked = False
         self.catch_up = CatchUp(linked)
@@ -77,8 +84,10 @@ class Restoring:
 
     def lost(self, here: SeenOfUs | None = None) -> Lost | None:
         """To be kept as long as the recovery lasts; None: there is none. here: of one to begin."""
-        here = here or (self._here if self._recovering else None)
-        return here and Lost(here, dict(self._had))
+        if here is not None:
+            seen = {peer: (one,) for peer, one in self._seen.items()}
+            return with_more(self._lost, Lost((here,), seen))
+        return self._lost if self._recovering and self._lost.here else None
 
     def waits_for(self) -> dict[str, str]:
         """What a recovery lacks, per peer, for people."""
@@ -88,27 +97,36 @@ class Restoring:
 
     # --- inputs ---
 
-    def on_said(self, peer: str, is_older: bool, seen: SeenOfUs | None = None) -> None:
-        """A peer said how far it has this log: is this one an older copy?"""
+    def on_said(
+        self, peer: str, is_older: bool, seen: SeenOfUs | None = None, is_present: bool = False
+    ) -> None:
+        """A peer said how far it has this log: is this one an older copy? is_present: it spoke of
+        the log that is being made whole, not of one before."""
         self._said[peer] = is_older
-        if seen is not None and not (self._recovering and peer in self._had):
-            self._had[peer] = seen
+        if seen is None:
+            return
+        if self._recovering and not is_present:
+            self._lost = with_more(self._lost, Lost((), {peer: (seen,)}))
+        else:
+            self._seen[peer] = seen
 
     def without(self, peers: Collection[str]) -> None:
         """These are retired, or will be: they are not waited for."""
         self._linked = tuple(one for one in self._linked if one not in peers)
         self.catch_up.without(peers)
 
-    def on_restored(self, here: SeenOfUs) -> None:
+    def on_restored(self, here: SeenOfUs | None) -> None:
         """RESTORED was stored: what was said so far was about the former generation. here: what
-        there is of that one."""
-        self._recovering, self._here = True, here
+        there is of that one; None: it was found, and is kept, by another process."""
+        if here is not None:
+            self._lost = self.lost(here) or self._lost
+        self._recovering, self._seen = True, {}
         self._said = dict.fromkeys(self._said, False)
         self.catch_up = CatchUp(self._linked)
 
     def remember(self, lost: Lost) -> None:
         """What was kept, by this process or another one, of the log that is recovered."""
-        self._here, self._had = lost.here, {**self._had, **lost.had}
+        self._lost = with_more(lost, self._lost)
 
     def on_doubted(self) -> None:
         """RESTORED was not stored: what was said is not believed."""
@@ -120,7 +138,7 @@ class Restoring:
 
     def on_recovered(self) -> None:
         """RECOVERED was stored."""
-        self._recovering = False
+        self._recovering, self._lost = False, Lost((), {})
 
     def on_tick(self, now_us: int) -> list[AskHeads | Step]:
         """What is to be done now; call it often."""
@@ -146,19 +164,13 @@ class Restoring:
         return self.catch_up.in_vain(peer) >= ASKED_IN_VAIN
 
     def _only_at(self, peer: str) -> int:
-        """How many records of the lost log it has that neither this replica nor any other had whose
-        log was read."""
-        had = self._had.get(peer)
-        if had is None:
-            return 0
-        lacking = self.catch_up.lacking()
-        others = [self._had[one] for one in self._linked if one in self._had.keys() - lacking]
-        others += [self._here] if self._here else []
-        same = [one.positions for one in others if one[:2] == had[:2]]
-        return sum(
-            max(0, at.offset - max((o[slice_].offset for o in same if slice_ in o), default=0))
-            for slice_, at in had.positions.items()
-        )
+        """How many records of a lost log it has that neither this replica nor any other had whose
+        log was read; of several logs, of the one of which it is most."""
+        lost, lacking = self._lost, self.catch_up.lacking()
+        read = [one for one in self._linked if one not in lacking]
+        others = [seen for one in read for seen in lost.had.get(one, ())]
+        others += lost.here
+        return max((_beyond(had, others) for had in lost.had.get(peer, ())), default=0)
 
     def _text(self, peer: str, behind: Behind) -> str:
         if not self._is_gone(peer):
@@ -170,6 +182,30 @@ class Restoring:
             f"{behind}; it does not answer{own}: start it again, or `thespian-dc replication "
             f"resume` {what}"
         )
+
+
+def with_more(first: Lost, second: Lost) -> Lost:
+    """Of what both know the first one counts: by then least was written since."""
+    peers = first.had.keys() | second.had.keys()
+    return Lost(
+        _joined(first.here, second.here),
+        {one: _joined(first.had.get(one, ()), second.had.get(one, ())) for one in sorted(peers)},
+    )
+
+
+def _joined(first: Sequence[SeenOfUs], second: Sequence[SeenOfUs]) -> tuple[SeenOfUs, ...]:
+    """One of each log."""
+    known = {one[:2] for one in first}
+    return (*first, *(one for one in second if one[:2] not in known))[-LOST_MAX:]
+
+
+def _beyond(had: SeenOfUs, others: Sequence[SeenOfUs]) -> int:
+    """How many records it has that no other one has of the same log."""
+    same = [one.positions for one in others if one[:2] == had[:2]]
+    return sum(
+        max(0, at.offset - max((o[slice_].offset for o in same if slice_ in o), default=0))
+        for slice_, at in had.positions.items()
+    )
 
 
 def is_older_copy(journal: Journal, entity_type: str, own: Roles, seen: SeenOfUs) -> bool:
