@@ -124,7 +124,9 @@ class SliceCountOverwritten(MemoryJournal):
 
 
 class EntriesNotCompared(MemoryJournal):
-    def put_entry(self, name: str, expected_version: int, value: Any) -> bool:
+    def put_entry(
+        self, name: str, expected_version: int, value: Any, lightly: bool = False
+    ) -> bool:
         return self._put_cell(Cell.make(f"entry/{name}", expected_version + 1, value), None)
 
 

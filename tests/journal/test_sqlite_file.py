@@ -8,13 +8,13 @@ import os
 import resource
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thespian_dc.journal.api import Member, Outcome, append_wait, open_journal
+from thespian_dc.journal.api import Member, Outcome, StateRow, append_wait, open_journal
 from thespian_dc.journal.sqlite.open import SqliteJournal, open_sqlite
 from thespian_dc.model.errors import (
     CorruptJournalError,
@@ -24,6 +24,11 @@ from thespian_dc.model.errors import (
     SchemaError,
 )
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.link_progress import LinkProgress
+from thespian_dc.model.position import Position
+from thespian_dc.replication.progress import KeptProgress
+from thespian_dc.replication.status import store_status
+from thespian_dc.replication.wishes import Beat, beat
 from thespian_dc.testkit.journal_cases.storage import TYPE, Writer, all_commits
 
 KEY = SliceKey(TYPE, 0)
@@ -115,16 +120,48 @@ def test_full_is_the_default_and_normal_is_asked_for(url: str, journal: SqliteJo
     normal.close()
 
 
-def test_a_beat_waits_for_no_disk_and_what_comes_after_it_does(journal: SqliteJournal) -> None:
-    """An idle host would have the disk busy twice a second, just where an append wants it."""
+def at_commit(journal: SqliteJournal, work: Callable[[], object]) -> list[str]:
+    """What `synchronous` was set to before each commit of the work, "" where nothing was."""
     connection = journal._db.connection()
     said: list[str] = []
     connection.set_trace_callback(said.append)
-    journal.announce(Member("m1", "127.0.0.1:1", "n1", (TYPE,), 1))
+    work()
     connection.set_trace_callback(None)
-    assert said.index("pragma synchronous = normal") < said.index("commit")
     assert pragma(journal, "synchronous") == 2
+    begun, found = "", []
+    for one in said:
+        if one.startswith("pragma synchronous = "):
+            begun = one.rpartition(" ")[2]
+        elif one == "commit":
+            found.append(begun)
+    return found[-1:]  # those before it read
+
+
+def test_a_beat_waits_for_no_disk_and_what_comes_after_it_does(journal: SqliteJournal) -> None:
+    """An idle host would have the disk busy twice a second, just where an append wants it."""
+    member = Member("m1", "127.0.0.1:1", "n1", (TYPE,), 1)
+    assert at_commit(journal, lambda: journal.announce(member)) == ["normal"]
     assert [one.member_id for one in journal.members()] == ["m1"]
+
+
+def test_what_can_be_made_again_waits_for_no_disk(journal: SqliteJournal) -> None:
+    """States, the progress and the status of links, a keeper's beat: an append waits for the disk
+    that they would have busy, several times a second. Whatever is written after them makes them
+    last, so none of them is older than a record that was known to be durable when it was
+    written."""
+    key, kept = SliceKey(TYPE, 0), KeptProgress(journal, TYPE, "eu")
+    kept.load()
+    progress = LinkProgress("j", 0, {0: Position(3, b"w" * 16)})
+    light = [
+        lambda: journal.write_states(key, [StateRow("a", 1, 0, b"s")]),
+        lambda: kept.store(progress),
+        lambda: store_status(journal, TYPE, "n1", [], 1),
+        lambda: beat(journal, TYPE, Beat(1)),
+    ]
+    for write in light:
+        assert at_commit(journal, write) == ["normal"]
+    assert KeptProgress(journal, TYPE, "eu").load() == progress
+    assert at_commit(journal, lambda: journal.put_entry("x", 0, 1)) == [""]
 
 
 def test_many_processes_create_one_journal(url: str) -> None:

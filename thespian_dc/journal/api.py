@@ -160,8 +160,12 @@ class Journal(Protocol):
         """A registry value (filters, replicas, management); version 0 and value None where
         absent."""
 
-    def put_entry(self, name: str, expected_version: int, value: Any) -> bool:
-        """Write iff the version is `expected_version`, else False. `value`: msgpack-able."""
+    def put_entry(
+        self, name: str, expected_version: int, value: Any, lightly: bool = False
+    ) -> bool:
+        """Write iff the version is `expected_version`, else False. `value`: msgpack-able. lightly:
+        a loss of the machine's power may take it back as long as nothing else was written after it;
+        it need not wait for a disk."""
 
     # --- the log ---
     def find_head(self, key: SliceKey) -> Head:
@@ -308,15 +312,17 @@ def append_wait(
 
 
 def change_entry(
-    journal: Journal, name: str, change: Callable[[Entry], tuple[Any, _Result]]
-) -> _Result:
+    journal: Journal, name: str, change: Callable[[Entry], tuple[Any, _Result]],
+    lightly: bool = False,
+) -> _Result:  # fmt: skip
     """Put what `change` makes of a registry value in its place; again where somebody else was
     quicker. change: (value to be stored, what is returned here); the same value: nothing is
-    written; what it raises passes through, with nothing written. Blocks."""
+    written; what it raises passes through, with nothing written. lightly: see `put_entry`.
+    Blocks."""
     while True:
         before = journal.entry(name)
         value, result = change(before)
-        if value == before.value or journal.put_entry(name, before.version, value):
+        if value == before.value or journal.put_entry(name, before.version, value, lightly):
             return result
 
 

@@ -58,6 +58,10 @@ class CellRegistry:
         """Store iff the stored version is `expected_version` (0: absent, None: whatever it is)."""
         raise NotImplementedError
 
+    def _put_lightly(self, cell: Cell, expected_version: int | None) -> bool:
+        """The same, of what may be lost with the machine's power; see `Journal.put_entry`."""
+        return self._put_cell(cell, expected_version)
+
     def _remove_cell(self, name: str) -> None:
         """Remove the cell if it is there."""
         raise NotImplementedError
@@ -103,7 +107,9 @@ class CellRegistry:
         }
 
     def announce(self, member: Member) -> None:
-        self._put_cell(Cell.make(f"member/{member.member_id}", member.beat, tuple(member)), None)
+        # Of a member that beats nobody needs to know after a loss of power: it is gone too.
+        cell = Cell.make(f"member/{member.member_id}", member.beat, tuple(member))
+        self._put_lightly(cell, None)
 
     def members(self) -> list[Member]:
         """A damaged row is left out: its member announces itself again soon and so repairs it."""
@@ -116,10 +122,11 @@ class CellRegistry:
         cell = self._cell(f"entry/{name}")
         return Entry(0, None) if cell is None else Entry(self._checked(cell).version, cell.content)
 
-    def put_entry(self, name: str, expected_version: int, value: Any) -> bool:
-        return self._put_cell(
-            Cell.make(f"entry/{name}", expected_version + 1, value), expected_version
-        )
+    def put_entry(
+        self, name: str, expected_version: int, value: Any, lightly: bool = False
+    ) -> bool:
+        put = self._put_lightly if lightly else self._put_cell
+        return put(Cell.make(f"entry/{name}", expected_version + 1, value), expected_version)
 
     def _verify_cells(self) -> Iterator[Exception]:
         for cell in self._cells(""):

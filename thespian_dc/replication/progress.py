@@ -33,7 +33,9 @@ class KeptProgress:
         while True:
             if progress == self._stored:
                 return
-            if self._journal.put_entry(self._name, self._version, plain_of_progress(progress)):
+            plain = plain_of_progress(progress)
+            # Lightly: what it is behind, after a loss of power, comes again and is known.
+            if self._journal.put_entry(self._name, self._version, plain, lightly=True):
                 self._version, self._stored = self._version + 1, progress
                 return
             progress = joined(progress, self.load())

@@ -35,7 +35,7 @@ def store_status(
         ]  # fmt: skip
         return [node_id, time_us, links], None
 
-    change_entry(journal, _name(entity_type), change)
+    change_entry(journal, _name(entity_type), change, lightly=True)
 
 
 def stored_status(journal: Journal, entity_type: str) -> StoredStatus | None:

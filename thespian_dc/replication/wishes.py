@@ -101,8 +101,8 @@ class Beat(NamedTuple):
 def beat(journal: Journal, entity_type: str, said: Beat) -> None:
     """A keeper lives. Of several one is enough: a lost race is as good."""
     name = f"replication_beat:{entity_type}"
-    entry = journal.entry(name)
-    journal.put_entry(name, entry.version, [said.time_us, list(said.group), said.lacks, said.step])
+    value = [said.time_us, list(said.group), said.lacks, said.step]
+    journal.put_entry(name, journal.entry(name).version, value, lightly=True)
 
 
 def last_beat(journal: Journal, entity_type: str) -> Beat:

@@ -51,7 +51,8 @@ class SqliteJournal(SqliteRegistry, SqliteLog):
         return self.index_mark(key)
 
     def write_states(self, key: SliceKey, rows: Sequence[StateRow]) -> None:
-        self._db.write(lambda connection: write_states(connection, key, rows))
+        # They may be lost at any time; who trims what they stand for writes after them.
+        self._db.write_lightly(lambda connection: write_states(connection, key, rows))
 
     def read_state(self, key: SliceKey, entity_id: str) -> StateRow | None:
         def work(connection: sqlite3.Connection) -> StateRow | None:

@@ -33,9 +33,12 @@ class SqliteRegistry(CellRegistry):
         return self._db.read(work)
 
     def _put_cell(self, cell: Cell, expected_version: int | None) -> bool:
-        # Of a member that beats nobody needs to know after a loss of power: it is gone too.
-        write = self._db.write_lightly if expected_version is None else self._db.write
-        return write(lambda connection: _put_cell(connection, cell, expected_version))
+        return self._db.write(lambda connection: _put_cell(connection, cell, expected_version))
+
+    def _put_lightly(self, cell: Cell, expected_version: int | None) -> bool:
+        return self._db.write_lightly(
+            lambda connection: _put_cell(connection, cell, expected_version)
+        )
 
     def _remove_cell(self, name: str) -> None:
         self._db.write(
