@@ -140,7 +140,7 @@ class Failures:
         self._crashes.on_owing(owing)
 
     def doubts(self, entity_id: str) -> bool:
-        """Whether what is looked up for the entity is to be handled with care: ask `extent_owed`."""
+        """Whether what is looked up for it is to be handled with care: see `extent_owed`."""
         return entity_id in self._care.owed or self._crashes.notes_owed(entity_id)
 
     def extent_owed(self, entity_id: str, slice_: int, offset: int, until: int) -> Extent:
