@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.processes.replicas import WITHIN_S, Read, Replica, agree, replicas
+from tests.processes.replicas import WITHIN_S, Read, Replica, Tally, agree, replicas
+from thespian_dc.crdt.api import CRDT_TYPES
 from thespian_dc.model.replication_errors import StandbyError
 from thespian_dc.replication.management import Replicas
 from thespian_dc.testkit.eventually import eventually
 
 Two = dict[str, Replica]
+
+
+class Kept(Tally):
+    """Its state can be stored."""
+
+    states = CRDT_TYPES  # as users write it
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +33,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 def api(replica: Replica) -> Replicas:
     return Replicas(replica.settings.journal, "tally")
+
+
+def is_listed(replica: Replica) -> bool:
+    """Something is."""
+    return api(replica).status().listed.total > 0
 
 
 def refuses(replica: Replica) -> StandbyError:
@@ -82,9 +95,21 @@ def test_after_a_demotion_nobody_is_active_until_one_is_promoted(pair: Two) -> N
     eventually(lambda: refuses(b).active == "a", WITHIN_S)
 
 
-def test_a_forced_promotion_forks_and_says_so(tmp_path: Path) -> None:
-    """a is gone when b is promoted; what only a had comes later, as concurrent, and is listed."""
-    with replicas(tmp_path, "ab", active="a", queries=[Read]) as found:
+@pytest.mark.parametrize(
+    ("late_events", "what", "value"),
+    [
+        ("apply", "late", (111, {"a": 2, "b": 1})),
+        ("set_aside", "late_set_aside", (101, {"a": 1, "b": 1})),
+    ],
+)
+def test_a_forced_promotion_forks_and_says_so(
+    tmp_path: Path, late_events: str, what: str, value: tuple[int, dict[str, int]]
+) -> None:
+    """a is gone when b is promoted; what only a had comes later, and is listed: as concurrent, or
+    it is set aside, at a, too, which had applied it."""
+    with replicas(
+        tmp_path, "ab", active="a", entity=Kept, queries=[Read], late_events=late_events
+    ) as found:
         a, b = found.values()
         a.change("x", 1)
         agree([b], "x", (1, {"a": 1}))
@@ -107,8 +132,9 @@ def test_a_forced_promotion_forks_and_says_so(tmp_path: Path) -> None:
 
         eventually(takes, WITHIN_S)
         a.begin()
-        agree([a, b], "x", (111, {"a": 2, "b": 1}))
+        agree([a, b], "x", value)
         assert refuses(a).active == "b"
-        eventually(lambda: api(b).status().listed.total, WITHIN_S)
-        [(_, listed)] = api(b).status().listed.newest
-        assert (listed.what, listed.entity_id, listed.origin, listed.n) == ("late", "x", "a", 2)
+        for one in (a, b):
+            eventually(partial(is_listed, one), WITHIN_S)
+            [(_, listed)] = api(one).status().listed.newest
+            assert (listed.what, listed.entity_id, listed.origin, listed.n) == (what, "x", "a", 2)

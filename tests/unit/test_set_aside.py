@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.replicas import Replica, settle
+from tests.unit.replicas import Replica, group, settle
 from tests.unit.replicated_entities import Chronicle, fresh, texts, write
 from tests.unit.test_replicated_roles import forked_promotion
 from tests.unit.test_replicated_states import state_of, trim
@@ -20,6 +20,15 @@ from thespian_dc.model.replication import Listed, ReplicaMeta
 from thespian_dc.model.replication_errors import StandbyError
 
 sound = pytest.fixture(autouse=True)(fresh)
+
+
+class Loose(Chronicle):
+    """Its state has something in it that nobody registered."""
+
+    entity_type = "loose"
+
+    def empty_state(self) -> tuple[Any, ...]:
+        return (object(),)
 
 
 @pytest.mark.parametrize("snapshot_every", [0, 1])
@@ -95,19 +104,34 @@ def test_where_the_log_lacks_events_the_state_stays_and_that_is_listed(
     trim(a)
     write(a, "later")
     answer = a.absorb([event for event in b.events() if event.meta[0] == "b"])
-    assert [(one.what, one.origin, one.n) for one in answer.listed] == [("late", "a", 3)]
+    (listed,) = answer.listed
+    assert (listed.what, listed.origin, listed.n) == ("late", "a", 3)
+    assert listed.text.endswith("the log does not hold all events of the entity")
     for _ in range(2):
         assert texts(a.state()) == ["one", "late", "later", "two"]
         a.restart()
 
 
 def test_code_that_cannot_apply_them_again_keeps_its_state() -> None:
-    """It is listed as late, and the entity takes no harm."""
+    """It is listed as late, with the cause, and the entity takes no harm."""
     a, b, _ = forked_promotion("set_aside")
     Chronicle.spoilt = "one"  # applied before
     answer = a.absorb([event for event in b.events() if event.meta[0] == "b"])
-    assert [(one.what, one.origin, one.n) for one in answer.listed] == [("late", "a", 2)]
+    (listed,) = answer.listed
+    assert (listed.what, listed.origin, listed.n) == ("late", "a", 2)
+    assert listed.text.endswith("ValueError: cannot apply one")
     assert texts(a.state()) == ["one", "late", "two"]
+
+
+def test_a_state_that_cannot_be_stored_stays() -> None:
+    a, b = group(Loose, "a", "b", active="a", late_events="set_aside")
+    write(a, "late")
+    b.role(epoch=2, active="b")
+    write(b, "two")
+    (listed,) = a.absorb(b.events()).listed
+    assert (listed.what, listed.origin, listed.n) == ("late", "a", 1)
+    assert "UnencodableError: tuple[0]" in listed.text
+    assert texts(a.state()[1:]) == ["late", "two"]
 
 
 def test_what_a_later_leaders_state_had_not_seen_is_not_applied_on_top(
@@ -184,13 +208,13 @@ def test_all_come_to_one_decision_whatever_each_had_applied(
     """Promotions while others write on, two under one epoch, events by any way, restarts: in the
     end the same events count everywhere, in one order, and what does not is listed."""
     Chronicle.snapshot_every = snapshot_every
-    group = {
+    replicas = {
         one: Listening(Chronicle, one, "abc", slices=1, active="a", late_events="set_aside")
         for one in "abc"
     }
     epochs = dict.fromkeys("abc", 1)
     for number, (what, name, other) in enumerate(todo):
-        one = group[name]
+        one = replicas[name]
         match what:
             case "write":
                 try:
@@ -201,22 +225,22 @@ def test_all_come_to_one_decision_whatever_each_had_applied(
                 epochs[name] = max(epochs[name], one.content().epoch) + 1
                 one.role(epoch=epochs[name], active=name)
             case "pull" if name != other:
-                one.pull(group[other], 2)
+                one.pull(replicas[other], 2)
             case "restart":
                 one.local.tick(10_000_000)
                 one.restart()
                 one.role(epoch=epochs[name], active=name if epochs[name] > 1 else "a")
-    settle(*group.values())
-    events = split(group["a"].events())
+    settle(*replicas.values())
+    events = split(replicas["a"].events())
     late = late_of(events)
     metas = [
         ReplicaMeta(o, n, seen, 0, 0, 0, leader[0]) for (o, n), (leader, seen) in events.items()
     ]
     assert late_among(metas) == late
-    states = [texts(one.state()) for one in group.values()]
+    states = [texts(one.state()) for one in replicas.values()]
     assert states[0] == states[1] == states[2]
     assert len(states[0]) == len(events) - len(late)
-    for one in group.values():
+    for one in replicas.values():
         told = [(found.origin, found.n) for found in one.listed if found.what == "late_set_aside"]
         assert all(any(o == origin and n <= m for o, m in told) for origin, n in late)
         one.restart()

@@ -115,11 +115,13 @@ class Intake:
         meta = {ORIGIN_META: said, SNAPSHOT_META: True}
         self._add(STATE, *encoded, (), meta)
 
-    def late_before(self, fields: list[Any], origin: str, n: int, epoch: int) -> None:
+    def late_before(
+        self, fields: list[Any], origin: str, n: int, epoch: int, text: str = ""
+    ) -> None:
         """This event shows that event n of `origin`, which is here, was late."""
         note = Note(fields[0], fields[1], fields[1], "late", epoch, (origin, n))
         self._instance.notes = noted(self._instance.notes, note)
-        self.list_("late", origin, n, epoch)
+        self.list_("late", origin, n, epoch, text)
 
     def decided(self, what: str, by: ReplicaMeta, events: tuple[str, int, int], epoch: int) -> None:
         """This event shows that these, (origin, first, last), which are here, are late, or count

@@ -267,10 +267,14 @@ class Replicating:
         if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
         former, last, former_epoch = before
-        if former and sets_aside(instance) and remake(instance, intake):
-            return
+        why_not = ""
+        if former and sets_aside(instance):
+            why_not = remake(instance, intake)
+            if not why_not:
+                return
+            why_not = f"it could not be set aside: {why_not}"
         if last:
-            intake.late_before(fields, former, last, former_epoch)
+            intake.late_before(fields, former, last, former_epoch, why_not)
 
     def _is_forked(self, instance: ReplicatedInstance, origin: str, n: int, mark: int) -> bool:
         """Is the known event n of `origin` another than this one, as far as anybody can tell?"""

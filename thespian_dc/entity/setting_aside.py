@@ -63,23 +63,23 @@ def wanted_to_remake(
     return ()
 
 
-def remake(instance: ReplicatedInstance, intake: Intake) -> bool:
+def remake(instance: ReplicatedInstance, intake: Intake) -> str:
     """The last event that `intake` took is a later leader's first, and counted. Make the state anew
-    if other events count now, and list them; False where that cannot be done."""
+    if other events count now, and list them. Why that cannot be done, or ""."""
     retraced = instance.retraced
     events = [*(() if retraced is None else retraced.found), *intake.taken()]
     metas = [meta for meta, _ in events]
     if len({(one.origin, one.n) for one in metas}) != sum(instance.vector.values()):
-        return False
+        return "the log does not hold all events of the entity"
     before, after = late_among(metas[:-1]), late_among(metas)
     if before == after:
-        return True
+        return ""
     instance.recovering = True
     try:
         state = _state_of(instance, events, after)
         encoded = instance.type.encode_state(state)
-    except RAISED:  # user code, or a type that this code does not know
-        return False
+    except RAISED as error:  # user code, or a type that this code does not know
+        return f"{type(error).__name__}: {error}"
     finally:
         instance.origin, instance.recovering = "", False
     leader = metas[-1]
@@ -88,7 +88,7 @@ def remake(instance: ReplicatedInstance, intake: Intake) -> bool:
         for origin, first, last in _runs(changed):
             intake.decided(what, leader, (origin, first, last), epochs[origin, last])
     intake.state(state, encoded, instance.content)
-    return True
+    return ""
 
 
 def counts(instance: ReplicatedInstance, leader: tuple[int, str], meta: ReplicaMeta) -> bool:

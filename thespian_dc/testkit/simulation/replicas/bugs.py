@@ -205,7 +205,7 @@ def late_event_applied() -> contextlib.AbstractContextManager[type[ReplicaSimula
 
 def what_was_applied_before_stays() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """Only what comes after the later leader's first event is set aside."""
-    return patched(replicating, "remake", lambda *_: True)
+    return patched(replicating, "remake", lambda *_: "")
 
 
 # --- the group ---
