@@ -4,6 +4,7 @@ before it takes commands."""
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from tests.processes.replicas import WITHIN_S, Replica, agree, replicas
@@ -26,6 +27,10 @@ def stop(replica: Replica) -> None:
 def status_of(replica: Replica) -> tuple[int, str]:
     roles = Replicas(replica.settings.journal, "tally").status().roles
     return roles.generation, roles.closed
+
+
+def generation_of(replica: Replica) -> int:
+    return status_of(replica)[0]
 
 
 def takes(replica: Replica, entity_id: str, change: int = 1) -> bool:
@@ -70,6 +75,46 @@ def test_an_older_copy_is_made_whole_before_it_is_written(tmp_path: Path) -> Non
         listed = [Replicas(r.settings.journal, "tally").status().listed.total for r in (a, b, c)]
         assert listed == [0, 0, 0]
         for one in (a, b, c):
+            journal = open_journal(one.settings.journal)
+            assert journal.verify("tally") == []
+            journal.close()
+
+
+def put_back(replica: Replica, copy: Path) -> None:
+    """Stop it; its node is to be started again."""
+    stop(replica)
+    shutil.copyfile(copy, database(replica))
+
+
+def test_losses_in_a_row_are_made_whole_from_each_others_memory(tmp_path: Path) -> None:
+    """One replica is put back, and again before or after it is whole; then the other one, to a copy
+    from before all of that."""
+    with replicas(tmp_path, "ab") as found:
+        a, b = found.values()
+        a.change("e", 1)
+        agree([a, b], "e", (1, {"a": 1}))
+        copies = {one.name: tmp_path / f"{one.name}.saved" for one in (a, b)}
+        for one, other in ((b, a), (a, b)):
+            stop(one)
+            shutil.copyfile(database(one), copies[one.name])
+            one.begin()
+            for n in range(10):
+                one.change("e", 1)
+                one.change(f"of {one.name} {n}", 1)
+            agree([other], f"of {one.name} 9", (1, {one.name: 1}))
+        for one, times in ((a, 2), (b, 1)):
+            for generation in range(1, times + 1):
+                put_back(one, copies[one.name])
+                one.begin()
+                begun = eventually(partial(generation_of, one), WITHIN_S)
+                assert begun in range(1, generation + 1), "the peer may have heard of the first"
+            eventually(partial(takes, one, "e"), WITHIN_S)
+        agree([a, b], "e", (23, {"a": 12, "b": 11}))
+        for n in range(10):
+            agree([a, b], f"of a {n}", (1, {"a": 1}))
+            agree([a, b], f"of b {n}", (1, {"b": 1}))
+        for one in (a, b):
+            assert Replicas(one.settings.journal, "tally").status().listed.total == 0
             journal = open_journal(one.settings.journal)
             assert journal.verify("tally") == []
             journal.close()

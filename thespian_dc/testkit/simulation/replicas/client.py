@@ -71,6 +71,12 @@ class ReplicaClient(Process):
         self._count += 1
         return self.ask(entity_id, Look(), f"{self.name}-{self._count}", "")
 
+    def write(self, entity_id: str) -> Asked:
+        """Change an entity."""
+        self._count += 1
+        nonce = f"{self.name}-{self.incarnation}-{self._count}"
+        return self.ask(entity_id, Change(nonce, REGIONS[0], "count", 1), nonce, "")
+
     def _next(self) -> None:
         world = self.world
         if self.sending:

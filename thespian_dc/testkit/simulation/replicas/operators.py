@@ -27,6 +27,8 @@ STATES_AT_ONCE = 20
 KEPT_US = 400_000
 """Until then stored states are there."""
 TIMEOUT_US = (200_000, 3_000_000)
+AGAIN_US = (200_000, 3_500_000)
+SOON_US, LOOK_US = 600_000, 20_000
 FORCED = 0.5
 TYPE = Ledger.entity_type
 
@@ -168,13 +170,33 @@ class Operators:
 
     # --- journals ---
     def _back_up(self) -> None:
-        site = self._sites[self._plan.restores]
-        later_us = self._world.between(500_000, 3_500_000)
-        self._world.after(later_us, self._put_back, site, site.journal.copy())
+        world, plan = self._world, self._plan
+        copies = {
+            name: self._sites[name].journal.copy() for name in (plan.restores, plan.again) if name
+        }
+        later_us = world.between(500_000, 3_500_000)
+        world.after(later_us, self._put_back, plan.restores, copies)
+        if plan.again:
+            until_us = world.now_us + later_us + world.between(*AGAIN_US)
+            world.after(later_us, self._await_recovery, copies, until_us)
 
-    def _put_back(self, site: Site, copy: Copy) -> None:
+    def _await_recovery(self, copies: dict[str, Copy], until_us: int) -> None:
+        """When the first one recovers, or anyway, the next is put back: maybe to a backup that was
+        made in between."""
+        world, again = self._world, self._plan.again
+        if not self._sites[self._plan.restores].roles.recovering and world.now_us < until_us:
+            world.after(LOOK_US, self._await_recovery, copies, until_us)
+            return
+        if world.chance(0.5):
+            copies[again] = self._sites[again].journal.copy()
+        world.after(world.rng.randrange(SOON_US), self._put_back, again, copies)
+
+    def _put_back(self, name: str, copies: Mapping[str, Copy]) -> None:
         """Its disk is broken; there is a backup."""
+        site, copy = self._sites[name], copies[name]
         self._hit("journal put back to an older copy")
+        if site.roles.recovering:
+            self._hit("journal put back while it recovers")
         self._world.note(f"the journal of {site.name} is put back")
         self._scopes.may_fork = True
         site.crash(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAMES = ("A", "B", "C", "D", "E")
 KINDS = (
@@ -16,10 +16,11 @@ class Plan:
     """names: all replicas. links: by replica, whom it reads. late: joins when the others have
     written for a while. lost: is gone for good before the rest. filters: "" (none), "ids" or
     "tags": what replicas want changes. one_active: a hot standby group. trims: logs are trimmed.
-    retires: a replica leaves the group. restores: a journal is put back to an older copy. slices:
-    of each replica's journal, in the order of names. secret: what replicas show changes, and this
-    entity none ever shows. workers: calls by which each reads each of its peers, at most. nodes: of
-    each replica; machines: that these run on."""
+    retires: a replica leaves the group. restores: a journal is put back to an older copy; again: so
+    is this one soon after, the same or another. slices: of each replica's journal, in the order of
+    names. secret: what replicas show changes, and this entity none ever shows. workers: calls by
+    which each reads each of its peers, at most. nodes: of each replica; machines: that these run
+    on."""
 
     names: tuple[str, ...]
     topology: str
@@ -34,6 +35,7 @@ class Plan:
     trims: bool = False
     retires: str = ""
     restores: str = ""
+    again: str = ""
     secret: str = ""
     workers: int = 1
     nodes: int = 1
@@ -41,7 +43,7 @@ class Plan:
 
     def __str__(self) -> str:
         said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
-        for name in ("late", "lost", "filters", "retires", "restores", "secret"):
+        for name in ("late", "lost", "filters", "retires", "restores", "again", "secret"):
             value = getattr(self, name)
             said += f", {name} {value}" if value else ""
         said += ", trims" if self.trims else ""
@@ -61,7 +63,7 @@ def plan_of(seed: int) -> Plan:
     others, more = names[1:], random.Random(f"more {seed}")
     shared = random.Random(f"workers {seed}")
     workers = shared.choice((1, 1, 2, 3))
-    return Plan(
+    plan = Plan(
         names, topology, _links(names, topology), rng.choice((1, 2)), _slices(more, names, workers),
         late=rng.choice(others) if rng.random() < 0.3 and kind != "restores" else "",
         lost=rng.choice(names) if rng.random() < 0.3 and kind in {"plain", "filters"} else "",
@@ -74,6 +76,11 @@ def plan_of(seed: int) -> Plan:
         secret=_secret(random.Random(f"shown {seed}"), kind), workers=workers,
         nodes=shared.choice((1, 1, 2)), machines=shared.choice((1, 2)),
     )  # fmt: skip
+    return replace(plan, again=_again(random.Random(f"again {seed}"), plan))
+
+
+def _again(rng: random.Random, plan: Plan) -> str:
+    return rng.choice(("", plan.restores, *plan.names)) if plan.restores else ""
 
 
 def _slices(rng: random.Random, names: tuple[str, ...], workers: int) -> tuple[int, ...]:
