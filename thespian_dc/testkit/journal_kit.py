@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from thespian_dc.testkit.journal_cases.damage import DamageCases
 from thespian_dc.testkit.journal_cases.derived import DerivedCases
+from thespian_dc.testkit.journal_cases.in_use import InUseCases
 from thespian_dc.testkit.journal_cases.log import LogCases
 from thespian_dc.testkit.journal_cases.race import RaceCases
 from thespian_dc.testkit.journal_cases.registry import RegistryCases
@@ -25,5 +26,7 @@ from thespian_dc.testkit.journal_cases.twin import TwinCases
 __all__ = ["Flip", "JournalConformance", "JournalStorage"]
 
 
-class JournalConformance(LogCases, DerivedCases, RegistryCases, DamageCases, RaceCases, TwinCases):
+class JournalConformance(
+    LogCases, DerivedCases, RegistryCases, DamageCases, InUseCases, RaceCases, TwinCases
+):
     """All parts of the suite. Override `journal_factory`."""
