@@ -16,7 +16,11 @@ from tests.processes.running import Running, running
 from tests.sleeping import send_to_sleep
 from tests.streams.material import ENTITY_TYPE, Added, CountItems, Writer
 from thespian_dc.model.envelope import Envelope
-from thespian_dc.model.projection_errors import UnknownProjectionError, WishRefusedError
+from thespian_dc.model.projection_errors import (
+    NoPositionsError,
+    UnknownProjectionError,
+    WishRefusedError,
+)
 from thespian_dc.model.settings import Local, Projection, Settings
 from thespian_dc.node import Node
 from thespian_dc.projection.api import ProjectionHandler, Transaction
@@ -95,7 +99,7 @@ class Flow:
         """How many slices each living worker holds; none as long as no projection ever began."""
         try:
             workers = self.manage.status(NAME).workers
-        except UnknownProjectionError:
+        except (NoPositionsError, UnknownProjectionError):
             return []
         return sorted(len(one.slices) for one in workers if one.lives)
 
