@@ -186,10 +186,11 @@ class Simulation:
 
     def _finishes(self) -> bool:
         """Nothing is left now and a little later: what is on its way arrives meanwhile."""
+        heads = self._heads()
         if self._unfinished():
             return False
         self.world.run(QUIET_US)
-        return not self._unfinished()
+        return heads == self._heads() and not self._unfinished()
 
     def _unfinished(self) -> list[str]:
         left = [
