@@ -141,10 +141,14 @@ class Link:
         self.source.send_known(known)
 
     def look_up(self, entity_id: str) -> LookedUp:
-        lookup = Lookup(entity_id, slice_of(entity_id, SLICES), 1)
-        answer = self._answered(lambda heard: self.source.look_up(lookup, heard))
+        answer = self.events_of(entity_id)
         assert isinstance(answer, LookedUp), answer
         return answer
+
+    def events_of(self, entity_id: str) -> LookedUp | Exception:
+        lookup = Lookup(entity_id, slice_of(entity_id, SLICES), 1)
+        answer = self._answered(lambda heard: self.source.look_up(lookup, heard))
+        return answer.error if isinstance(answer, LookUpFailed) else answer
 
     def state_of(self, entity_id: str, fresh: bool = False) -> EntityState | Exception:
         answer = self._answered(lambda heard: self.source.entity_state(entity_id, fresh, heard))

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from tests.streams.material import ENTITY_TYPE, SLICES
-from tests.streams.replicas import Log, came_in, replication
+from tests.streams.replicas import READER, Log, came_in, replication
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.ids import SliceKey, slice_of
+from thespian_dc.model.replica_errors import ShownFilterChangedError
+from thespian_dc.model.replication_handshake import Known
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.stream.shown_filter import set_shown_filter
 from thespian_dc.testkit.eventually import eventually
@@ -43,6 +45,26 @@ def test_what_is_shown_changes_while_it_is_read(log: Log, link: Any) -> None:
     again = link({"replication": (setting,)}).open()
     eventually(lambda: again.entities == [B, B])
     assert again.said[0].shown.filter == Exclude.entity_ids(A)
+
+
+def test_a_reader_that_was_not_told_of_another_filter_gets_no_answer_through_it(
+    log: Log, link: Any
+) -> None:
+    """Its call is over, and it was told of nothing since: what is withheld now would be taken for
+    what is not there."""
+    log.wrote(A)
+    reader = link({"replication": (replication(),)}).open()
+    eventually(lambda: reader.entities == [A])
+    assert len(came_in(reader.look_up(A).commits)) == 1
+    reader.start = reader.start._replace(entity_type="other")  # no later call comes about
+    reader.tell(Known(epoch=1 << 62, active=READER))  # and this one ends
+    eventually(lambda: reader.failed)
+    set_shown_filter(log.journal, ENTITY_TYPE, Exclude.entity_ids(A))
+    other = link().open()
+    eventually(lambda: other.said and other.said[-1].shown.filter == Exclude.entity_ids(A))
+    for answer in (reader.events_of(A), reader.state_of(A), reader.ids_of(SLICE_A)):
+        assert type(answer) is ShownFilterChangedError, answer
+    assert other.look_up(A).commits == []
 
 
 @pytest.mark.parametrize("_", range(3))

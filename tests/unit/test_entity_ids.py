@@ -38,7 +38,7 @@ class Counted:
 def stream(ids: list[str]) -> Any:
     """What entity_ids needs of an OpenStream; ids with an h are withheld."""
     shown = SimpleNamespace(passes_entity=lambda one: not one.startswith("h"))
-    group = SimpleNamespace(generation=0, bookmarks=Bookmarks())
+    group = SimpleNamespace(generation=0, bookmarks=Bookmarks(), check_told=lambda _: None)
     return SimpleNamespace(
         stream_id="replica:cart", entity_type="cart", slices=2, journal=Counted(ids), group=group,
         shown=shown,

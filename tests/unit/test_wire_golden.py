@@ -176,6 +176,19 @@ CASES: dict[str, Case] = {
                                   replica_id="eu"),
             lookups.write_look_up, lookups.read_look_up,
         ),
+        "look up replica told": (
+            lookups.LookUpRequest("replica:cart", "c-1", 1, 0, 0, wire.Credit(4096, 100),
+                                  replica_id="eu", shown_version=0),
+            lookups.write_look_up, lookups.read_look_up,
+        ),
+        "entity state told": (
+            lookups.EntityStateRequest("replica:cart", "c-1", "eu", "journal", shown_version=3),
+            lookups.write_entity_state, lookups.read_entity_state,
+        ),
+        "entity ids told": (
+            lookups.EntityIdsRequest("replica:cart", 3, "c-1", 0, "eu", shown_version=3),
+            lookups.write_entity_ids, lookups.read_entity_ids,
+        ),
         "entity state": (
             lookups.EntityStateRequest("replica:cart", "c-1", "eu", "journal", "shop/us", "k-1"),
             lookups.write_entity_state, lookups.read_entity_state,
@@ -309,6 +322,8 @@ MESSAGES = {
     "entity state answer": pb.EntityStateAnswer,
     "entity state answer none": pb.EntityStateAnswer,
     "entity ids": pb.EntityIdsRequest, "entity ids answer": pb.EntityIdsAnswer,
+    "look up replica told": pb.LookUpRequest, "entity state told": pb.EntityStateRequest,
+    "entity ids told": pb.EntityIdsRequest,
     "entity ids resumed": pb.EntityIdsRequest, "entity ids answer none yet": pb.EntityIdsAnswer,
 }  # fmt: skip
 

@@ -118,6 +118,25 @@ class ForeignOriginError(ReplicationError):
 
 
 @with_fields
+class ShownFilterChangedError(ReplicationError):
+    """A question of a replica that was told of another filter than the one its answer would be seen
+    through: what is withheld now would be taken for what is not there."""
+
+    retryable = True  # it is told
+    grpc_status = "ABORTED"
+
+    stream_id: str
+    told: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream_id!r} is shown through version {self.found} of its filter, and "
+            f"the asker was told of version {self.told}: it is asked again once that is told"
+        )
+
+
+@with_fields
 class NotAReplicaStreamError(ReplicationError):
     """A replica asked for an ordinary stream, or one for history that no replica stream gives."""
 

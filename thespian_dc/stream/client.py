@@ -20,7 +20,7 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import SettingsError, ThespianDcError
 from thespian_dc.model.position import Position
 from thespian_dc.model.replica_errors import NoReplicaHereError
-from thespian_dc.model.replication_handshake import Known
+from thespian_dc.model.replication_handshake import Known, ReplicaStarted
 from thespian_dc.model.settings import Remote
 from thespian_dc.model.stream_errors import (
     PeerNotTrustedError,
@@ -70,6 +70,7 @@ class RemoteSource:
     ) -> None:
         self._remote, self._consumer, self._heartbeat_ms = remote, consumer, heartbeat_ms
         self._replica, self._replica_id = replica, ""
+        self._shown_version: int | None = None  # that the other replica told of last
         self._loop: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None
         self._core: ConsumerCore | None = None
@@ -240,7 +241,8 @@ class RemoteSource:
     def _client(self, channels: Channels) -> LookupsClient:
         if self._replica is not None and not self._replica_id:
             self._replica_id = self._replica.start().replica_id
-        return LookupsClient(channels, self._remote, self._consumer, self._replica_id)
+        own = self._replica_id, self._shown_version
+        return LookupsClient(channels, self._remote, self._consumer, *own)
 
     def _take_back(self) -> None:
         self._armed = False
@@ -325,7 +327,7 @@ class RemoteSource:
         call: Any = shared.channel.stream_stream(METHOD)(metadata=metadata)
         ears = Ears(self._describe, self._events.batch, self._events.filter_in_force)
         if self._replica is not None:
-            ears = ears._replace(replica=self._replica.on_started)
+            ears = ears._replace(replica=self._on_said)
         before = self._talk.unhandled if self._talk is not None else 0
         remote = self._remote
         line = DialledLine(call, remote.target)
@@ -340,6 +342,11 @@ class RemoteSource:
             call.cancel()
             await channels.give_back(shared, broken=error is not None)
         return error
+
+    def _on_said(self, said: ReplicaStarted) -> None:
+        self._shown_version = said.shown.version
+        if self._replica is not None:
+            self._replica.on_started(said)
 
     async def _explained(self, error: ThespianDcError) -> ThespianDcError:
         if self._replica is not None and isinstance(error, UnknownStreamError):

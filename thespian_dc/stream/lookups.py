@@ -60,7 +60,8 @@ def check_journal(stream: OpenStream, journal_id: str) -> None:
 
 
 async def look_up(stream: OpenStream, request: LookUpRequest, pool: Executor) -> bytes:
-    """The answer to a lookup; TrimmedError, JournalDivergedError, TransformError."""
+    """The answer to a lookup; TrimmedError, JournalDivergedError, TransformError,
+    ShownFilterChangedError."""
     check_protocol(request.protocol)
     check_journal(stream, request.journal_id)
     key = SliceKey(stream.entity_type, slice_of(request.entity_id, stream.slices))
@@ -74,6 +75,7 @@ async def look_up(stream: OpenStream, request: LookUpRequest, pool: Executor) ->
     state, rest = await state_first(stream, lookup, request.history, pool)
     reading, view = EntityReading(stream.journal, key, rest, *limits), stream.view
     if stream.group is not None:
+        stream.group.check_told(request.shown_version)
         view = stream.group.view_of(request.replica_id, cast("View", view))
     run = asyncio.get_running_loop().run_in_executor
     if not iscoroutinefunction(view):
@@ -98,15 +100,19 @@ def heads(stream: OpenStream) -> Positions:
     return Positions(journal.journal_id, positions)
 
 
-def entity_state(stream: OpenStream, entity_id: str, fresh: bool = False) -> EntityState:
+def entity_state(
+    stream: OpenStream, entity_id: str, fresh: bool = False, shown_version: int | None = None
+) -> EntityState:
     """The stored state of an entity as it is, of a replica stream; none where there is none, or the
     stream withholds the entity. fresh: whoever holds the entity stores its state as of now, soon
-    after. NotAReplicaStreamError. Blocks."""
+    after. NotAReplicaStreamError, ShownFilterChangedError. Blocks."""
     if stream.group is None:
         raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
     slice_ = slice_of(entity_id, stream.slices)
     none = EntityState(stream.journal.journal_id, slice_, stream.group.generation)
-    if not stream.shown.passes_entity(entity_id):
+    shown = stream.shown
+    stream.group.check_told(shown_version)
+    if not shown.passes_entity(entity_id):
         return none
     if fresh:
         want_states(stream.journal, stream.entity_type, [entity_id])
@@ -119,12 +125,14 @@ def entity_state(stream: OpenStream, entity_id: str, fresh: bool = False) -> Ent
 def entity_ids(stream: OpenStream, request: EntityIdsRequest) -> EntityIds:
     """The next entities of a slice that have a stored state, of a replica stream; those that the
     stream withholds are left out. Where it withholds many in a row there may be more without one
-    that is named. NotAReplicaStreamError, SliceOutOfRangeError. Blocks."""
+    that is named. NotAReplicaStreamError, SliceOutOfRangeError, ShownFilterChangedError. Blocks."""
     group, journal = stream.group, stream.journal
     if group is None:
         raise NotAReplicaStreamError(stream.stream_id, "its entities' states are for replicas only")
     if request.slice >= stream.slices:
         raise SliceOutOfRangeError(stream.stream_id, request.slice, stream.slices)
+    shown = stream.shown
+    group.check_told(request.shown_version)
     key = SliceKey(stream.entity_type, request.slice)
     limit = min(request.limit or ENTITY_IDS_MAX, ENTITY_IDS_MAX)
     after = group.bookmarks.find(request.resume, request.slice, otherwise=request.after)
@@ -132,7 +140,7 @@ def entity_ids(stream: OpenStream, request: EntityIdsRequest) -> EntityIds:
     for _ in range(PAGES_MAX):
         rows = journal.states(key, after, limit)
         more, after = len(rows) == limit, rows[-1].entity_id if rows else after
-        ids = [row.entity_id for row in rows if stream.shown.passes_entity(row.entity_id)]
+        ids = [row.entity_id for row in rows if shown.passes_entity(row.entity_id)]
         if ids or not more:
             break
     else:  # an id that is withheld must not stand in the next question

@@ -45,14 +45,15 @@ ANSWER_S = 20.0
 
 
 class LookupsClient:
-    """Of one remote stream. consumer: for the producer's logs and limits. replica_id: our own, of
-    replica streams."""
+    """Of one remote stream. consumer: for the producer's logs and limits. Of replica streams,
+    replica_id: our own; shown_version: of what is shown, as we were told last."""
 
     def __init__(
-        self, channels: Channels, remote: Remote, consumer: str, replica_id: str = ""
-    ) -> None:
+        self, channels: Channels, remote: Remote, consumer: str, replica_id: str = "",
+        shown_version: int | None = None,
+    ) -> None:  # fmt: skip
         self._channels, self._remote, self._consumer = channels, remote, consumer
-        self._replica_id = replica_id
+        self._replica_id, self._shown_version = replica_id, shown_version
 
     async def look_up(
         self, lookup: Lookup, limit: Credit, journal_id: str, history: History = History.FULL
@@ -62,7 +63,7 @@ class LookupsClient:
         request = LookUpRequest(
             self._remote.stream_id, lookup.entity_id, lookup.from_seq_nr, lookup.until_seq_nr,
             lookup.from_offset, limit, journal_id, self._consumer, history=history,
-            replica_id=self._replica_id,
+            replica_id=self._replica_id, shown_version=self._shown_version,
         )  # fmt: skip
         answer = await self._ask("LookUp", write_look_up(request))
         return read_answer(lookup, read_look_up_answer(answer))
@@ -84,7 +85,7 @@ class LookupsClient:
         EntityStateRequest."""
         request = EntityStateRequest(
             self._remote.stream_id, entity_id, self._replica_id, journal_id, self._consumer,
-            fresh=fresh,
+            fresh=fresh, shown_version=self._shown_version,
         )  # fmt: skip
         answer = await self._ask("EntityState", write_entity_state(request))
         return read_entity_state_answer(answer)
@@ -92,8 +93,9 @@ class LookupsClient:
     async def entity_ids(self, slice_: int, after: str, journal_id: str) -> EntityIds:
         """The next entities that have a stored state, of a replica stream; see EntityIdsRequest."""
         request = EntityIdsRequest(
-            self._remote.stream_id, slice_, after, 0, self._replica_id, journal_id, self._consumer
-        )
+            self._remote.stream_id, slice_, after, 0, self._replica_id, journal_id, self._consumer,
+            shown_version=self._shown_version,
+        )  # fmt: skip
         while True:
             received = await self._ask("EntityIds", write_entity_ids(request))
             answer = read_entity_ids_answer(received)

@@ -75,7 +75,7 @@ class Questions:
         check_protocol(request.protocol)
         stream = await find(request)
         check_journal(stream, request.journal_id)
-        asked = request.entity_id, request.fresh
+        asked = request.entity_id, request.fresh, request.shown_version
         return write_entity_state_answer(await self._run(entity_state, stream, *asked))
 
     async def _entity_ids(self, received: bytes, find: Find) -> bytes:

@@ -7,7 +7,8 @@ Laws:
   a later leader or of a retirement that this replica has not heard of.
 - A reader learns what changes here while it reads, and is ended where it may not read any more.
 - Nothing is sent through another filter than the one that the reader was told of last: so it knows
-  of all that it passes whether it was shown.
+  of all that it passes whether it was shown. A question is answered through no other one either:
+  the call by which it would be told may be over, or behind, and nobody has noticed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from thespian_dc.model.replica_errors import (
     OtherEntityTypeError,
     ReplicaIdentityError,
     ReplicaListsDifferError,
+    ShownFilterChangedError,
 )
 from thespian_dc.model.replication_errors import ReplicaRecoveringError
 from thespian_dc.model.replication_handshake import Known, ReplicaStart, ReplicaStarted
@@ -165,6 +167,12 @@ class ReplicaGroup:
         """The log is shown through this filter from now on: tell the readers."""
         self.shown = shown
         self._spread()
+
+    def check_told(self, version: int | None) -> None:
+        """May an answer be seen through `shown` by who was told of this version last, None of none?
+        To be asked after what it is seen through was taken. ShownFilterChangedError."""
+        if version not in (None, self.shown.version):
+            raise ShownFilterChangedError(self.setting.stream_id, version, self.shown.version)
 
     @property
     def generation(self) -> int:

@@ -34,7 +34,8 @@ RESUME_BYTES_MAX = 64
 class LookUpRequest(NamedTuple):
     """Events of one entity with from_seq_nr <= seq_nr (<= until_seq_nr, 0: all there are) at
     offsets >= from_offset. limit: of one answer, at least one event is answered where there is
-    one. replica_id: who asks, of replica streams."""
+    one. replica_id: who asks, of replica streams. shown_version: of what is shown, as the asker was
+    told last; None: it was told of none."""
 
     stream_id: str
     entity_id: str
@@ -48,6 +49,7 @@ class LookUpRequest(NamedTuple):
     history: History = History.FULL
     protocol: int = PROTOCOL
     replica_id: str = ""
+    shown_version: int | None = None
 
 
 class HeadsRequest(NamedTuple):
@@ -72,8 +74,9 @@ class PositionAtRequest(NamedTuple):
 
 
 class EntityStateRequest(NamedTuple):
-    """The stored state of one entity, of replica streams. journal_id: see LookUpRequest. fresh:
-    what is stored did not suffice; it is to be stored as of now, for who asks again soon."""
+    """The stored state of one entity, of replica streams. journal_id, shown_version: see
+    LookUpRequest. fresh: what is stored did not suffice; it is to be stored as of now, for who asks
+    again soon."""
 
     stream_id: str
     entity_id: str
@@ -83,6 +86,7 @@ class EntityStateRequest(NamedTuple):
     correlation_id: str = ""
     protocol: int = PROTOCOL
     fresh: bool = False
+    shown_version: int | None = None
 
 
 class EntityState(NamedTuple):
@@ -101,7 +105,7 @@ class EntityState(NamedTuple):
 class EntityIdsRequest(NamedTuple):
     """Which entities of a slice have a stored state, of replica streams. after: the last id that
     came, "" for the first. limit: of ids, 0 for as many as there may be. resume: of the answer
-    before, where it had no ids."""
+    before, where it had no ids. shown_version: see LookUpRequest."""
 
     stream_id: str
     slice: int
@@ -113,6 +117,7 @@ class EntityIdsRequest(NamedTuple):
     correlation_id: str = ""
     protocol: int = PROTOCOL
     resume: bytes = b""
+    shown_version: int | None = None
 
 
 class EntityIds(NamedTuple):
@@ -160,7 +165,7 @@ def read_look_up(received: bytes) -> LookUpRequest:
         message.stream_id, message.entity_id, max(1, message.from_seq_nr), message.until_seq_nr,
         message.from_offset, credit_of(message.limit), message.journal_id, message.consumer,
         message.correlation_id, history_of(what, message.history), message.protocol,
-        message.replica_id,
+        message.replica_id, _shown_version(message),
     )  # fmt: skip
 
 
@@ -239,6 +244,7 @@ def read_entity_state(received: bytes) -> EntityStateRequest:
     return EntityStateRequest(
         message.stream_id, message.entity_id, message.replica_id, message.journal_id,
         message.consumer, message.correlation_id, message.protocol, message.fresh,
+        _shown_version(message),
     )  # fmt: skip
 
 
@@ -276,7 +282,7 @@ def read_entity_ids(received: bytes) -> EntityIdsRequest:
     return EntityIdsRequest(
         message.stream_id, message.slice, message.after, message.limit, message.replica_id,
         message.journal_id, message.consumer, message.correlation_id, message.protocol,
-        message.resume,
+        message.resume, _shown_version(message),
     )  # fmt: skip
 
 
@@ -307,6 +313,10 @@ def read_entity_ids_answer(received: bytes) -> EntityIds:
 def _check_entity_id(what: str, entity_id: str) -> None:
     if not entity_id or len(entity_id.encode()) > NAME_BYTES_MAX:
         raise MalformedMessageError(what, f"its entity_id is not 1..{NAME_BYTES_MAX} bytes")
+
+
+def _shown_version(message: Any) -> int | None:
+    return message.shown_version if message.HasField("shown_version") else None
 
 
 def _check_resume(what: str, resume: bytes) -> None:

@@ -331,7 +331,7 @@ class CommitPart(_message.Message):
     def __init__(self, first_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., write_id: _Optional[bytes] = ..., time_us: _Optional[int] = ..., body: _Optional[bytes] = ..., kept: _Optional[_Iterable[int]] = ..., body_crc: _Optional[int] = ...) -> None: ...
 
 class LookUpRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "entity_id", "from_seq_nr", "until_seq_nr", "from_offset", "limit", "journal_id", "consumer", "correlation_id", "history", "replica_id")
+    __slots__ = ("protocol", "stream_id", "entity_id", "from_seq_nr", "until_seq_nr", "from_offset", "limit", "journal_id", "consumer", "correlation_id", "history", "replica_id", "shown_version")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -344,6 +344,7 @@ class LookUpRequest(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     entity_id: str
@@ -356,7 +357,8 @@ class LookUpRequest(_message.Message):
     correlation_id: str
     history: History
     replica_id: str
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., from_seq_nr: _Optional[int] = ..., until_seq_nr: _Optional[int] = ..., from_offset: _Optional[int] = ..., limit: _Optional[_Union[Credit, _Mapping]] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica_id: _Optional[str] = ...) -> None: ...
+    shown_version: int
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., from_seq_nr: _Optional[int] = ..., until_seq_nr: _Optional[int] = ..., from_offset: _Optional[int] = ..., limit: _Optional[_Union[Credit, _Mapping]] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica_id: _Optional[str] = ..., shown_version: _Optional[int] = ...) -> None: ...
 
 class LookUpAnswer(_message.Message):
     __slots__ = ("journal_id", "slice", "commits", "complete_through", "below_offset", "more")
@@ -421,7 +423,7 @@ class PositionAtAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ...) -> None: ...
 
 class EntityStateRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "entity_id", "replica_id", "journal_id", "consumer", "correlation_id", "fresh")
+    __slots__ = ("protocol", "stream_id", "entity_id", "replica_id", "journal_id", "consumer", "correlation_id", "fresh", "shown_version")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -430,6 +432,7 @@ class EntityStateRequest(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     entity_id: str
@@ -438,7 +441,8 @@ class EntityStateRequest(_message.Message):
     consumer: str
     correlation_id: str
     fresh: bool
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., fresh: bool = ...) -> None: ...
+    shown_version: int
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., entity_id: _Optional[str] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., fresh: bool = ..., shown_version: _Optional[int] = ...) -> None: ...
 
 class EntityStateAnswer(_message.Message):
     __slots__ = ("journal_id", "slice", "generation", "seq_nr", "offset", "body", "body_crc")
@@ -459,7 +463,7 @@ class EntityStateAnswer(_message.Message):
     def __init__(self, journal_id: _Optional[str] = ..., slice: _Optional[int] = ..., generation: _Optional[int] = ..., seq_nr: _Optional[int] = ..., offset: _Optional[int] = ..., body: _Optional[bytes] = ..., body_crc: _Optional[int] = ...) -> None: ...
 
 class EntityIdsRequest(_message.Message):
-    __slots__ = ("protocol", "stream_id", "slice", "after", "limit", "replica_id", "journal_id", "consumer", "correlation_id", "resume")
+    __slots__ = ("protocol", "stream_id", "slice", "after", "limit", "replica_id", "journal_id", "consumer", "correlation_id", "resume", "shown_version")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     SLICE_FIELD_NUMBER: _ClassVar[int]
@@ -470,6 +474,7 @@ class EntityIdsRequest(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     slice: int
@@ -480,7 +485,8 @@ class EntityIdsRequest(_message.Message):
     consumer: str
     correlation_id: str
     resume: bytes
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., slice: _Optional[int] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., resume: _Optional[bytes] = ...) -> None: ...
+    shown_version: int
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., slice: _Optional[int] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., replica_id: _Optional[str] = ..., journal_id: _Optional[str] = ..., consumer: _Optional[str] = ..., correlation_id: _Optional[str] = ..., resume: _Optional[bytes] = ..., shown_version: _Optional[int] = ...) -> None: ...
 
 class EntityIdsAnswer(_message.Message):
     __slots__ = ("journal_id", "generation", "ids", "trimmed_to", "more", "resume")

@@ -222,24 +222,26 @@ class ReplicaProducer(SimulatedProducer):
         """Of all slices, now."""
         return dict(enumerate(self._site.heads()))
 
-    def look_up(self, peer: str, lookup: Lookup) -> LookedUp:
-        """A page of an entity's events, as this peer sees them; TrimmedError."""
+    def look_up(self, peer: str, told: int | None, lookup: Lookup) -> LookedUp:
+        """A page of an entity's events, as this peer sees them, which was told of this version of
+        what is shown; TrimmedError, ShownFilterChangedError."""
+        self._group.check_told(told)
         key = SliceKey(TYPE, slice_of(lookup.entity_id, self._slices))
         reading = EntityReading(self._journal.memory, key, lookup, PAGE_BYTES, PAGE_EVENTS)
         reading.add_all(self._group.view_of(peer, self._view))
         return reading.answer()
 
-    def entity_state(self, entity_id: str, fresh: bool) -> EntityState:
+    def entity_state(self, told: int | None, entity_id: str, fresh: bool) -> EntityState:
         """The stored state of an entity. Hosts hear at once which are wanted."""
         if fresh:
             self.world.hit("replica: a fresh state is wanted")
             for host in self._site.hosts:
                 host.keep_states([entity_id])
-        return lookups.entity_state(self._open, entity_id, fresh)
+        return lookups.entity_state(self._open, entity_id, fresh, told)
 
-    def entity_ids(self, peer: str, slice_: int, after: str) -> EntityIds:
+    def entity_ids(self, peer: str, told: int | None, slice_: int, after: str) -> EntityIds:
         """The next entities of which there is one."""
-        request = EntityIdsRequest("", slice_, after, IDS, peer)
+        request = EntityIdsRequest("", slice_, after, IDS, peer, shown_version=told)
         while (found := lookups.entity_ids(self._open, request)).more and not found.ids:
             request = request._replace(resume=found.resume)
         return found

@@ -23,6 +23,7 @@ from thespian_dc.testkit.simulation.source import Ears
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import HEARTBEAT_MS, WINDOW, StreamSource
 from thespian_dc.wire.conversion import Credit, Started, write_from_consumer
+from thespian_dc.wire.lookups import EntityIds, EntityState
 
 ASK_TIMEOUT_US = 400_000
 
@@ -38,6 +39,7 @@ class ReplicaSource(StreamSource):
         self._replica, self._to = replica, peer
         self.look_up = self._look_up
         self._events: SourceEvents
+        self._shown_version: int | None = None
         self.trouble = ""
 
     def start(  # type: ignore[override]
@@ -73,14 +75,18 @@ class ReplicaSource(StreamSource):
 
     def _take(self, core: ConsumerCore, message: object) -> None:
         if isinstance(message, ReplicaStarted):
-            self._replica.on_started(core.on_replica(message, self._process.world.now_us))
+            self._said(core.on_replica(message, self._process.world.now_us))
             return
         super()._take(core, message)
         if isinstance(message, Started) and core is self._core:
             self.trouble = ""
             self._events.heads(message.heads)
             if message.replica is not None:
-                self._replica.on_started(message.replica)
+                self._said(message.replica)
+
+    def _said(self, said: ReplicaStarted) -> None:
+        self._shown_version = said.shown.version
+        self._replica.on_started(said)
 
     def _failed(self, core: ConsumerCore, error: ThespianDcError) -> None:
         if core is self._core:
@@ -98,17 +104,26 @@ class ReplicaSource(StreamSource):
     # --- questions ---
 
     def _look_up(self, lookup: Lookup, on_answer: Callable[[Any], None]) -> None:
-        self._ask("LookUp", lookup, lambda to: to.look_up(self._own, lookup), on_answer)
+        told = self._shown_version
+        self._ask("LookUp", lookup, lambda to: to.look_up(self._own, told, lookup), on_answer)
 
     def entity_state(self, entity_id: str, fresh: bool, on_answer: Callable[[Any], None]) -> None:
         """See RemoteSource."""
-        lookup = Lookup(entity_id, -1, 1)
-        self._ask("EntityState", lookup, lambda to: to.entity_state(entity_id, fresh), on_answer)
+        lookup, told = Lookup(entity_id, -1, 1), self._shown_version
+
+        def question(to: ReplicaProducer) -> EntityState:
+            return to.entity_state(told, entity_id, fresh)
+
+        self._ask("EntityState", lookup, question, on_answer)
 
     def entity_ids(self, slice_: int, after: str, on_answer: Callable[[Any], None]) -> None:
         """See RemoteSource."""
         lookup = Lookup("", slice_, 1)
-        question = partial(ReplicaProducer.entity_ids, peer=self._own, slice_=slice_, after=after)
+        told = self._shown_version
+
+        def question(to: ReplicaProducer) -> EntityIds:
+            return to.entity_ids(self._own, told, slice_, after)
+
         self._ask("EntityIds", lookup, question, on_answer)
 
     def _ask(
