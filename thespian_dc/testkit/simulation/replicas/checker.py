@@ -323,9 +323,11 @@ class ReplicaChecker:
                     self._breaks("scope", f"{entity_id} is at {name}: {vector}")
 
     def check_forks(self, names: Sequence[str]) -> None:
-        """Two events under one number at two replicas: somebody has noticed."""
+        """Two events under one number at two replicas: somebody has noticed. What its origin lost
+        before anybody read it was written again, and is no fork."""
+        there: dict[tuple[str, str, int], Event] = {}
         for (entity_id, origin, n), event in self._all_events(names):
-            first = self.written[entity_id, origin, n]
+            first = there.setdefault((entity_id, origin, n), event)
             if event.changed != first.changed and entity_id not in self.forked:
                 self._breaks("fork", f"{entity_id} {origin} {n}: {event} and {first}, unnoticed")
 

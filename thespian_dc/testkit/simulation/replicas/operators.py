@@ -28,7 +28,7 @@ KEPT_US = 400_000
 """Until then stored states are there."""
 TIMEOUT_US = (200_000, 3_000_000)
 AGAIN_US = (200_000, 3_500_000)
-SOON_US, LOOK_US = 600_000, 20_000
+SOON_US, LOOK_US = (20_000, 600_000), 5_000
 FORCED = 0.5
 TYPE = Ledger.entity_type
 
@@ -189,7 +189,7 @@ class Operators:
             return
         if world.chance(0.5):
             copies[again] = self._sites[again].journal.copy()
-        world.after(world.rng.randrange(SOON_US), self._put_back, again, copies)
+        world.after(world.rng.randrange(world.rng.choice(SOON_US)), self._put_back, again, copies)
 
     def _put_back(self, name: str, copies: Mapping[str, Copy]) -> None:
         """Its disk is broken; there is a backup."""
