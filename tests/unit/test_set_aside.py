@@ -71,6 +71,7 @@ def test_what_a_replaced_leader_had_replaced_counts_again_where_its_successor_ha
     assert [(one.what, one.origin, one.n) for one in answer.listed] == [
         ("late", "a", 2), ("late_set_aside", "b", 1),
     ]  # fmt: skip
+    assert answer.listed[0].text == "it was set aside, and counts again"
     settle(a, b, c)
     for one in (a, b, c):
         assert texts(one.state()) == ["one", "late", "three"]

@@ -129,8 +129,9 @@ class Intake:
         origin, first, last = events
         note = Note(by.origin, by.n, by.n, what, epoch, (origin, last))
         self._instance.notes = noted(self._instance.notes, note)
-        text = f"and those before it, from {first}" if first < last else ""
-        self.list_(what, origin, last, epoch, text)
+        said = ["it was set aside, and counts again"] if what == "late" else []
+        said += [f"the same of those before it, from {first}"] if first < last else []
+        self.list_(what, origin, last, epoch, "; ".join(said))
 
     def set_aside(self, meta: ReplicaMeta) -> None:
         """This event, which is here, is late beside the state that is taken over."""

@@ -91,8 +91,9 @@ class Listed(NamedTuple):
     """Something about one event that people should know of.
 
     what: "late" (written by a replica that somebody else had replaced as the active one; applied as
-    concurrent), "late_set_aside" (stored, not applied), "forked", "refused" (by the class; stored,
-    not applied), "failed" (stored; the entity's code raised). text: the cause, or "".
+    concurrent, or counts again), "late_set_aside" (stored, and not in the state), "forked",
+    "refused" (by the class; stored, not applied), "failed" (stored; the entity's code raised).
+    text: the cause, or "".
     """
 
     what: str
