@@ -13,6 +13,7 @@ from tests.streams.material import projection, rows
 from tests.streams.running import projections
 from tests.unit.replicas import Replica, settle
 from tests.unit.replicated_entities import Chronicle, Noted, Write
+from tests.unit.replicated_entities import texts as texts_of
 from thespian_dc import Filter, Local, Remote, SqlProjectionHandler, Stream, own_origin
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Criteria
@@ -27,6 +28,19 @@ class Texts(SqlProjectionHandler):
 
     def handle(self, event: Any, tx: Any) -> None:
         tx.execute("insert into texts(text) values (?)", (event.payload.text,))
+
+
+class Current(SqlProjectionHandler):
+    """The texts of one entity's state: a state stands for all before it."""
+
+    tables: ClassVar[Any] = "create table if not exists texts(nr integer primary key, text)"
+
+    def handle(self, event: Any, tx: Any) -> None:
+        is_state = event.origin is None
+        if is_state:
+            tx.execute("delete from texts")
+        for text in texts_of(event.payload) if is_state else [event.payload.text]:
+            tx.execute("insert into texts(text) values (?)", (text,))
 
 
 @pytest.fixture
@@ -103,3 +117,33 @@ def test_a_stream_shows_what_was_written_at_its_replica(
     settle(eu, us)
     eventually(lambda: seen["all"]() == [*everything, "us 3"])
     never(lambda: seen["written-at-eu"]() != ["eu 1", "eu 2"], within_s=0.2)
+
+
+def test_a_projection_that_saw_what_is_set_aside_since_sees_the_state_without_it(
+    tmp_path: Path,
+) -> None:
+    """eu was active, and wrote on when us was."""
+    url, read_model = f"sqlite:///{tmp_path}/eu.db", tmp_path / "read.db"
+    roles: dict[str, Any] = {"active": "eu", "late_events": "set_aside"}
+    eu = Replica(Chronicle, "eu", ["eu", "us"], journal=open_journal(url), **roles)
+    us = Replica(Chronicle, "us", ["eu", "us"], slices=1, **roles)
+    eu.ask(Write(("one",)))
+    settle(eu, us)
+    eu.ask(Write(("late",)))
+
+    def shown() -> list[str]:
+        try:
+            return [text for (text,) in rows(read_model, "select text from texts order by nr")]
+        except OperationalError:  # the projection has not made it yet
+            return []
+
+    with projections() as run:
+        settings = projection(read_model, Local(Chronicle), handler=Current, events=[Noted])
+        run(settings, lambda: LocalSource("chronicle", url))
+        eventually(lambda: shown() == ["one", "late"])
+        us.role(epoch=2, active="us")
+        us.ask(Write(("two",)))
+        settle(eu, us)
+        us.ask(Write(("three",)))
+        settle(eu, us)
+        eventually(lambda: shown() == ["one", "two", "three"])
