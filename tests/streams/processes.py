@@ -6,6 +6,7 @@ told to end, or killed, or its parent is gone.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,11 +23,28 @@ from thespian_dc.stream.protocol import StartConsumer, StartProducer
 def _produce(pipe: Connection, settings: StartProducer) -> None:
     from thespian_dc.stream.server import StreamServer
 
-    server = StreamServer(settings)
+    server, broken = StreamServer(settings), Broken()
+    logging.getLogger("thespian_dc").addHandler(broken)
     pipe.send(server.start())
     while (asked := _asked(pipe)) is not None:
-        pipe.send(_memory_kib() if asked == "memory" else server.calls)
+        if asked == "broken":
+            pipe.send(broken.errors)
+        else:
+            pipe.send(_memory_kib() if asked == "memory" else server.calls)
     server.stop()
+
+
+class Broken(logging.StreamHandler):  # type: ignore[type-arg]
+    """Keeps why calls ended in which this process pushed; prints what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "push_broke":
+            self.errors.append(record.__dict__["error"])
+        super().emit(record)
 
 
 def _consume(pipe: Connection, settings: StartConsumer) -> None:

@@ -19,6 +19,7 @@ from thespian_dc.model.settings import Destination, Push, Stream
 from thespian_dc.stream import push_core as key
 from thespian_dc.stream.protocol import StartProducer
 from thespian_dc.stream.server import StreamServer
+from thespian_dc.testkit.eventually import eventually
 
 FAR_TYPE = "far-cart"
 FAR_SLICES = 8
@@ -108,11 +109,15 @@ def to_far(event: Envelope[Added]) -> Envelope[Added] | None:
 
 
 def forget(url: str, slices: int = SLICES) -> None:
-    """Take away how far the destination was."""
+    """Take away how far the destination was, also where what it last wrote arrives only now."""
     journal = open_journal(url)
-    entry = journal.entry("pushed:carts:shop")
     back = [[slice_, 0, b""] for slice_ in range(slices)]
-    assert journal.put_entry("pushed:carts:shop", entry.version, {**entry.value, "positions": back})
+
+    def put_back() -> bool:
+        name, entry = "pushed:carts:shop", journal.entry("pushed:carts:shop")
+        return journal.put_entry(name, entry.version, {**entry.value, "positions": back})
+
+    eventually(put_back)
     journal.close()
 
 

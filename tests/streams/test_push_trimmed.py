@@ -4,7 +4,7 @@ so. All that is pushed again is recognised, and each entity's own seq_nr goes on
 from __future__ import annotations
 
 import json
-import random
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -142,6 +142,8 @@ def test_what_is_deleted_is_recognised_when_it_comes_again(
         assert far.verify() == []
 
 
+@pytest.mark.timeout(240)
+@ON_BOTH
 def test_a_log_that_was_deleted_otherwise_takes_nothing_by_name(
     writer: Writer, both: Both, far: Journal, far_url: str
 ) -> None:
@@ -166,6 +168,8 @@ def test_a_log_that_was_deleted_otherwise_takes_nothing_by_name(
         trim_destination(far, FAR_TYPE)
 
 
+@pytest.mark.timeout(240)
+@ON_BOTH
 def test_trimmed_while_an_entity_is_read(
     writer: Writer, both: Both, far: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,33 +279,80 @@ def has_more_than(read_model: Path, handled: int) -> bool:
     return sum(counted(read_model).values()) > handled
 
 
+class Trimming:
+    """The verb again and again, on a thread, until stopped: it meets whatever the nodes do."""
+
+    def __init__(self, far_url: str, read_model: Path) -> None:
+        where = f"far/popularity=sqlite:///{read_model}"
+        words = ["destination-trim", FAR_TYPE, "--journal", far_url, "--json"]
+        self._words = [*words, "--projection", where]
+        self.deleted = self.rounds = 0
+        self.failed = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main)
+        self._thread.start()
+
+    def _main(self) -> None:
+        while not self._stop.wait(0.02):
+            done = CliRunner().invoke(main, self._words)
+            if done.exit_code:
+                self.failed = done.output
+                return
+            self.deleted = sum(json.loads(line)["after"] for line in done.stdout.splitlines())
+            self.rounds += 1
+
+    def deleted_more(self, than: int) -> bool:
+        assert not self.failed, self.failed
+        return self.deleted > than
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 @pytest.mark.processes
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("far_url", "kills", "events_per_s"),
+    [
+        ("sqlite", 4, 1000),
+        pytest.param("cassandra", 3, 300, marks=pytest.mark.cassandra),
+        pytest.param("cassandra", 30, 300, marks=[pytest.mark.cassandra, pytest.mark.soak]),
+    ],
+    indirect=["far_url"],
+)
 def test_trimmed_under_load_with_the_destination_killed(
     writer: Writer, far: Journal, far_url: str, tmp_path: Path, ends: Ends,
-    reading: RunningProjection,
+    reading: RunningProjection, kills: int, events_per_s: int,
 ) -> None:  # fmt: skip
     """Each time it is killed it also forgets how far it was: all comes again from the first event,
-    most of which is deleted by then. Each event was handled once, in order."""
+    most of which is deleted by then, or is deleted while it looks. Each event was handled once, in
+    order, and no call ended because nobody could tell what was new."""
     read_model = tmp_path / "read.db"
-    load, rng, deleted = Load(writer, 1000), random.Random(5), 0
-    where = {"far/popularity": f"sqlite:///{read_model}"}
+    writer.add([("c-1", Added("first", 1))])
+    eventually(partial(has_more_than, read_model, 0), deadline_s=60)  # now its name is known
+    load, trimming = Load(writer, events_per_s), Trimming(far_url, read_model)
     try:
-        for _ in range(4):
-            now = sum(counted(read_model).values())
-            eventually(partial(has_more_than, read_model, now), deadline_s=60)
-            for _ in range(rng.randrange(1, 4)):
-                gone = trim_destination(far, FAR_TYPE, projections=where)
-            deleted = sum(one.after for one in gone)
+        for _ in range(kills):
+            eventually(partial(trimming.deleted_more, trimming.deleted), deadline_s=60)
             eventually(lambda: far.entry("pushed:carts:shop").version, deadline_s=60)
             ends.kill("far")
             forget(far_url)
             ends.start("far")
+        expected = {**load.stop(), "first": 1}
+        eventually(lambda: counted(read_model) == expected, deadline_s=120)
     finally:
-        expected = load.stop()
-    assert deleted > 0
-    eventually(lambda: counted(read_model) == expected, deadline_s=60)
+        load.stop()
+        trimming.stop()
+    assert not trimming.failed, trimming.failed
     assert in_order(read_model)
+    broken = ends.children["shop"].ask("broken")
+    assert broken
+    assert not [error for error in broken if error.startswith("DestinationTrimmedError")]
+    for which in ("shop", "far"):
+        ends.kill(which)
     assert written(far) == sum(writer.seq_nrs.values())
     assert rows(read_model, "select count(*) from seen") == [(written(far),)]
     assert far.verify() == []
+    print(f"\npush: {kills} kills, {trimming.rounds} times trimmed, {trimming.deleted} of "
+          f"{written(far)} events deleted, each handled once")  # fmt: skip
