@@ -47,9 +47,10 @@ def replication(**changes: Any) -> Replication:
 class Log(Writer):
     """The log of OWN."""
 
-    def wrote(self, *entity_ids: str) -> None:
+    def wrote(self, *entity_ids: str, tags: Sequence[str] = ()) -> None:
         """Events of its own, one commit per slice."""
-        self.put([self._record(one, local_meta(1, {THIRD: 2})) for one in entity_ids])
+        records = [self._record(one, local_meta(1, {THIRD: 2})) for one in entity_ids]
+        self.put([one._replace(tags=tags) for one in records])
 
     def took(
         self, origin: str, *placed: tuple[str, int], generation: int = 0, kind: int = EVENT

@@ -21,7 +21,7 @@ from tests.streams.replicas import (
 from thespian_dc.entity.api import change_roles, known_roles, seen_by
 from thespian_dc.entity.role_registry import diverged_at, wanted_states
 from thespian_dc.journal.api import StateRow
-from thespian_dc.model.criteria import Exclude, Include
+from thespian_dc.model.criteria import Exclude, Filter, Include, VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.link_progress import LinkProgress, plain_of_progress, progress_entry
@@ -148,12 +148,22 @@ def test_what_is_not_shown_is_withheld_whole(log: Log, link: Any) -> None:
     assert reader.said[0].shown.version > 0
 
 
-def test_the_readers_own_filter_counts_beside_what_is_left_out(log: Log, link: Any) -> None:
-    from thespian_dc.model.criteria import VersionedFilter
-
-    log.wrote(A, B)
+@pytest.mark.parametrize(
+    "include",
+    [
+        Include.entity_ids(A), Include.regexes("c-[1]"), Include.tags("large"),
+        Include.topics("sizes/+/of"),
+    ],
+    ids=["ids", "regexes", "tags", "topics"],
+)  # fmt: skip
+def test_the_readers_own_filter_counts_beside_what_is_left_out(
+    log: Log, link: Any, include: Filter
+) -> None:
+    """Of each kind."""
+    log.wrote(A, tags=["large", "t:sizes/large/of"])
+    log.wrote(B, tags=["small", "t:sizes/of"])
     log.took(READER, (A, 1), (B, 1))
-    wanted = VersionedFilter(1, Include.entity_ids(A).spelled_out())
+    wanted = VersionedFilter(1, include.spelled_out())
     reader = link().open(wanted=wanted)
     eventually(lambda: reader.positions == dict.fromkeys(reader.positions, 2) and reader.positions)
     assert reader.entities == [A]
