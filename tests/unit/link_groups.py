@@ -74,6 +74,13 @@ class Router:
     def __init__(self) -> None:
         self.commands: list[Outgoing] = []
 
+    @property
+    def core(self) -> Router:
+        return self
+
+    def under_way(self) -> int:
+        return len(self.commands)
+
     def submit(self, commands: list[Outgoing], timeout_s: float) -> None:
         self.commands += commands
 

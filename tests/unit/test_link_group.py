@@ -40,6 +40,37 @@ def test_what_is_here_is_said_when_a_call_begins_and_when_it_moves() -> None:
     assert len(us.given_back) == 1
 
 
+def test_a_lone_batch_leads_to_its_command_at_once() -> None:
+    """On the thread that brings it; where a command is under way, or of a run that is over, it is
+    the main thread's."""
+    group = Group()
+    us, _ = group.now_open()
+    group.open(us)
+    for takes in (True, False):
+        us.on.batch(batch("a", 1))
+        came = group.came.pop()
+        assert group.group.on_came_at_once(came) is takes
+        assert len(group.router.commands) == 1
+    group.answer(Absorbed(1))
+    assert len(us.given_back) == 1
+    group.group.links["us"].restart()
+    assert not group.group.on_came_at_once(came)
+
+
+def test_a_batch_that_cannot_be_read_at_once_ends_the_run_later() -> None:
+    """The thread that brings it is the call's own: it cannot end it."""
+    group = Group()
+    us, _ = group.now_open()
+    group.open(us)
+    us.on.batch(batch("a", 1, said=["elsewhere", 1, {}, 1, 1]))
+    assert group.group.on_came_at_once(group.came.pop())
+    assert us.is_open
+    assert not group.router.commands
+    group.run()
+    assert not us.is_open
+    assert "elsewhere" in group.group.links["us"].error
+
+
 def test_while_an_id_comes_in_nobody_leaves_out_what_it_may_lack() -> None:
     """All begin a new call that says nothing of logs of which it is not read yet; each of them
     reads it as a whole, and says where it is when that is done."""

@@ -251,6 +251,14 @@ class LinkGroup:
             self._restart()
         self._submit()
 
+    def on_came_at_once(self, came: Came) -> bool:
+        """A batch on its source's own thread, where no command is under way; the caller sees to it
+        that this object has no other thread meanwhile. False: nothing was done."""
+        if self.router.core.under_way() or not came.link.on_batch_at_once(came, now_us()):
+            return False
+        self._submit()
+        return True
+
     def _compare_shown(self) -> None:
         """What one replica withholds and another one shows comes by the other one, or does not:
         people are to know."""

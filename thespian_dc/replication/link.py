@@ -261,9 +261,7 @@ class Link:
         try:
             if isinstance(what, SourceBatch):
                 if self.core is not None:
-                    self._heads[what.slice] = what.head
-                    found = self._log.by_entity(what.commits, what.base_offset, self.claims)
-                    self.perform(self.core.on_batch(what, found, now_us))
+                    self._on_batch(self.core, what, now_us)
             elif isinstance(what, ReplicaStarted):
                 self._check(what)
                 self.said = what
@@ -278,6 +276,23 @@ class Link:
             log.exception("replication_link_broke", extra={"peer": self.peer.replica_id})
             self._fail(unforeseen, now_us)
         return []
+
+    def on_batch_at_once(self, came: Came, now_us: int) -> bool:
+        """A batch on the source's own thread, which must not end the run: what is wrong with it is
+        put. False: nothing was done; it is no batch of this run."""
+        core, batch = self.core, came.what
+        if came.run != self._run or core is None or not isinstance(batch, SourceBatch):
+            return False
+        try:
+            self._on_batch(core, batch, now_us)
+        except Exception as failed:  # noqa: BLE001 - whatever it is, it ends the run
+            self._put(Came(self, came.run, failed))
+        return True
+
+    def _on_batch(self, core: LinkCore, batch: SourceBatch, now_us: int) -> None:
+        self._heads[batch.slice] = batch.head
+        found = self._log.by_entity(batch.commits, batch.base_offset, self.claims)
+        self.perform(core.on_batch(batch, found, now_us))
 
     def _on_rare(self, what: Any, now_us: int) -> None:
         core = self.core

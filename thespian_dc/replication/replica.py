@@ -40,10 +40,15 @@ lost it: a host that was replaced may not know the last ones for a moment."""
 
 class RunningReplica:
     """Opens the journal at once: JournalError, SettingsError, ReplicaIdChangedError. `start`,
-    `on_items`, `on_tick` and `stop` belong to one thread; put may be called from any."""
+    `on_items`, `on_tick` and `stop` belong to one thread; put may be called from any. bring: where
+    what the links' sources bring goes another way than by put."""
 
     def __init__(
-        self, settings: StartReplication, node_id: str, put: Callable[[Any], None]
+        self,
+        settings: StartReplication,
+        node_id: str,
+        put: Callable[[Any], None],
+        bring: Callable[[Came], None] | None = None,
     ) -> None:
         self._setting = setting = settings.replication
         self._consumer = f"{settings.service}/{setting.replica_id}"
@@ -51,13 +56,17 @@ class RunningReplica:
         self._facts: Sequence[LinkFacts] = ()
         self._journal = open_journal(settings.journal)
         try:
-            self._assemble(settings, node_id, put)
+            self._assemble(settings, node_id, put, bring or put)
         except BaseException:
             self._journal.close()
             raise
 
     def _assemble(
-        self, settings: StartReplication, node_id: str, put: Callable[[Any], None]
+        self,
+        settings: StartReplication,
+        node_id: str,
+        put: Callable[[Any], None],
+        bring: Callable[[Came], None],
     ) -> None:
         setting, journal = self._setting, self._journal
         name = setting.entity_type
@@ -72,7 +81,7 @@ class RunningReplica:
             setting,
             self._make_source,
             self._keeper.roles,  # later ones come from it
-            put,
+            bring,
             self._keeper.check,
             self._keeper.met,
             self._on_listed,
