@@ -275,17 +275,48 @@ def test_a_state_that_is_not_taken_holds_the_cursor_and_nothing_else() -> None:
     assert (one.lookups[-1], one.cursor(S0)) == (Lookup(S0, slice_of(S0, 2), 1), 0)
 
 
-def test_where_the_stored_state_does_not_do_a_fresh_one_is_asked_for() -> None:
-    """It lacks what this replica took and trimmed; by now the peer may have that, too."""
+def test_where_a_state_in_the_peers_log_does_not_do_its_stored_one_is_asked_for() -> None:
+    """It lacks what this replica took and trimmed, and stays as it is; what follows it in the log
+    may bring that, but comes after it."""
     one = One()
+    state = ReplicatedState("m", b"", {"us": 9}, {})
     one.do(one.core.come_in([S0]))
-    for _ in range(2):
-        one.do(one.core.on_trimmed(S0))
-        one.do(one.core.on_state(S0, ReplicatedState("m", b"", {"us": 9}, {}), 9))
+    for times in (1, 2):
+        one.do(one.core.on_looked_up(S0, [state, event(10)], 2, 9, more=False))
         one.answer(waits())
         due_us = one.core.wakeup_us()
         assert due_us is not None
         one.do(one.core.on_tick(due_us))
+        assert one.fresh == [True] * times
+        # None is stored so far: its log is tried again meanwhile.
+        one.do(one.core.on_look_up_failed(S0, "it keeps no state of it", due_us))
+        due_us = one.core.wakeup_us()
+        assert due_us is not None
+        one.do(one.core.on_tick(due_us))
+        assert one.lookups == [Lookup(S0, slice_of(S0, 2), 1)] * (times + 1)
+    one.do(one.core.on_looked_up(S0, [state], 1, 9, more=True))
+    one.answer(waits())
+    due_us = one.core.wakeup_us()
+    assert due_us is not None
+    one.do(one.core.on_tick(due_us))
+    one.do(one.core.on_state(S0, ReplicatedState("m", b"", {"us": 10}, {}), 3))
+    one.answer(Absorbed(1))
+    assert one.lookups[-1] == Lookup(S0, slice_of(S0, 2), 4)
+    one.do(one.core.on_looked_up(S0, [], 3, 9, more=False))
+    assert one.core.coming_in == set()
+    assert one.core.is_idle
+
+
+def test_where_the_stored_state_does_not_do_a_fresh_one_is_asked_for() -> None:
+    """It lacks what this replica took and trimmed; by now the peer may have that, too."""
+    one = One()
+    one.do(one.core.come_in([S0]))
+    one.do(one.core.on_trimmed(S0))
+    one.do(one.core.on_state(S0, ReplicatedState("m", b"", {"us": 9}, {}), 9))
+    one.answer(waits())
+    due_us = one.core.wakeup_us()
+    assert due_us is not None
+    one.do(one.core.on_tick(due_us))
     assert (one.states, one.fresh) == ([S0, S0], [False, True])
 
 

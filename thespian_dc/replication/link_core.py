@@ -238,7 +238,8 @@ class LinkCore:
         """It is asked again after a pause."""
         actions: list[Action] = []
         pending = self._read_of(entity_id)
-        if pending is not None:
+        if pending is not None and pending.reading is not None:
+            pending.reading.is_stale = False
             self._pause_reading(pending, actions)
             self._retry_later(pending, text, now_us, actions)
         return actions
@@ -314,6 +315,7 @@ class LinkCore:
         """The first items are done."""
         if pending.reading is not None:
             del pending.reading.page[:count]
+            pending.reading.is_stale = False
             return
         portions = pending.portions
         while count:
@@ -426,7 +428,10 @@ class LinkCore:
             self._read_now += 1
             reading.is_under_way = True
         reading.from_seq_nr = reading.next
-        actions.append(LookUp(Lookup(pending.entity_id, pending.slice, reading.next)))
+        if reading.is_stale:  # a state stays in the log as it is; the stored one may do by now
+            actions.append(GetState(pending.entity_id, fresh=True))
+        else:
+            actions.append(LookUp(Lookup(pending.entity_id, pending.slice, reading.next)))
 
     def _pause_reading(self, pending: Pending, actions: list[Action]) -> None:
         """Another entity may be read meanwhile; what was read of this one is read again."""
