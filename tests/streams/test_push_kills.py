@@ -68,7 +68,7 @@ def test_either_end_killed_at_random_points(
         ends.kill(which)
         ends.start(which)
     expected = load.stop()
-    eventually(lambda: counted(read_model) == expected, deadline_s=60)
+    eventually(lambda: counted(read_model) == expected, deadline_s=180)
     assert in_order(read_model)
     for one in ("shop", "far"):
         ends.kill(one)
