@@ -39,7 +39,7 @@ class Seam(NamedTuple):
 
 
 SEAMS = (
-    Seam("client's thread sends", "thespian_dc.client.link", "Link", "_transmit"),
+    Seam("client's thread has it", "thespian_dc.entity.router", "Router", "submit"),
     Seam("host has the frame", "thespian_dc.entity.host_actor", "HostActor", "_on_frame"),
     Seam("handled, append asked", "thespian_dc.entity.journal_threads", "JournalThreads", "append"),
     Seam("appended, hint made", "thespian_dc.shell.doorbell", "Ringer", "ring"),
