@@ -14,7 +14,7 @@ from thespian_dc.journal.api import Appended, Outcome, append_wait
 from thespian_dc.model.entity_errors import CommandNotWrittenError, CommandUnstableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.settings import Limits
-from thespian_dc.slices.actions import Append
+from thespian_dc.slices.actions import Append, Failed
 from thespian_dc.testkit.entities import Account, Balance, Deposit, Do, GetBalance
 
 
@@ -201,6 +201,28 @@ def test_read_that_waited_for_a_proof_runs_again_before_a_later_command() -> Non
     )
     host.until(lambda: {read, write} <= set(host.answers))
     assert (host.answers[read], host.answers[write]) == (Balance(101), Balance(103))
+
+
+@pytest.mark.parametrize("heard", ["before", "after"])
+def test_proof_of_an_ownership_that_is_over_is_not_asked_for_again(heard: str) -> None:
+    """The registry could not answer before the slice was lost, or that came to light after it: of
+    two questions under way at once the later one's time would count for the first one's answer."""
+    host = Host(Account).own()
+    host.send(host.command(Account, "a", Deposit(1)))
+    host.run()
+    host.now_us += 2 * SECOND
+    host.send(host.command(Account, "a", GetBalance()))
+    [confirm] = host.drop(Confirm)
+    failed = Failed(confirm, "away")
+    if heard == "before":
+        host.take(host.core.on_result(failed, host.now_us))
+    foreign_commit(host)
+    host.send(host.command(Account, "a", Deposit(2)))
+    host.until(lambda: len(host.answers) == 3, but=Confirm)
+    if heard == "after":
+        host.take(host.core.on_result(failed, host.now_us))
+    host.pass_time(SECOND)
+    assert host.drop(Confirm) == []
 
 
 def test_command_that_loses_its_slice_each_time_is_given_up() -> None:

@@ -49,7 +49,7 @@ class Loss:
     def on_lost(self, slice_: HostedSlice, lost: Lost) -> None:
         """The slice is not ours any more."""
         self._hosted.counts["slices_lost"] += 1
-        slice_.confirmed_us, slice_.confirming = 0, False
+        slice_.confirmed_us, slice_.confirming, slice_.confirm_again_us = 0, False, None
         slice_.derived.on_lost()
         # What waits for a proof alone ran before what of its entity is on its way to the log.
         runs, slice_.unconfirmed = slice_.unconfirmed, []

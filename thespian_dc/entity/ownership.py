@@ -78,9 +78,10 @@ class Ownership:
             self.take(slice_, writer.overtaken(owner.epoch, self._hosted.now_us))
 
     def on_unconfirmed(self, action: Confirm) -> None:
-        """The registry was not available: ask again after a while."""
+        """The registry was not available: ask again after a while, if the ownership is the same."""
         slice_ = self._hosted.slice_of_key(action.key)
-        slice_.confirm_again_us = self._hosted.now_us + CONFIRM_AGAIN_US
+        if action.epoch == slice_.writer.epoch:
+            slice_.confirm_again_us = self._hosted.now_us + CONFIRM_AGAIN_US
 
     # --- time ---
     def on_time(self) -> None:
