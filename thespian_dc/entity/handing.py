@@ -8,8 +8,6 @@ frame that was lost: its sender sends it again.
 
 from __future__ import annotations
 
-import msgpack
-
 from thespian_dc.entity.protocol import CommandFrame
 from thespian_dc.shell.datagrams import Receiver, Sender, listen, path_of
 
@@ -23,6 +21,9 @@ class FrameSender:
     """From the actor or client at this address ("ip:port"), which answers are sent to."""
 
     def __init__(self, address: str) -> None:
+        from msgpack import packb  # a client that is only imported needs none
+
+        self._pack = packb
         self._address, self._sender = address, Sender()
         self._paths: dict[str, str | None] = {}
 
@@ -36,7 +37,7 @@ class FrameSender:
             self._paths[host] = path_of(host, WHAT)
         path = self._paths[host]
         fields = (self._address, frame.client_id, frame.frame_nr, frame.blob)
-        return path is not None and self._sender.send(path, msgpack.packb(fields))
+        return path is not None and self._sender.send(path, self._pack(fields))
 
     def close(self) -> None:
         self._sender.close()
@@ -72,8 +73,10 @@ def receive_frames(address: str) -> FrameReceiver | None:
 
 def unpack_handed(datagram: bytes) -> tuple[str, CommandFrame] | None:
     """The sender's address, and its frame; None for anything else."""
+    from msgpack import unpackb
+
     try:
-        address, client_id, frame_nr, blob = msgpack.unpackb(datagram)
+        address, client_id, frame_nr, blob = unpackb(datagram)
     except Exception:  # noqa: BLE001 - whatever it is, it is no frame
         return None
     kinds = type(address), type(client_id), type(frame_nr), type(blob)
