@@ -34,6 +34,7 @@ from thespian_dc.testkit.simulation import ask_bugs as asks
 from thespian_dc.testkit.simulation import durable_bugs as durable
 from thespian_dc.testkit.simulation import filter_bugs as filters
 from thespian_dc.testkit.simulation import projection_bugs as projection
+from thespian_dc.testkit.simulation import read_bugs as reads
 from thespian_dc.testkit.simulation.bug import Bug, patched, replaced
 from thespian_dc.testkit.simulation.journal import SimulatedJournal, Steps
 from thespian_dc.testkit.simulation.plan import Plan, plan_of
@@ -272,7 +273,7 @@ def _submissions(writer: SliceWriter) -> list[Any]:
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
-        *asks.BUGS, *durable.BUGS, *filters.BUGS, *projection.BUGS,
+        *asks.BUGS, *durable.BUGS, *filters.BUGS, *projection.BUGS, *reads.BUGS,
         absent_taken_as_failed, acknowledge_before_commit, command_id_forgotten_at_passivation,
         commit_time_from_the_clock_alone, effects_before_commit, epoch_not_compared,
         index_read_without_the_tail, late_latest_state_wins,

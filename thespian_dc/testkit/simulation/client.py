@@ -100,13 +100,27 @@ class SimulatedClient(Process):
             self._ask(entity_id if rng.random() < 0.7 else rng.choice(self._entity_ids))
         self.after(self.world.between(self._pause_us // 2, self._pause_us * 3), self._next)
 
-    def _ask(self, entity_id: str) -> None:
+    def sends_to(self, member: str, slice_: int) -> bool:
+        """Takes this one for the slice's owner."""
+        return self._routes.get(slice_, ("", 0))[0] == member
+
+    def look(self, entity_id: str) -> None:
+        """At this one, beside all else."""
+        if self.sending:
+            self._ask(entity_id, looks=1.0)
+
+    def change(self, entity_id: str) -> None:
+        """This one, beside all else."""
+        if self.sending:
+            self._ask(entity_id, looks=0.0)
+
+    def _ask(self, entity_id: str, looks: float = LOOKS) -> None:
         world, rng = self.world, self.world.rng
         number = len(self._asked)
         nonce = f"{self.name}-{number}"
         amounts: tuple[int, ...] = ()
         message: Any = Look(nonce)
-        if not world.chance(LOOKS):
+        if not world.chance(looks):
             amounts = tuple(rng.randint(1, 9) for _ in range(rng.choice((1, 1, 1, 2, 3))))
             amounts = () if world.faulty and world.chance(EMPTY) else amounts
             poisoned = world.faulty and world.chance(POISONED)

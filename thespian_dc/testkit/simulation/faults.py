@@ -7,9 +7,10 @@ from functools import partial
 
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.simulation.call import End
+from thespian_dc.testkit.simulation.client import RoutedClient, SimulatedClient
 from thespian_dc.testkit.simulation.consumer import SimulatedConsumer
 from thespian_dc.testkit.simulation.counter import Counter
-from thespian_dc.testkit.simulation.host import RESTART_US
+from thespian_dc.testkit.simulation.host import RESTART_US, Doubt
 from thespian_dc.testkit.simulation.journal import JOURNAL, SimulatedJournal
 from thespian_dc.testkit.simulation.member import SimulatedMember
 from thespian_dc.testkit.simulation.network import Network
@@ -30,9 +31,18 @@ EVERY_US = (300_000, 1_500_000)
 DOUBT = 0.7
 """How often somebody else claims a slice just when its owner does not know what became of an
 append."""
+IN_DOUBT = " while an append is in doubt"
 DOUBT_US = 800_000
 DOUBT_REFUSED = 0.3
 """And how often the journal refuses what that owner sends next."""
+DOUBT_PARTED = 0.4
+"""And how often that owner is parted from the journal just then, and a client with it, where the
+journal has the append."""
+PARTED_US = (3_500_000, 5_000_000)
+CHANGED_US = range(400_000, 1_800_000, 200_000)
+LOOKED_US = range(2_900_000, 3_400_000, 100_000)
+"""When, after they were parted, another client changes an entity of that append, and that client
+looks at it."""
 
 
 class FaultPlan:
@@ -46,16 +56,18 @@ class FaultPlan:
         members: Sequence[SimulatedMember],
         consumers: Sequence[SimulatedConsumer],
         producers: Sequence[SimulatedProducer],
-        client_names: Sequence[str],
+        clients: Sequence[SimulatedClient | RoutedClient],
         slices: int,
     ) -> None:
         self._world, self._network, self._journal = world, network, journal
         self._members, self._consumers, self._producers = members, consumers, producers
-        self._client_names, self._slices = client_names, slices
+        self._client_names, self._slices = [client.name for client in clients], slices
+        self._parted_until_us = 0
+        self._lookers = [one for one in clients if isinstance(one, SimulatedClient)]
         self._strikes = [
             self._crash_in_append, self._crash_in_append, self._crash_before_action,
             self._zombie, self._zombie, self._compete, self._compete, self._overload,
-            self._overload, self._overload, self._cut_journal, self._cut_client,
+            self._overload, self._overload, self._cut_journal, self._cut_client, self._part,
         ]  # fmt: skip
         self._stream_strikes = [
             self._crash_consumer, self._pause_consumer, self._second_consumer, self._rescale,
@@ -107,22 +119,69 @@ class FaultPlan:
             self._world.hit("fault: competing owner")
             member.compete([SliceKey(Counter.entity_type, slice_) for slice_ in slices])
 
-    def _in_doubt(self, owner: SimulatedMember, key: SliceKey) -> None:
+    def _in_doubt(self, owner: SimulatedMember, doubt: Doubt) -> None:
         """The moment at which protocols go wrong: what is sent again is refused, or somebody else
         wants the slice now."""
         if not self._world.faulty:
             return
-        if self._world.chance(DOUBT_REFUSED):
+        applied = self._journal.head(doubt.key) > doubt.base_offset
+        near = [one for one in self._lookers if one.sends_to(owner.name, doubt.key.slice)]
+        parted = self._world.now_us < self._parted_until_us
+        if applied and near and not parted and self._world.chance(DOUBT_PARTED):
+            self._part_in_doubt(owner, self._world.rng.choice(near), doubt)
+        elif self._world.chance(DOUBT_REFUSED):
             self._journal.refusing.add(owner.name)
         elif self._world.chance(DOUBT):
-            other = self._world.rng.choice([one for one in self._members if one is not owner])
             delay_us = self._world.rng.randrange(DOUBT_US)
-            self._world.after(delay_us, self._claim, other, key)
+            what = "competing owner" + IN_DOUBT
+            self._world.after(delay_us, self._claim, self._other(owner), doubt.key, what)
 
-    def _claim(self, member: SimulatedMember, key: SliceKey) -> None:
+    def _claim(self, member: SimulatedMember, key: SliceKey, what: str) -> None:
         if self._world.faulty and member.alive and not member.paused:
-            self._world.hit("fault: competing owner while an append is in doubt")
+            self._world.hit(f"fault: {what}")
             member.compete([key])
+
+    # --- one side of a network that is parted ---
+    def _part(self) -> None:
+        """A member and a client lose the journal together, and others take slices: neither hears of
+        it, and each hears the other."""
+        member = self._member()
+        self._world.hit("fault: member and client parted from the journal")
+        self._part_off(member, self._world.rng.choice(self._lookers))
+        slices = range(self._slices)
+        self._claim_from(member, [SliceKey(Counter.entity_type, slice_) for slice_ in slices])
+
+    def _part_in_doubt(self, owner: SimulatedMember, client: SimulatedClient, doubt: Doubt) -> None:
+        """And an entity of the append is changed elsewhere before it is looked at here."""
+        world = self._world
+        world.hit("fault: owner parted from the journal" + IN_DOUBT)
+        other = world.rng.choice([one for one in self._lookers if one is not client])
+        self._part_off(owner, client)
+        self._claim_from(owner, [doubt.key])
+        entity_id = world.rng.choice(doubt.entity_ids)
+        for at_us in CHANGED_US:
+            world.after(at_us, other.change, entity_id)
+        for at_us in LOOKED_US:
+            world.after(at_us, client.look, entity_id)
+
+    def _part_off(self, member: SimulatedMember, client: SimulatedClient) -> None:
+        for_us = self._world.between(*PARTED_US)
+        self._parted_until_us = self._world.now_us + for_us
+        for one in (member.name, client.name):
+            self._cut(one, JOURNAL, for_us)
+
+    def _claim_from(self, owner: SimulatedMember, keys: Sequence[SliceKey]) -> None:
+        """Another one wants these as long as they are parted."""
+        other = self._other(owner)
+        if other.alive:
+            self._world.hit("fault: competing owner of what is parted")
+            other.insist(keys, self._parted_until_us - self._world.now_us)
+
+    def _other(self, owner: SimulatedMember) -> SimulatedMember:
+        """One that runs, if any does."""
+        others = [one for one in self._members if one is not owner]
+        running = [one for one in others if one.alive and not one.paused]
+        return self._world.rng.choice(running or others)
 
     # --- the journal and links to it ---
     def _overload(self) -> None:
@@ -141,10 +200,11 @@ class FaultPlan:
     def _cut_client(self) -> None:
         self._cut(self._member().name, self._world.rng.choice(self._client_names))
 
-    def _cut(self, one: str, other: str) -> None:
+    def _cut(self, one: str, other: str, for_us: int | None = None) -> None:
         self._network.cut(one, other)
         self._world.note(f"{one} and {other} are cut off")
-        self._world.after(self._world.between(*CUT_US), self._network.heal, one, other)
+        for_us = self._world.between(*CUT_US) if for_us is None else for_us
+        self._world.after(for_us, self._network.heal, one, other)
 
     # --- consumers ---
     def _consumer(self) -> SimulatedConsumer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from thespian_dc.entity import actions as entity
 from thespian_dc.entity.core import HostCore
@@ -51,6 +51,14 @@ class Doom:
     appending: set[bytes] = field(default_factory=set)
 
 
+class Doubt(NamedTuple):
+    """An append with an unknown outcome: where it would be, and what is in it."""
+
+    key: SliceKey
+    base_offset: int
+    entity_ids: list[str]
+
+
 class SimulatedHost(Process):
     """clients: by name, `on_answer` of each; members: by name, this one too. Its clock differs from
     the world's, by another difference after each start."""
@@ -72,8 +80,8 @@ class SimulatedHost(Process):
         self.doom = Doom()
         self.oracles: Mapping[str, Oracle] = {}
         """By address, ordinary actors that entities may ask."""
-        self.on_doubt: Callable[[SliceKey], None] = lambda key: None
-        """Told of a slice whose append has an unknown outcome, when it begins to find out."""
+        self.on_doubt: Callable[[Doubt], None] = lambda doubt: None
+        """Told of an append with an unknown outcome, when the owner begins to find out."""
 
     def boot(self) -> None:
         self.doom = Doom()
@@ -222,7 +230,8 @@ class SimulatedHost(Process):
                 self._phases[slice_.key] = phase
                 self.world.hit(f"writer: {before.value} -> {phase.value}")
                 if phase is Phase.READING_HEAD:
-                    self.on_doubt(slice_.key)
+                    entity_ids = [one.entity_id for one in slice_.writer._in_flight]
+                    self.on_doubt(Doubt(slice_.key, slice_.writer.head, entity_ids))
 
 
 def _nobody_waits(_: object) -> None:

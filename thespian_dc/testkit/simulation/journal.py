@@ -110,7 +110,11 @@ class SimulatedJournal:
 
     def heads(self, entity_type: str, slices: int) -> tuple[int, ...]:
         """Of each slice's log, as they are now."""
-        return tuple(self._heads.get(SliceKey(entity_type, n), 0) for n in range(slices))
+        return tuple(self.head(SliceKey(entity_type, n)) for n in range(slices))
+
+    def head(self, key: SliceKey) -> int:
+        """Of one log, as it is now."""
+        return self._heads.get(key, 0)
 
     # --- requests ---
     def perform(

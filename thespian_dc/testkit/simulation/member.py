@@ -41,6 +41,7 @@ class SimulatedMember(SimulatedHost):
         me = Member(self.member_id, self.name, "simulated", (Counter.entity_type,), 0)
         self._allocation = allocation.AllocationCore(me, {Counter.entity_type: self._slices})
         self._assigned: frozenset[SliceKey] = frozenset()
+        self._insists: frozenset[SliceKey] = frozenset()
         self._routes: dict[SliceKey, Route] = {}
         self._beat()
 
@@ -48,6 +49,15 @@ class SimulatedMember(SimulatedHost):
         """Claim these as if they were assigned, as a member does that sees other peers alive."""
         wanted = self._assigned | frozenset(keys)
         self._perform(self.core.on_assigned(wanted, self.now_us, self._routes))
+
+    def insist(self, keys: Iterable[SliceKey], for_us: int) -> None:
+        """Compete for these, and stay with it for so long."""
+        self._insists = frozenset(keys)
+        self.compete(self._insists)
+        self.after(for_us, self._insist_no_more)
+
+    def _insist_no_more(self) -> None:
+        self._insists = frozenset()
 
     def _beat(self) -> None:
         for action in self._allocation.on_tick(self.now_us):
@@ -75,7 +85,8 @@ class SimulatedMember(SimulatedHost):
             match action:
                 case allocation.Assigned(keys):
                     self._assigned = keys
-                    self._perform(self.core.on_assigned(keys, self.now_us, self._routes))
+                    wanted = keys | self._insists
+                    self._perform(self.core.on_assigned(wanted, self.now_us, self._routes))
                 case allocation.Forget(member_id):
                     forget = partial(self._journal.memory.forget, member_id)
                     self._journal.call(self.name, forget, _ignore)

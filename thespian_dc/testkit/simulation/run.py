@@ -150,10 +150,9 @@ class Simulation:
         self.wishes.begin()
         world.run(shape.calm_us)
         world.faulty = True
-        names = [client.name for client in self.clients]
         FaultPlan(
             world, self.network, self.journal, self.members, self.consumers, self.producers,
-            names, shape.slices,
+            self.clients, shape.slices,
         ).begin()  # fmt: skip
         world.run(shape.faulty_us)
         self._come_to_rest()
