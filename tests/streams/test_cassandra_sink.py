@@ -232,6 +232,20 @@ def test_parking_works_the_same(
     eventually(lambda: not parked.entities(name))
 
 
+def test_an_entity_that_is_freed_while_it_is_listed_is_left_out(
+    writer: Writer, run: Any, stores: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name was read, and then its events were gone."""
+    Fuse.blown = {1000}
+    writer.add([("c-2", Added("a", 1000))])
+    run(Counts, recovery=Recovery("retry-and-park", 1, 1))
+    parked = stores().parked
+    [entity] = eventually(lambda: parked.entities(name), 30)
+    named = {("c-1", 0), (entity.entity_id, entity.slice), ("c-3", 1)}
+    monkeypatch.setattr(parked, "_places", lambda _: named)
+    assert parked.entities(name) == [entity]
+
+
 @pytest.mark.parametrize("what", [RETRY, SKIP])
 def test_a_pause_before_a_restart_does_not_hold_up_parked_entities(
     writer: Writer, run: Any, stores: Any, counted: Any, keyspace: str, name: str, what: str

@@ -5,6 +5,7 @@ position. What is wished of a parked entity is a cell, written by any process.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgpack
@@ -105,17 +106,19 @@ class CassandraParked:
     def entities(self, projection: str, after: str = "", limit: int = 100) -> list[ParkedEntity]:
         """See ParkedStore."""
         wished = {one.entity_id: one.what.rstrip(TRYING) for one in self.wishes(projection, None)}
-        found = [
+        found = (
             self._entity(projection, slice_, entity_id, wished)
             for entity_id, slice_ in sorted(self._places(projection))
             if entity_id > after
-        ]
-        return found[:limit]
+        )
+        return list(islice((one for one in found if one is not None), limit))
 
     def _entity(
         self, projection: str, slice_: int, entity_id: str, wished: Mapping[str, str]
-    ) -> ParkedEntity:
+    ) -> ParkedEntity | None:
         events = list(self._of_entity(projection, slice_, entity_id, 0))
+        if not events:
+            return None  # freed since its name was read
         size = sum(len(event.record) for event in events)
         first = events[0]
         return ParkedEntity(
