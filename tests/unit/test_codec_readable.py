@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from thespian_dc.codec.api import Registered, Registry, readable
@@ -54,6 +54,7 @@ values = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
+@example(value=[-(2**63) - 1, -(2**64) + 1, -(2**64), 2**64 - 1, 2**64])
 @given(value=values)
 def test_both_dialects_are_shown_alike(value: Any) -> None:
     """The json dialect is the definition; msgpack bytes must come out as it writes them."""

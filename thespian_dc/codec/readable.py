@@ -109,13 +109,22 @@ def _plain_dict(value: dict[Any, Any], plain: Callable[[Any], Any]) -> Any:
 
 def _extension(code: int, body: bytes, depth: int, level: int) -> Any:
     if code in _LEAF_TAGS:
-        return {_LEAF_TAGS[code]: str(body, "ascii")}
+        tag, text = _LEAF_TAGS[code], str(body, "ascii")
+        return _whole_number(text) if tag == "$int" else {tag: text}
     if code in _CONTAINER_TAGS:
         return {_CONTAINER_TAGS[code]: _unpack(body, depth, level)}
     if code == OBJECT_CODE and body and 1 < 1 + body[0] < len(body):
         end = 1 + body[0]
         return {"$object": str(body[1:end], "ascii"), "value": _unpack(body[end:], depth, level)}
     return {"$extension": code, "bytes": _base64(body)}
+
+
+def _whole_number(digits: str) -> Any:
+    """Integers of msgpack's own end earlier than those that the json dialect writes as they are."""
+    try:
+        return _plain_leaf(int(digits, 16))
+    except ValueError:
+        return {"$int": digits}
 
 
 def _base64(content: bytes) -> str:
