@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.proofs import check_caught, check_clean, check_same_again
 from thespian_dc.testkit.simulation.__main__ import SEEDS
 
-CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_SIMULATION_SEEDS", "200"))
+CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_SIMULATION_SEEDS", "130"))
 CLEAN_S = 240.0
 """Of one core, not of the wall: a busy machine must not make the run prove less."""
 BUG_SEEDS = 200
@@ -52,5 +52,5 @@ def test_a_seed_runs_the_same_way_again_in_another_process() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 def test_ten_thousand_seeds_hold() -> None:
-    """What 200 seeds do not reach."""
+    """What 130 seeds do not reach."""
     check_clean(SEEDS, range(10_000), None)
