@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +31,7 @@ ADDRESS = "127.0.0.1:1"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary folder of this test's own, near the root: socket paths are short."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        monkeypatch.setattr(tempfile, "tempdir", short)
-        yield Path(short)
-
-
-@pytest.fixture
-def bell(folder: Path) -> Iterator[Bell]:
+def bell(socket_folder: Path) -> Iterator[Bell]:
     opened = open_bell(ADDRESS)
     assert opened is not None
     yield opened
@@ -103,7 +94,7 @@ def test_without_producers_nothing_is_kept(bell: Bell) -> None:
     assert bell.hints() == []
 
 
-def test_a_producer_that_is_not_there_is_no_error(folder: Path) -> None:
+def test_a_producer_that_is_not_there_is_no_error(socket_folder: Path) -> None:
     """It was killed, or starts: hosts do not care."""
     publishing = Publishing()
     publishing.on_producers([ADDRESS, "127.0.0.1:2"])
@@ -128,10 +119,10 @@ def test_the_next_process_with_this_address_takes_the_bell_over(bell: Bell) -> N
     again.close()
 
 
-def test_what_killed_producers_left_is_swept(bell: Bell, folder: Path) -> None:
+def test_what_killed_producers_left_is_swept(bell: Bell, socket_folder: Path) -> None:
     """Addresses change with every restart: files of the dead would pile up. The living keep
     theirs."""
-    [made] = folder.iterdir()
+    [made] = socket_folder.iterdir()
     [kept] = made.iterdir()
     left = made / kept.name.replace("127.0.0.1_1", "127.0.0.1_7")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
@@ -145,10 +136,10 @@ def test_what_killed_producers_left_is_swept(bell: Bell, folder: Path) -> None:
     other.close()
 
 
-def test_a_folder_that_others_can_enter_is_not_used(folder: Path) -> None:
+def test_a_folder_that_others_can_enter_is_not_used(socket_folder: Path) -> None:
     """What rings is believed: only this user may ring."""
     assert open_bell(ADDRESS) is not None
-    [made] = folder.iterdir()
+    [made] = socket_folder.iterdir()
     assert made.stat().st_mode & 0o777 == 0o700
     made.chmod(0o755)
     assert open_bell(ADDRESS) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,15 +31,7 @@ HOST, CLIENT = "127.0.0.1:1", "127.0.0.1:2"
 
 
 @pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary folder of this test's own, near the root: socket paths are short."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        monkeypatch.setattr(tempfile, "tempdir", short)
-        yield Path(short)
-
-
-@pytest.fixture
-def receiver(folder: Path) -> Iterator[FrameReceiver]:
+def receiver(socket_folder: Path) -> Iterator[FrameReceiver]:
     opened = receive_frames(HOST)
     assert opened is not None
     yield opened
@@ -92,7 +83,8 @@ def test_a_host_that_has_ended_takes_nothing(receiver: FrameReceiver, sender: Fr
     assert not sender.hand(HOST, frame(2))
 
 
-def test_a_listener_of_another_kind_gets_no_frames(folder: Path, sender: FrameSender) -> None:
+@pytest.mark.usefixtures("socket_folder")
+def test_a_listener_of_another_kind_gets_no_frames(sender: FrameSender) -> None:
     """Addresses are used again: by a producer now, whose bell would swallow them."""
     bell = open_bell(HOST)
     assert bell is not None
@@ -117,7 +109,7 @@ def test_any_other_datagram_is_a_lost_frame(datagram: bytes) -> None:
 
 def test_what_is_no_frame_hides_none(receiver: FrameReceiver, sender: FrameSender) -> None:
     """Its neighbours are taken."""
-    sender._sender.send(str(datagrams.path_of(HOST, "host")), b"\xc1")
+    sender._sender.send(HOST, b"\xc1")
     assert sender.hand(HOST, frame(2))
     found = receiver.take()
     assert found is not None
@@ -164,7 +156,7 @@ def test_a_frame_is_handed_over_where_none_before_it_is_on_its_way(
     assert len(routed.sent) == 2
 
 
-def test_what_nobody_takes_goes_by_thespian(folder: Path, sender: FrameSender) -> None:
+def test_what_nobody_takes_goes_by_thespian(socket_folder: Path, sender: FrameSender) -> None:
     """Which tells that the host is gone."""
     routed = Routed(sender)
     routed.tell()

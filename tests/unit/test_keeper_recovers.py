@@ -20,17 +20,40 @@ def three(tmp_path: Path) -> Iterator[World]:
     yield from worlds(tmp_path, "")
 
 
+def said_of(three: World, generation: int, **had: int) -> None:
+    """Peers say how far they have this log of a's."""
+    one = three.replicas["a"]
+    for peer, offset in had.items():
+        seen = {0: Position(offset, b"x")}
+        said = three.replicas[peer].says(
+            seen_journal_id=one.journal.journal_id, seen_generation=generation, seen=seen
+        )
+        one.keeper.met(said)
+    one.keeper.round(three.now_us)
+
+
+def it_waits_for_c(three: World, alone: int) -> None:
+    """Which is down and alone has so many events: it recovers when c is there again."""
+    one, other, gone = (three.replicas[name] for name in "abc")
+    other.head, one.read = 3, {"b": 3}
+    three.until(lambda: "does not answer" in lacks(one).get("c", ""))
+    assert f"of this replica's own {alone} are nowhere else" in lacks(one)["c"]
+    for _ in range(10):
+        three.round()
+    assert one.roles.recovering
+    gone.down, gone.head, one.read = False, 9, {"b": 3, "c": 9}
+    three.until(lambda: not one.roles.recovering)
+    assert stored_lost(one.journal, "cart") is None
+
+
 @pytest.mark.parametrize(("b_had", "is_waited_for"), [(6, False), (4, True)])
 def test_a_recovery_waits_for_a_dead_peer_only_where_it_alone_has_what_was_lost(
     three: World, b_had: int, is_waited_for: bool
 ) -> None:
     """Both were further in this log than the copy is; then c said where its log ends, and died."""
     one, other, gone = (three.replicas[name] for name in "abc")
-    for peer, had in ((other, b_had), (gone, 6)):
-        seen = {0: Position(had, b"x")}
-        said = peer.says(seen_journal_id=one.journal.journal_id, seen_generation=0, seen=seen)
-        one.keeper.met(said)
     other.head, gone.head, one.read = 3, 9, {"b": 3}
+    said_of(three, 0, b=b_had, c=6)
 
     def is_asked() -> bool:
         one.keeper.round(three.now_us)
@@ -52,13 +75,9 @@ def test_a_recovery_waits_for_a_dead_peer_only_where_it_alone_has_what_was_lost(
 @pytest.mark.parametrize("by", ["the same node", "another node"])
 def test_what_only_a_dead_peer_has_is_waited_for_after_a_restart(three: World, by: str) -> None:
     """It said how far it had the lost log, and died: it does not say it again."""
-    one, other, gone = (three.replicas[name] for name in "abc")
+    one, gone = (three.replicas[name] for name in "ac")
     second = Keeper(one.journal, one.setting, "node 2", one, lambda _: None)
-    for peer, had in ((other, 4), (gone, 6)):
-        seen = {0: Position(had, b"x")}
-        said = peer.says(seen_journal_id=one.journal.journal_id, seen_generation=0, seen=seen)
-        one.keeper.met(said)
-    one.keeper.round(three.now_us)
+    said_of(three, 0, b=4, c=6)
     assert one.roles.recovering
     gone.down = True
     one.keeper.stop(0)
@@ -66,27 +85,7 @@ def test_what_only_a_dead_peer_has_is_waited_for_after_a_restart(three: World, b
         second.stop(0)
         second = Keeper(one.journal, one.setting, "node", one, lambda _: None)
     one.keeper = second
-    other.head, one.read = 3, {"b": 3}
-    three.until(lambda: "does not answer" in lacks(one).get("c", ""))
-    assert "of this replica's own 2 are nowhere else" in lacks(one)["c"]
-    for _ in range(10):
-        three.round()
-    assert one.roles.recovering
-    gone.down, gone.head, one.read = False, 9, {"b": 3, "c": 9}
-    three.until(lambda: not one.roles.recovering)
-    assert stored_lost(one.journal, "cart") is None
-
-
-def said_of(three: World, generation: int, **had: int) -> None:
-    """Peers say how far they have this log of a's."""
-    one = three.replicas["a"]
-    for peer, offset in had.items():
-        seen = {0: Position(offset, b"x")}
-        said = three.replicas[peer].says(
-            seen_journal_id=one.journal.journal_id, seen_generation=generation, seen=seen
-        )
-        one.keeper.met(said)
-    one.keeper.round(three.now_us)
+    it_waits_for_c(three, 2)
 
 
 @pytest.mark.parametrize("after_another_restart", [False, True])
@@ -94,7 +93,7 @@ def test_of_two_logs_that_were_lost_in_a_row_what_only_a_dead_peer_has_of_either
     three: World, after_another_restart: bool
 ) -> None:
     """The journal is put back to a copy that was made in the middle of a recovery."""
-    one, other, gone = (three.replicas[name] for name in "abc")
+    one, gone = (three.replicas[name] for name in "ac")
     said_of(three, 0, b=4, c=6)
     assert (one.roles.recovering, one.roles.generation) == (True, 1)
     for _ in range(1 + after_another_restart):
@@ -104,15 +103,7 @@ def test_of_two_logs_that_were_lost_in_a_row_what_only_a_dead_peer_has_of_either
             said_of(three, 1, b=2, c=7)
         assert (one.roles.recovering, one.roles.generation) == (True, 2)
     gone.down = True
-    other.head, one.read = 3, {"b": 3}
-    three.until(lambda: "does not answer" in lacks(one).get("c", ""))
-    assert "of this replica's own 5 are nowhere else" in lacks(one)["c"]
-    for _ in range(10):
-        three.round()
-    assert one.roles.recovering
-    gone.down, gone.head, one.read = False, 9, {"b": 3, "c": 9}
-    three.until(lambda: not one.roles.recovering)
-    assert stored_lost(one.journal, "cart") is None
+    it_waits_for_c(three, 5)
 
 
 def test_what_is_kept_of_a_recovery_that_ended_holds_no_later_one(

@@ -9,11 +9,10 @@ frame that was lost: its sender sends it again.
 from __future__ import annotations
 
 from thespian_dc.entity.protocol import CommandFrame
-from thespian_dc.shell.datagrams import Receiver, Sender, listen, path_of
+from thespian_dc.shell.datagrams import Receiver, Sender, listen
 
 HANDED_BYTES_MAX = 32 << 10
 """Of a frame's blob; larger ones cost Thespian little more."""
-PATHS_MAX = 1_000
 WHAT = "host"
 
 
@@ -24,20 +23,14 @@ class FrameSender:
         from msgpack import packb  # a client that is only imported needs none
 
         self._pack = packb
-        self._address, self._sender = address, Sender()
-        self._paths: dict[str, str | None] = {}
+        self._address, self._sender = address, Sender(WHAT)
 
     def hand(self, host: str, frame: CommandFrame) -> bool:
         """True: the host at this address has it in its queue."""
         if len(frame.blob) > HANDED_BYTES_MAX:
             return False
-        if host not in self._paths:
-            if len(self._paths) >= PATHS_MAX:
-                self._paths.clear()
-            self._paths[host] = path_of(host, WHAT)
-        path = self._paths[host]
         fields = (self._address, frame.client_id, frame.frame_nr, frame.blob)
-        return path is not None and self._sender.send(path, self._pack(fields))
+        return self._sender.send(host, self._pack(fields))
 
     def close(self) -> None:
         self._sender.close()

@@ -8,6 +8,7 @@ had set aside, are CONTROL records: counted, and not applied.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -99,7 +100,7 @@ class Intake:
     def fork(self, fields: list[Any], cause: str) -> None:
         """Another event under a known number: the entity is set aside, durably."""
         self._instance.forked = (fields[0], fields[1])
-        self.list_("forked", fields[0], fields[1], _epoch(fields), cause)
+        self.list_("forked", fields[0], fields[1], epoch_of(fields), cause)
         self._add(CONTROL, FORKED_MANIFEST, b"", (), {ORIGIN_META: stored_form(fields, False)})
 
     def state(self, state: Any, encoded: Encoded, content: StateMeta) -> None:
@@ -161,8 +162,8 @@ class Intake:
     # --- inside ---
     def _note(self, what: str, fields: list[Any], text: str = "") -> None:
         """The same, of the event that is taken."""
-        note_event(self._instance, what, fields[0], fields[1], _epoch(fields))
-        self.list_(what, fields[0], fields[1], _epoch(fields), text)
+        note_event(self._instance, what, fields[0], fields[1], epoch_of(fields))
+        self.list_(what, fields[0], fields[1], epoch_of(fields), text)
 
     def _ask_class(self, decoded: Any, fields: list[Any]) -> int | tuple[Any, Encoded | None]:
         """(what to apply, its stored form where it is another); (None, None): nothing, it is
@@ -234,5 +235,6 @@ def stored_form(fields: list[Any], concurrent: bool) -> list[Any]:
     return fields if len(fields) == length else fields[:length]
 
 
-def _epoch(fields: list[Any]) -> int:
+def epoch_of(fields: Sequence[Any]) -> int:
+    """Of a list that came; 0: its origin led nobody."""
     return int(fields[6]) if len(fields) >= _LONG else 0

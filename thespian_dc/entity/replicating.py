@@ -242,7 +242,7 @@ class Replicating:
         if delay_us:
             return delay_us
         before = None
-        if epoch and leads(instance, fields):
+        if leads(instance, fields):
             last = forked_from(instance, origin, n, fields[2], epoch)
             before = instance.leader, last, instance.epoch
         count(instance, origin, n, time_us, epoch)

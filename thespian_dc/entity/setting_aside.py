@@ -20,7 +20,7 @@ from typing import Any
 from thespian_dc.entity.causality import is_late, lacking, late_among
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
-from thespian_dc.entity.intake import Intake
+from thespian_dc.entity.intake import Intake, epoch_of
 from thespian_dc.entity.protocol import RemoteEvent
 from thespian_dc.entity.recording import apply
 from thespian_dc.model.record import Record
@@ -39,9 +39,8 @@ def sets_aside(instance: ReplicatedInstance) -> bool:
 
 def leads(instance: ReplicatedInstance, fields: Sequence[Any]) -> bool:
     """Is this event of a later leader than all that are here?"""
-    if len(fields) <= 6 or not fields[6]:
-        return False
-    return (fields[6], fields[0]) > (instance.epoch, instance.leader)
+    epoch = epoch_of(fields)
+    return epoch > 0 and (epoch, fields[0]) > (instance.epoch, instance.leader)
 
 
 def wanted_to_remake(
@@ -54,7 +53,7 @@ def wanted_to_remake(
     here, latest = dict(instance.vector), (instance.epoch, instance.leader)
     for event in events:
         origin, n, others, *_ = fields = event.meta
-        leader = (fields[6] if len(fields) > 6 else 0), origin
+        leader = epoch_of(fields), origin
         if leader[0] and leader > latest:
             if latest[0] and lacking(here, {**others, origin: n}):
                 return tuple((one, 1, count) for one, count in instance.vector.items() if count)

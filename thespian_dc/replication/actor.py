@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -53,12 +52,10 @@ class ReplicationActor(LeafActor):
         self._retry_us = 0
         self._hosts: list[str] = []
         self._arriving: Arriving
-        self._main = 0  # the thread
 
     def begin(self, begin: Begin) -> None:
         """Open the links. A journal that does not answer is tried again; what else is wrong is
         raised."""
-        self._main = get_ident()
         self._open(begin)
         collect_seldom()
 
@@ -151,7 +148,7 @@ class ReplicationActor(LeafActor):
         self._on_main(lambda: self.send(self._coordinator, GetRoutes()))
 
     def _on_main(self, act: Callable[[], None]) -> None:
-        if get_ident() == self._main:
+        if self._arriving.is_main():
             act()
         else:
             self.bridge.put(_Later(act))

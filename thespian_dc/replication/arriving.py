@@ -31,6 +31,10 @@ class Arriving:
         self.turn, self._order = RLock(), RLock()  # who handles something may bring more
         self._waiting = 0
 
+    def is_main(self) -> bool:
+        """Is this the thread that made it?"""
+        return get_ident() == self._main
+
     def bring(self, came: Any) -> None:
         """From any thread."""
         with self._order:
@@ -39,7 +43,7 @@ class Arriving:
                 self._put(Put(came))
 
     def _handle_at_once(self, came: Any) -> bool:
-        if self._waiting or get_ident() == self._main or not self.turn.acquire(blocking=False):
+        if self._waiting or self.is_main() or not self.turn.acquire(blocking=False):
             return False
         try:
             return self._handle(came)

@@ -85,9 +85,12 @@ class Restoring:
     def lost(self, here: SeenOfUs | None = None) -> Lost | None:
         """To be kept as long as the recovery lasts; None: there is none. here: of one to begin."""
         if here is not None:
-            seen = {peer: (one,) for peer, one in self._seen.items()}
-            return with_more(self._lost, Lost((here,), seen))
+            return self._losing(here)
         return self._lost if self._recovering and self._lost.here else None
+
+    def _losing(self, here: SeenOfUs) -> Lost:
+        seen = {peer: (one,) for peer, one in self._seen.items()}
+        return with_more(self._lost, Lost((here,), seen))
 
     def waits_for(self) -> dict[str, str]:
         """What a recovery lacks, per peer, for people."""
@@ -119,7 +122,7 @@ class Restoring:
         """RESTORED was stored: what was said so far was about the former generation. here: what
         there is of that one; None: it was found, and is kept, by another process."""
         if here is not None:
-            self._lost = self.lost(here) or self._lost
+            self._lost = self._losing(here)
         self._recovering, self._seen = True, {}
         self._said = dict.fromkeys(self._said, False)
         self.catch_up = CatchUp(self._linked)

@@ -14,21 +14,29 @@ import socket
 import stat
 import tempfile
 from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 
 DATAGRAM_BYTES_MAX = 200 << 10  # what Linux lets pass unless told otherwise
 PATH_BYTES_MAX = 100
+PATHS_MAX = 1_000
 
 
 class Sender:
-    """`send` never blocks and never raises; from any thread."""
+    """To those who listen for `what`. `send` never blocks and never raises; from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        # To find a path asks the file system.
+        self._path_of = lru_cache(PATHS_MAX)(partial(path_of, what=what))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def send(self, path: str, datagram: bytes) -> bool:
-        """False: nobody listens there, its queue is full, or it is too large."""
+    def send(self, address: str, datagram: bytes) -> bool:
+        """To the actor at this address "ip:port". False: nobody listens there, its queue is full,
+        or it is too large."""
+        path = self._path_of(address)
+        if path is None:
+            return False
         try:
             self._socket.sendto(datagram, path)
         except OSError:

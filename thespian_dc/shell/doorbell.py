@@ -12,7 +12,7 @@ import msgpack
 
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
-from thespian_dc.shell.datagrams import DATAGRAM_BYTES_MAX, Receiver, Sender, listen, path_of
+from thespian_dc.shell.datagrams import DATAGRAM_BYTES_MAX, Receiver, Sender, listen
 
 HINT_BYTES_MAX = 32 << 10
 """Of commits in one hint; more than that is told by heads alone."""
@@ -65,17 +65,13 @@ class Ringer:
     """The host's end. `ring` never blocks and never raises."""
 
     def __init__(self) -> None:
-        self._sender = Sender()
-        self._paths: dict[str, str | None] = {}
+        self._sender = Sender(WHAT)
 
     def ring(self, producers: Sequence[str], commits: Sequence[Commit]) -> None:
         """Tell the producers at these actor addresses ("ip:port")."""
         datagram = pack_hint(hint_of(commits))
-        if self._paths.keys() != set(producers):
-            self._paths = {address: path_of(address, WHAT) for address in producers}
-        for path in self._paths.values():
-            if path is not None:  # gone, starting, or its queue is full: a poll finds it
-                self._sender.send(path, datagram)
+        for address in producers:
+            self._sender.send(address, datagram)  # gone, starting, or full: a poll finds it
 
     def close(self) -> None:
         self._sender.close()

@@ -241,8 +241,9 @@ class RemoteSource:
     def _client(self, channels: Channels) -> LookupsClient:
         if self._replica is not None and not self._replica_id:
             self._replica_id = self._replica.start().replica_id
-        own = self._replica_id, self._shown_version
-        return LookupsClient(channels, self._remote, self._consumer, *own)
+        return LookupsClient(
+            channels, self._remote, self._consumer, self._replica_id, self._shown_version
+        )
 
     def _take_back(self) -> None:
         self._armed = False

@@ -103,8 +103,7 @@ class CassandraJournal(SliceLog, Registry, Derived):
     ) -> list[Exception]:
         while not isinstance(look, CorruptRecordError):
             found = list(self._differences(key, look, there))
-            trimmed = self._trimmed(key)
-            if not found or trimmed == look.trimmed:
+            if not found or (trimmed := self._trimmed(key)) == look.trimmed:
                 return found
             # It was trimmed meanwhile: again, what is left of what was looked at.
             look = look._replace(trimmed=trimmed)
