@@ -55,7 +55,11 @@ def keep_baselines(journal: Journal, key: SliceKey, from_offset: int, until_offs
     """
     at = from_offset
     while at < until_offset:
-        commits = journal.read(key, at, READ_BYTES)
+        try:
+            commits = journal.read(key, at, READ_BYTES)
+        except TrimmedError as trimmed:  # by another at this moment, who stored its rows before
+            at = trimmed.trimmed_to
+            continue
         placed = _by_entity(key, commits, until_offset)
         entity_ids = list(placed)
         for start in range(0, len(entity_ids), ROWS_AT_ONCE):

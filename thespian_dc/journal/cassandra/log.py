@@ -25,8 +25,9 @@ from thespian_dc.journal.cassandra.sealed import wrap, write_time
 from thespian_dc.journal.cassandra.url import CassandraUrl
 from thespian_dc.journal.reading import check_sound
 from thespian_dc.journal.seal import seal
-from thespian_dc.model.errors import JournalError, JournalUnavailableError
+from thespian_dc.model.errors import JournalError, TrimmedError
 from thespian_dc.model.ids import SliceKey
+from thespian_dc.model.position import Position
 from thespian_dc.model.record import Commit
 
 
@@ -164,31 +165,32 @@ class SliceLog(LogReader):
 
     def trim(self, key: SliceKey, until_offset: int) -> int:
         trimmed, until = self._trimmed(key), min(until_offset, self.index_mark(key))
-        mark = self._boundary(key, until) if until > trimmed.offset else trimmed.offset
-        if mark > trimmed.offset:
-            new = self.position_before(key, mark)
+        new = self._boundary(key, until) if until > trimmed.offset else trimmed
+        if new is None:  # another trims at this moment: its mark was there before rows went
+            again = self._trimmed(key).offset > trimmed.offset
+            return self.trim(key, until_offset) if again else trimmed.offset
+        if new.offset > trimmed.offset:
             cell = wrap("trim mark", key, tuple(new))
             # First the mark, so that a reader below it is told so and does not meet a hole.
-            self._rows("raise_trim_mark", *key, cell, write_time(mark))
-        self._delete_below(key, trimmed.offset, mark)
-        return mark
+            self._rows("raise_trim_mark", *key, cell, write_time(new.offset))
+        self._delete_below(key, trimmed.offset, new.offset)
+        return new.offset
 
     def _start_segments(self, key: SliceKey) -> list[int]:
         known = self._known.get(key)
         return [known.segment, 0] if known else super()._start_segments(key)
 
-    def _boundary(self, key: SliceKey, until: int) -> int:
-        """The largest offset <= until where a commit ends."""
+    def _boundary(self, key: SliceKey, until: int) -> Position | None:
+        """The last commit's end at or below `until`; None where its row is not there any more."""
         place = self._covering(key, until - 1)
-        if place is None:
-            return 0
-        commit = self.commit_at(key, place.base_offset)
-        if commit is None:
-            raise JournalUnavailableError(
-                self.url, f"{key} was trimmed by another at the same time"
-            )
+        commit = None if place is None else self.commit_at(key, place.base_offset)
+        if place is None or commit is None:
+            return None
         end = check_sound(commit, "it cannot be trimmed").end_offset
-        return end if end <= until else place.base_offset
+        try:
+            return self.position_before(key, end if end <= until else place.base_offset)
+        except TrimmedError:
+            return None
 
     def _delete_below(self, key: SliceKey, earlier_mark: int, mark: int) -> None:
         """Delete segment by segment, upwards: a trim that was cut short leaves the rows right below
