@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from thespian.actors import ActorTypeDispatcher
 
 from tests.streams.material import ENTITY_TYPE, SLICES, Added, Writer, offsets, projection, rows
-from tests.streams.test_actors import admin, node
+from tests.streams.test_actors import admin, facts, node
 from thespian_dc.model.criteria import Exclude, Filter, Include
 from thespian_dc.model.delivery_settings import Recovery, ToActor
 from thespian_dc.model.settings import Local
@@ -50,6 +53,28 @@ class Seen(ActorTypeDispatcher):
 
     def receiveMsg_str(self, message: str, sender: Any) -> None:
         self.send(sender, (self.seen, self.largest))
+
+
+class Holds(ActorTypeDispatcher):
+    """Says nothing to the first message with a quantity of 1, which it does not keep, and of 2,
+    which it does keep."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.seen: list[tuple[str, int]] = []
+        self.held: list[int] = []
+
+    def receiveMsg_ProjectedEvents(self, message: ProjectedEvents, sender: Any) -> None:
+        quantities = {event.payload.quantity for event in message.events}
+        holding = [one for one in (1, 2) if one in quantities and one not in self.held]
+        self.held += holding
+        if 1 not in holding:
+            self.seen.extend((event.entity_id, event.seq_nr) for event in message.events)
+        if not holding:
+            self.send(sender, message.handled())
+
+    def receiveMsg_str(self, message: str, sender: Any) -> None:
+        self.send(sender, (self.seen, self.held))
 
 
 @pytest.fixture
@@ -156,6 +181,52 @@ def test_an_actor_is_brought_up_to_date_where_a_filter_changes(
         eventually(lambda: handled(a=41, b=41, c=41))
         eventually(lambda: not rows(read_model, "select entity_id from thespian_dc_debts"))
         eventually(lambda: offsets(read_model) == heads(writer))
+    finally:
+        system.ask(node, StopNode(2.0), 20)
+
+
+def test_a_consumer_killed_while_its_actor_is_brought_up_to_date(
+    writer: Writer, system: Any, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of what a filter's change owes to an entity: at an event that its actor
+    has not kept, and at one that it has, where nobody heard so. Nothing is lost, each entity's
+    events come in order, and what was not acknowledged comes again."""
+    address = system.createActor(Holds)
+    read_model = tmp_path / "read.db"
+    node = consumer(system, to_actor(
+        tmp_path, ToActor(address=address, events_max=4, timeout_s=60),
+        filter=Exclude.entity_ids("a"),
+    ))  # fmt: skip
+
+    def came() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {"a": [], "b": []}
+        for entity_id, seq_nr in system.ask(address, "seen", 10)[0]:
+            found[entity_id].append(seq_nr)
+        return found
+
+    def handled(last: int) -> bool:
+        """All up to this seq_nr; none before the one below it was."""
+        for one in (found := came()).values():
+            assert all(seq_nr <= before + 1 for before, seq_nr in pairwise([0, *one]))
+        return all(set(one) == set(range(1, last + 1)) for one in found.values())
+
+    try:
+        for nr in range(1, 21):
+            writer.add([("a", Added("x", {10: 1, 15: 2}.get(nr, 10))), ("b", Added("x", 10))])
+        eventually(lambda: offsets(read_model) == heads(writer))
+        assert came() == {"a": [], "b": list(range(1, 21))}
+        Projections(f"sqlite:///{read_model}").set_filter("popularity", Filter())
+        writer.add([("a", Added("x", 10)), ("b", Added("x", 10))])
+        for holding in ([1], [1, 2]):
+            eventually(lambda h=holding: system.ask(address, "held", 10)[1] == h)
+            assert rows(read_model, "select entity_id from thespian_dc_debts") == [("a",)]
+            pid = eventually(lambda: facts(system, node, "ranking:consumer"))["pid"]
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: handled(21))
+        eventually(lambda: not rows(read_model, "select entity_id from thespian_dc_debts"))
+        eventually(lambda: offsets(read_model) == heads(writer))
+        assert came()["a"].count(10) == 1
+        assert came()["a"].count(15) == 2
     finally:
         system.ask(node, StopNode(2.0), 20)
 
