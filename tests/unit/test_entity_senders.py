@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from thespian_dc.client.api import AioEntity, Entity
+from thespian_dc.client.api import AioEntity, Client, Entity, _outgoing
+from thespian_dc.client.sinks import Batch
 from thespian_dc.entity.actor import EventSourcedActor
 from thespian_dc.entity.alone import Begin
 from thespian_dc.entity.protocol import EntityRef, ToEntity
@@ -159,7 +162,7 @@ def test_effects_in_init_are_refused(entities: LocalEntities) -> None:
     assert entities.ask(Clerk, "a", Order("count")) == 0
 
 
-@pytest.mark.parametrize("bad", ["", "a|b", "a\nb", "x" * 256, "é" * 128, None, 7, b"a"])
+@pytest.mark.parametrize("bad", ["", "a|b", "a\nb", "x" * 256, "é" * 128, "\ud800", None, 7, b"a"])
 def test_no_entity_has_such_an_id(bad: Any) -> None:
     """Refused where it is said first: in the caller's own line, not in a thread or another
     process."""
@@ -184,6 +187,47 @@ def test_a_client_takes_the_class_where_it_is_at_hand() -> None:
         by_class, by_name = build(client, Account, "a"), build(client, "account", "a")
         assert (by_class.entity_type, by_class.entity_id) == ("account", "a")
         assert (by_name.entity_type, by_name.entity_id) == ("account", "a")
+
+
+@pytest.mark.parametrize(
+    ("what", "bad"),
+    [
+        *(("command_id", bad) for bad in (5, ("a",), b"a", None, "x" * 256, "\ud800")),
+        *(("timeout_s", bad) for bad in (None, "5", timedelta(seconds=5), math.inf, math.nan)),
+    ],
+)
+def test_a_client_refuses_what_no_command_can_have(what: str, bad: Any) -> None:
+    """In the caller's own line, before anything goes to the thread that serves all callers: a
+    time that is no number ended it, and an id that is no text was stored."""
+    client: Any = Client.__new__(Client)
+    client._loops = {}
+    one, other = Entity(client, "clerk", "a"), AioEntity(client, "clerk", "a")
+    with pytest.raises(SettingsError, match=what):
+        one.ask("hello", **{what: bad})
+    with pytest.raises(SettingsError, match=what):
+        asyncio.run(other.ask("hello", **{what: bad}))
+    if what == "command_id":
+        with pytest.raises(SettingsError, match=what):
+            one.tell("hello", command_id=bad)
+        with pytest.raises(SettingsError, match=what):
+            ToEntity("a", "hello", bad)
+        with pytest.raises(SettingsError, match=what):
+            _outgoing(("clerk", "a", "hello", bad), Batch(), 0)
+    else:
+        with pytest.raises(SettingsError, match=what):
+            Client.ask_many(client, [], timeout_s=bad)
+
+
+@pytest.mark.parametrize("bad", [5, (), ("clerk", "a"), ("clerk", "a", "hello", "id", 5.0)])
+def test_ask_many_says_what_it_takes(bad: Any) -> None:
+    with pytest.raises(SettingsError, match="ask_many takes"):
+        _outgoing(bad, Batch(), 0)
+
+
+def test_ask_many_needs_a_window() -> None:
+    """With none it waited for ever."""
+    with pytest.raises(SettingsError, match="in_flight"):
+        Client.__new__(Client).ask_many([], in_flight=0)
 
 
 def test_the_limit_of_names_is_in_bytes() -> None:

@@ -23,13 +23,14 @@ from thespian_dc.client.inline_link import InlineLink
 from thespian_dc.client.link import Link
 from thespian_dc.client.sinks import Batch, LoopSink, Waiter, is_error, outcome
 from thespian_dc.entity.api import Outgoing
-from thespian_dc.model.errors import AskTimeoutError
-from thespian_dc.model.ids import check_name, type_name
+from thespian_dc.model.errors import AskTimeoutError, SettingsError
+from thespian_dc.model.ids import check_command_id, check_name, type_name
 from thespian_dc.shell.frames import pack
 from thespian_dc.shell.systems import SIMPLE, kind_of
 
 GRACE_S = 2.0  # the I/O thread says that time is over; beyond this it is asked no more
 TELL_TIMEOUT_S = 60.0
+TIMEOUT_S_MAX = 1e8  # three years; threads and the system's timers can wait that long
 
 
 class Client:
@@ -83,6 +84,9 @@ class Client:
         in an error raises it when its turn comes; with return_errors the exception is yielded in
         its place. Commands of one entity are handled in order. timeout_s: of each command.
         """
+        timeout_s = _seconds(timeout_s)
+        if in_flight < 1:
+            raise SettingsError(f"in_flight must be at least 1, not {in_flight!r}")
         return _pipeline(self, iter(commands), in_flight, timeout_s, return_errors)
 
     def close(self) -> None:
@@ -134,12 +138,12 @@ class Entity:
         """The entity's reply. Raises what the entity's host answered instead of one (the handler
         failed, was unanswered, …), or AskTimeoutError; never returns None for "no answer".
 
-        command_id: asked again with the same id, the entity does not handle the command twice.
+        timeout_s: up to 1e8. command_id: asked again with the same id, at most 255 bytes of UTF-8,
+        the entity does not handle the command twice. SettingsError for others.
         """
+        timeout_s = _seconds(timeout_s)
         waiter = Waiter()
-        command = Outgoing(
-            self.entity_type, self.entity_id, pack(message), (waiter, 0), command_id
-        )
+        command = _command(self, message, (waiter, 0), command_id)
         self._client._live().submit([command], timeout_s)
         if not waiter.wait(timeout_s + GRACE_S):
             raise AskTimeoutError(str(self), timeout_s, "the client's I/O thread did not answer")
@@ -153,7 +157,7 @@ class Entity:
         it is sent again until a host has it in memory, for at most a minute. Whether the entity
         handles it is not known; ask where a command must not be lost.
         """
-        command = Outgoing(self.entity_type, self.entity_id, pack(message), None, command_id)
+        command = _command(self, message, None, command_id)
         self._client._live().submit([command], TELL_TIMEOUT_S)
 
     def __str__(self) -> str:
@@ -184,17 +188,30 @@ class AioEntity:
 
     async def ask(self, message: Any, timeout_s: float = 5.0, command_id: str = "") -> Any:
         """See Entity.ask. Cancelling it does not take the command back."""
+        timeout_s = _seconds(timeout_s)
         sink = self._client._loop_sink()
         future = asyncio.get_running_loop().create_future()
-        command = Outgoing(
-            self.entity_type, self.entity_id, pack(message), (sink, future), command_id
-        )
+        command = _command(self, message, (sink, future), command_id)
         self._client._live().submit([command], timeout_s)
         return await future
 
     async def tell(self, message: Any, command_id: str = "") -> None:
         """See Entity.tell."""
         Entity(self._client, self.entity_type, self.entity_id).tell(message, command_id)
+
+
+def _seconds(timeout_s: float) -> float:
+    """SettingsError in the caller's own line: the I/O thread serves all callers."""
+    if not isinstance(timeout_s, int | float) or not timeout_s <= TIMEOUT_S_MAX:
+        raise SettingsError(
+            f"timeout_s must be a number of seconds up to {TIMEOUT_S_MAX:g}, not {timeout_s!r}"
+        )
+    return max(0.0, timeout_s)
+
+
+def _command(to: Entity | AioEntity, message: Any, ticket: Any, command_id: str) -> Outgoing:
+    check_command_id(command_id)
+    return Outgoing(to.entity_type, to.entity_id, pack(message), ticket, command_id)
 
 
 def _pipeline(
@@ -235,8 +252,16 @@ def _pipeline(
 
 
 def _outgoing(command: tuple[Any, ...], batch: Batch, number: int) -> Outgoing:
-    entity_type, entity_id, message, *more = command
+    try:
+        entity_type, entity_id, message, *more = command
+        (command_id,) = more or ("",)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            "ask_many takes (entity_type, entity_id, message) or, with a command_id, four of them; "
+            f"not {command!r:.100}"
+        ) from error
     check_name("entity_id", entity_id)
     if type(entity_type) is not str:
         entity_type = type_name(entity_type)
-    return Outgoing(entity_type, entity_id, pack(message), (batch, number), *more)
+    check_command_id(command_id)
+    return Outgoing(entity_type, entity_id, pack(message), (batch, number), command_id)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from thespian_dc.model.ids import check_name
+from thespian_dc.model.ids import check_command_id, check_name
 from thespian_dc.model.replication import Listed
 from thespian_dc.shell.protocol import NodeMessage
 
@@ -55,7 +55,7 @@ class ToEntity:
     ToEntity("c-1", AddItem(...)))`.
 
     The entity sees the sender's real address. command_id: optional, for de-duplication of re-sends.
-    SettingsError where no entity can have this id.
+    SettingsError where no entity, or no command, can have this id.
     """
 
     entity_id: str
@@ -64,6 +64,7 @@ class ToEntity:
 
     def __post_init__(self) -> None:
         check_name("entity_id", self.entity_id)
+        check_command_id(self.command_id)
 
 
 SENT_BEFORE = -1

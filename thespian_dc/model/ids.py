@@ -15,7 +15,7 @@ from thespian_dc.model.errors import SettingsError
 SLICES_DEFAULT = 16
 SLICES_MAX = 1024
 NAME_BYTES_MAX = 255
-_SHORT = re.compile(r"[^|\x00-\x1f\x7f]{1,63}")  # within the limit whatever its characters
+_SHORT = re.compile(r"[^|\x00-\x1f\x7f\ud800-\udfff]{1,63}")  # within the limit by any characters
 
 
 class SliceKey(NamedTuple):
@@ -39,11 +39,29 @@ def check_name(what: str, name: str) -> str:
         return name
     if not isinstance(name, str) or not name:
         raise SettingsError(f"{what} must be a non-empty string, not {name!r}")
-    if len(name.encode()) > NAME_BYTES_MAX:
-        raise SettingsError(f"{what} {name[:40]!r}… is longer than {NAME_BYTES_MAX} UTF-8 bytes")
+    _check_bytes(what, name)
     if "|" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise SettingsError(f"{what} {name!r} must not hold '|' or control characters")
     return name
+
+
+def check_command_id(command_id: str) -> str:
+    """Return `command_id`, or raise SettingsError: "" for none, or up to 255 UTF-8 bytes. It is
+    stored with what the command persists."""
+    if type(command_id) is not str:
+        raise SettingsError(f"command_id must be a string, not {command_id!r}")
+    if command_id:
+        _check_bytes("command_id", command_id)
+    return command_id
+
+
+def _check_bytes(what: str, name: str) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{what} {name[:40]!r} is no text that UTF-8 can hold") from error
+    if size > NAME_BYTES_MAX:
+        raise SettingsError(f"{what} {name[:40]!r}… is longer than {NAME_BYTES_MAX} UTF-8 bytes")
 
 
 def type_name(entity_type: type | str) -> str:
