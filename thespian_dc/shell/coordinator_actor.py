@@ -16,6 +16,7 @@ from typing import Any, final
 from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
 
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.facts import show_facts
 from thespian_dc.shell.protocol import (
     Begin,
     Drain,
@@ -107,6 +108,7 @@ class CoordinatorActor(TypedActor):
     def _start(self, node: StartNode) -> None:
         if self._node is not None:
             return
+        show_facts()
         self._node, self._parent = node, os.getppid()
         for leaf in node.leaves:
             self._add(leaf)

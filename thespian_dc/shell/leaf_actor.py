@@ -33,6 +33,7 @@ from thespian_dc.model.node_errors import NodeStartError
 from thespian_dc.shell.addresses import text_of
 from thespian_dc.shell.bridge import Bridge
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.facts import show_facts
 from thespian_dc.shell.outbox import NOTHING, Outbox
 from thespian_dc.shell.protocol import (
     Begin,
@@ -126,6 +127,7 @@ class LeafActor(TypedActor):
         self._coordinator = coordinator
         self._heard_us = now_us()
         if self.begun is None:
+            show_facts()
             self.begun, self._parent = begin, os.getppid()
             self.address = text_of(self.myAddress)
             self.bridge, self.outbox = Bridge(), Outbox(self.transmit)
