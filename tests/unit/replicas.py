@@ -130,7 +130,7 @@ class Replica:
             state = read_state(said)
             return ReplicatedState(
                 record.manifest, record.payload, dict(state.vector), dict(state.tips),
-                state.time_us, state.epoch, self.id, state.leader,
+                state.time_us, state.epoch, self.id, state.leader, state.aside,
             )  # fmt: skip
         if record.kind == CONTROL and (said is None or record.manifest == FORKED_MANIFEST):
             return None

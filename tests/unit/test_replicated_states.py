@@ -51,7 +51,7 @@ def state_of(replica: Replica) -> ReplicatedState:
     assert content is not None
     return ReplicatedState(
         *encoded, dict(content.vector), dict(content.tips), content.time_us, content.epoch,
-        replica.id, content.leader,
+        replica.id, content.leader, content.aside,
     )  # fmt: skip
 
 

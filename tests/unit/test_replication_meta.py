@@ -53,6 +53,10 @@ GOLDEN = {
         state_meta(StateMeta({"eu": 7}, {"eu": 1}, 5, 2, "eu")),
         "9581a265750781a26575010502a26575",
     ),
+    "state, something set aside": (
+        state_meta(StateMeta({"eu": 7}, {"eu": 1}, 5, 2, "us", {"eu": 4})),
+        "9781a265750781a26575010502a275739081a2657504",
+    ),
 }
 replica_ids = st.text(min_size=1, max_size=4)
 counts = st.integers(1, 1 << 40)
@@ -131,6 +135,13 @@ def test_what_no_replica_writes_is_refused_by_name(fields: Any) -> None:
             meta_of({ORIGIN_META: fields}, "ap", 1, 1, WRITE_ID)
     with pytest.raises(ReplicaMetaError):
         read_state(fields)
+
+
+@pytest.mark.parametrize("aside", [{"eu": 7}, {"us": 0}, {"eu": -1}, {"eu": "4"}, 4, [4]])
+def test_a_state_sets_aside_what_it_contains(aside: Any) -> None:
+    assert read_state([{"eu": 7}, {}, 5, 2, "us", [], {"eu": 0}]).aside == {"eu": 0}
+    with pytest.raises(ReplicaMetaError):
+        read_state([{"eu": 7}, {}, 5, 2, "us", [], aside])
 
 
 @given(generation=st.integers(0, 1000), offset=st.integers(0, (1 << 40) - 1))

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.replicas import Replica, group, settle
-from tests.unit.replicated_entities import Chronicle, fresh, texts, write
+from tests.unit.replicated_entities import Chronicle, Line, Tell, flags, fresh, texts, write
 from tests.unit.test_replicated_roles import forked_promotion
 from tests.unit.test_replicated_states import state_of, trim
 from thespian_dc.entity.causality import late_among
 from thespian_dc.entity.protocol import Absorbed, RemoteEvent
+from thespian_dc.model.record import EVENT, STATE
 from thespian_dc.model.replication import Listed, ReplicaMeta
 from thespian_dc.model.replication_errors import StandbyError
 
@@ -29,6 +30,12 @@ class Loose(Chronicle):
 
     def empty_state(self) -> tuple[Any, ...]:
         return (object(),)
+
+
+class Mended(Chronicle):
+    """The same with code that can store its state."""
+
+    entity_type = "loose"
 
 
 @pytest.mark.parametrize("snapshot_every", [0, 1])
@@ -124,6 +131,91 @@ def test_code_that_cannot_apply_them_again_keeps_its_state() -> None:
     assert texts(a.state()) == ["one", "late", "two"]
 
 
+def test_what_had_failed_comes_to_the_same_when_code_recovers_it() -> None:
+    """The code could not make the state anew when it was due. Code that can does, before the next
+    command, and lists it where the link asks how the entity is; once."""
+    a, b, c = forked_promotion("set_aside")
+    Chronicle.spoilt = "one"
+    c.restart()
+    assert c.absorb(a.events()).failed
+    answer = c.absorb([event for event in b.events() if event.meta[0] == "b"])
+    (listed,) = answer.listed
+    assert (listed.what, listed.origin, listed.n) == ("late", "a", 2)
+    assert "ValueError: cannot apply one" in listed.text
+    write(a, "later")
+    settle(a, b, c)
+    c.restart()
+    assert c.absorb([]).failed, "code that cannot changes nothing"
+    Chronicle.spoilt = ""
+    c.restart()
+    c.role(epoch=3, active="c")
+    assert texts(c.ask(Tell())) == ["one", "two"]
+    told = {(one.what, one.origin, one.n) for one in c.absorb([]).listed}
+    assert told >= {("late_set_aside", "a", 2), ("late_set_aside", "a", 3)}
+    before = len(c.records())
+    for _ in range(2):
+        assert c.state() == b.state()
+        c.local.tick(10_000_000)
+        c.restart()
+    assert len(c.records()) == before
+    assert c.vector() == b.vector()
+
+
+def test_a_state_that_cannot_be_stored_stays_until_code_can() -> None:
+    """The same where nothing failed: as long as no row of the state was stored."""
+    a, b = group(Loose, "a", "b", active="a", late_events="set_aside")
+    write(a, "late")
+    b.role(epoch=2, active="b")
+    write(b, "two")
+    a.absorb(b.events())
+    mended = Replica(
+        Mended, "a", "ab", slices=1, active="a", late_events="set_aside", journal=a.local.journal
+    )
+    for _ in range(2):
+        assert texts(mended.state()) == ["two"]
+        mended.restart()
+    assert [found.record.kind for found in mended.records()] == [EVENT, EVENT, STATE]
+
+
+def test_what_is_set_aside_makes_nothing_concurrent() -> None:
+    """It is not in the state. What b wrote before it heard of it is concurrent with nothing, at a
+    replica that had applied it, at one that got it late, at one that took over a state, and after
+    a restart."""
+    a, b, c = forked_promotion("set_aside")
+    d = Replica(Chronicle, "d", "abcd", active="a", late_events="set_aside")
+    write(b, "three")
+    of_b = [event for event in b.events() if event.meta[0] == "b"]
+    for one in (a, d):
+        one.absorb([*a.events()[:2], of_b[0]])
+    c.absorb([*a.events()[:1], of_b[0], a.events()[1]])
+    for one in (a, c):
+        one.restart()
+    for one in (a, c, d):
+        one.absorb(of_b[1:])
+        assert one.vector() == {"a": 2, "b": 2}
+    for _ in range(2):
+        for one in (a, b, c, d):
+            assert flags(one.state()) == {"one": False, "two": False, "three": False}
+            one.local.tick(10_000_000)
+            one.restart()
+
+
+def test_what_a_state_had_set_aside_makes_nothing_concurrent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes with the state of a peer."""
+    monkeypatch.setattr(Chronicle, "snapshot_every", 1)
+    a, b, c = forked_promotion("set_aside")
+    write(b, "three")
+    of_b = [event for event in b.events() if event.meta[0] == "b"]
+    a.absorb(of_b[:1])
+    c.ask(state_of(a))
+    assert c.vector() == {"a": 2, "b": 1}
+    c.restart()
+    c.absorb(of_b[1:])
+    assert flags(c.state()) == {"one": False, "two": False, "three": False}
+
+
 def test_a_state_that_cannot_be_stored_stays() -> None:
     a, b = group(Loose, "a", "b", active="a", late_events="set_aside")
     write(a, "late")
@@ -190,6 +282,18 @@ def split(events: Iterable[RemoteEvent]) -> dict[tuple[str, int], Any]:
     return found
 
 
+def assert_concurrent(state: tuple[Line, ...], seen: Mapping[tuple[str, int], Any]) -> None:
+    """By what each event that counts had seen: of two that did not know of each other, the one that
+    was applied later is concurrent; no other is."""
+    left = {origin: sorted(n for one, n in seen if one == origin) for origin, _ in seen}
+    here: list[tuple[str, int]] = []
+    for _, origin, concurrent in state:
+        n = left[origin].pop(0)
+        unseen = [(o, m) for o, m in here if o != origin and m > seen[origin, n].get(o, 0)]
+        assert concurrent == bool(unseen), (origin, n, unseen)
+        here.append((origin, n))
+
+
 names = st.sampled_from("abc")
 deeds = st.one_of(
     st.tuples(st.just("write"), names, names),
@@ -241,7 +345,9 @@ def test_all_come_to_one_decision_whatever_each_had_applied(
     states = [texts(one.state()) for one in replicas.values()]
     assert states[0] == states[1] == states[2]
     assert len(states[0]) == len(events) - len(late)
+    counting = sorted(events.keys() - late)
     for one in replicas.values():
+        assert_concurrent(one.state(), {name: events[name][1] for name in counting})
         told = [(found.origin, found.n) for found in one.listed if found.what == "late_set_aside"]
         assert all(any(o == origin and n <= m for o, m in told) for origin, n in late)
         one.restart()

@@ -4,7 +4,7 @@ Laws (tests/unit/test_causality.py):
 - Event n of an origin is new where n - 1 of its events are here, known where n are.
 - A new one waits while something is missing that its origin had when it wrote: that must be applied
   first. Slots of retired replicas are not waited for.
-- It is concurrent where this replica has something that its origin had not.
+- It is concurrent where this replica has something that counts and that its origin had not.
 - An epoch's leader replaces those of lower epochs (of two leaders of one epoch, the greater id
   counts): what they wrote and its leader had not seen comes late.
 - What is late is what a set of events says, in any order: what the latest leader had seen when it
@@ -27,6 +27,7 @@ class Verdict(NamedTuple):
     missing: tuple[str, int] | None = None
 
 
+NOTHING: Mapping[str, int] = {}
 KNOWN, NEW, CONCURRENT = Verdict(False), Verdict(True), Verdict(True, True)
 
 
@@ -36,9 +37,11 @@ def judge(
     n: int,
     others: Mapping[str, int],
     retired: Collection[str] = (),
+    aside: Mapping[str, int] = NOTHING,
 ) -> Verdict:
     """Event n of `origin`, written when it had seen `others`; here: how many of each replica's
-    events this one has."""
+    events this one has; aside: of whom the last ones do not count, and which is the last that
+    does."""
     had = here.get(origin, 0)
     if n <= had:
         return KNOWN
@@ -49,6 +52,8 @@ def judge(
             return Verdict(False, missing=(replica, count))
     for replica, count in here.items():
         if count > others.get(replica, 0) and replica != origin:
+            if aside and aside.get(replica, count) <= others.get(replica, 0):
+                continue
             return CONCURRENT
     return NEW
 
@@ -58,6 +63,17 @@ def is_late(epoch: int, origin: str, latest_epoch: int, leader: str) -> bool:
     written under latest_epoch is applied here already. Such an event has not seen that, for it is
     new."""
     return epoch > 0 and (epoch, origin) < (latest_epoch, leader)
+
+
+def comes_unaware(
+    leader: tuple[int, str],
+    latest: tuple[int, str],
+    here: Mapping[str, int],
+    seen: Mapping[str, int],
+) -> bool:
+    """Is it the first event of this leader, (epoch, origin), who replaces `latest`, and had it not
+    seen all that is here? seen: its origin's vector, itself in it."""
+    return latest[0] > 0 and leader > latest and bool(lacking(here, seen))
 
 
 def late_among(events: Iterable[ReplicaMeta]) -> set[tuple[str, int]]:

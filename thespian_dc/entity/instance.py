@@ -129,17 +129,19 @@ class Instance:
 class ReplicatedInstance(Instance):
     """An entity of a replicated type in memory.
 
-    vector, tips, time_us, epoch, leader: as in model.replication.StateMeta, of the state in memory.
+    vector, tips, time_us, epoch, leader, aside: as in model.replication.StateMeta, of the state in
+    memory.
     failed: why the state cannot be trusted (an event is stored that the code cannot apply), or "".
     forked: (origin, n) of the event that set it aside, or None. origin, concurrent, recovering: of
     the event that is applied just now; origin "": none is. asked_us: the time that the command
     under way asked for, 0 where it did not. notes: of what was listed. retraced: what the log said
-    about the command that runs next.
+    about the command that runs next. owed: (origin, n) of the first event by which the state was
+    to be made anew, and was not; () where nothing is owed.
     """
 
     __slots__ = (
-        "asked_us", "concurrent", "epoch", "failed", "forked", "leader", "notes", "origin",
-        "recovering", "retraced", "time_us", "tips", "vector",
+        "aside", "asked_us", "concurrent", "epoch", "failed", "forked", "leader", "notes", "origin",
+        "owed", "recovering", "retraced", "time_us", "tips", "vector",
     )  # fmt: skip
 
     def __init__(self, type_: EntityType, entity_id: str, slice_: HostedSlice) -> None:
@@ -160,6 +162,14 @@ class ReplicatedInstance(Instance):
         """Its state is this one."""
         self.vector, self.tips = dict(state.vector), dict(state.tips)
         self.time_us, self.epoch, self.leader = state.time_us, state.epoch, state.leader
+        self.aside = state.aside  # another one where it changes
+        self.owed: tuple[str, int] | tuple[()] = ()
+
+    @property
+    def sets_aside(self) -> bool:
+        """Does what comes late not count?"""
+        replication = self.type.replication
+        return replication is not None and replication.late_events == "set_aside"
 
     @property
     def trouble(self) -> str:
@@ -171,4 +181,4 @@ class ReplicatedInstance(Instance):
     @property
     def content(self) -> StateMeta:
         """What its state contains."""
-        return StateMeta(self.vector, self.tips, self.time_us, self.epoch, self.leader)
+        return StateMeta(self.vector, self.tips, self.time_us, self.epoch, self.leader, self.aside)

@@ -71,7 +71,7 @@ class Intake:
         replication = description.replication
         assert replication is not None, "a host serves no replicated type without its setting"
         meta: dict[str, Any] = {ORIGIN_META: stored_form(fields, concurrent)}
-        if set_aside or (late and replication.late_events == "set_aside"):
+        if set_aside or (late and instance.sets_aside):
             kind = CONTROL
             self._note("late_set_aside", fields)
         else:
@@ -110,9 +110,7 @@ class Intake:
         instance.state, instance.failed = state, ""
         instance.contains(content)
         self._is_kept = True
-        said = state_meta(content)
-        if instance.notes:
-            said.append(plain_of_notes(instance.notes))
+        said = state_meta(content, plain_of_notes(instance.notes))
         meta = {ORIGIN_META: said, SNAPSHOT_META: True}
         self._add(STATE, *encoded, (), meta)
 
@@ -154,6 +152,11 @@ class Intake:
         instance = self._instance
         if instance.notes:
             self.listed += listed_of(instance.notes, instance.entity_id, origin, n)
+
+    def known_all(self) -> None:
+        """The entity is asked how it is: what it noted since it failed was heard by nobody."""
+        for one in self._instance.notes:
+            self.listed += listed_of((one,), self._instance.entity_id, one.by, one.last)
 
     def list_(self, what: str, origin: str, n: int, epoch: int, text: str = "") -> None:
         """Something that people should know."""

@@ -3,8 +3,9 @@ it. Pure.
 
 Laws:
 - A state is never stored as it came where this replica has events that it lacks: they are applied
-  on top, as concurrent ones, in the order of this log. The vector of what is stored covers both.
-  Those that a later leader, of whom it has something, had not seen are late: as in intake.py.
+  on top, in the order of this log, and are concurrent with what counts in it. The vector of what
+  is stored covers both. Those that a later leader, of whom it has something, had not seen are late:
+  as in intake.py.
 - What it lacks and this log has no more cannot be applied: nothing is stored then, and the state
   waits, under a named error, until one comes that has it. So does one that code cannot read or
   join, until there is code that can: what is passed by is asked for by nobody.
@@ -12,7 +13,7 @@ Laws:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from thespian_dc.entity.causality import lacking
 from thespian_dc.entity.entity_type import Encoded
@@ -20,10 +21,9 @@ from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, ReplicatedState
-from thespian_dc.entity.recording import apply
-from thespian_dc.entity.replaying import own_id
-from thespian_dc.entity.setting_aside import counts
-from thespian_dc.model.record import EVENT, Record
+from thespian_dc.entity.replaying import is_aside, own_id
+from thespian_dc.entity.setting_aside import aside_of, counts, folded
+from thespian_dc.model.record import Record
 from thespian_dc.model.replication import ReplicaMeta, StateMeta
 from thespian_dc.model.replication_errors import (
     OriginForkedError,
@@ -54,6 +54,7 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
     if covers(instance.vector, theirs.vector):
         return Absorbed(1)
     late: list[ReplicaMeta] = []
+    last: Mapping[str, int] = {**theirs.vector, **theirs.aside}
     on_top = _on_top(instance, theirs)
     if isinstance(on_top, OwnEventsTrimmedError):
         # The peer may take them first, from the state here: then its own has them.
@@ -64,15 +65,18 @@ def join(instance: ReplicatedInstance, theirs: ReplicatedState, intake: Intake) 
         if on_top:
             leader = theirs.epoch, theirs.leader
             late = [meta for meta, _ in on_top if not counts(instance, leader, meta)]
-            state = _applied(instance, state, [one for one in on_top if one[0] not in late])
+            counting = [one for one in on_top if one[0] not in late and not is_aside(one[1])]
+            state, last = folded(instance, state, last, counting)
             encoded = instance.type.encode_state(state)
     except RAISED as error:  # user code, or a type that this code does not know
         cause = f"a state of {theirs.peer}: {type(error).__name__}: {error}"
         failed = ReplicatedEntityFailedError(str(instance.ref), cause)
         return Absorbed(0, "waits", error=failed)
+    finally:
+        instance.origin = ""
     for meta in late:
         intake.set_aside(meta)
-    intake.state(state, encoded, _joined(instance, theirs))
+    intake.state(state, encoded, _joined(instance, theirs, last))
     return Absorbed(1, listed=tuple(intake.listed))
 
 
@@ -92,22 +96,9 @@ def _on_top(
     return found
 
 
-def _applied(
-    instance: ReplicatedInstance, state: Any, events: list[tuple[ReplicaMeta, Record]]
-) -> Any:
-    instance.concurrent = True
-    try:
-        for meta, record in events:
-            if record.kind == EVENT:
-                instance.origin = meta.origin
-                event = instance.type.registry.decode(record.manifest, record.payload)
-                state = apply(instance, state, event)
-    finally:
-        instance.origin = ""
-    return state
-
-
-def _joined(instance: ReplicatedInstance, theirs: ReplicatedState) -> StateMeta:
+def _joined(
+    instance: ReplicatedInstance, theirs: ReplicatedState, last: Mapping[str, int]
+) -> StateMeta:
     mine = instance.content
     vector = merged(mine.vector, theirs.vector)
     tips = {
@@ -123,4 +114,5 @@ def _joined(instance: ReplicatedInstance, theirs: ReplicatedState) -> StateMeta:
         max(mine.time_us, theirs.time_us),
         epoch,
         leader,
+        aside_of(vector, last),
     )

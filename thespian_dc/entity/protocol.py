@@ -8,8 +8,8 @@ it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from thespian_dc.model.ids import check_command_id, check_name
@@ -134,8 +134,8 @@ class Replicated(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ReplicatedState:
     """A command to one entity of a replicated type: take over a state of a peer, whose events are
-    trimmed there. vector, tips, time_us, epoch, leader: as in model.replication.StateMeta. What
-    this replica has beyond it is applied on top. Answered by Absorbed (through: 1)."""
+    trimmed there. vector, tips, time_us, epoch, leader, aside: as in model.replication.StateMeta.
+    What this replica has beyond it is applied on top. Answered by Absorbed (through: 1)."""
 
     manifest: str
     payload: bytes
@@ -145,6 +145,7 @@ class ReplicatedState:
     epoch: int = 0
     peer: str = ""
     leader: str = ""
+    aside: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,7 @@ def keep(instance: Instance, last: Recorded | None) -> Kept:
         state = instance.type.encode_state(instance.state)
     content = None
     if isinstance(instance, ReplicatedInstance):
-        content = state_meta(instance.content)
-        if instance.notes:
-            content.append(plain_of_notes(instance.notes))
+        content = state_meta(instance.content, plain_of_notes(instance.notes))
     return Kept(instance.entity_id, instance.seq_nr, state, instance.known, content)
 
 

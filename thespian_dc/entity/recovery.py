@@ -20,7 +20,7 @@ from thespian_dc.entity.effects import Stage
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
-from thespian_dc.entity.protocol import Command
+from thespian_dc.entity.protocol import Command, Replicated
 from thespian_dc.entity.recording import apply
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.replaying import begin_from, replay
@@ -140,6 +140,10 @@ class Recovery:
             trouble = instance.trouble
             if trouble:
                 self._hosted.report("entity_failed", instance.ref, trouble, instance.ref)
+            elif instance.owed:  # before any command
+                nothing = Command(instance.type.name, instance.entity_id, Replicated(()))
+                instance.wait_first(Turn(nothing))
+                self._hosted.open_turns += 1
         hook = instance.type.recovery_completed
         if hook is not None:
             turn = Turn(Command(instance.type.name, instance.entity_id, HOOK))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from thespian_dc.entity.causality import is_late
+from thespian_dc.entity.causality import comes_unaware, is_late
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.notes import Note, Notes, noted, notes_from
@@ -22,7 +22,7 @@ from thespian_dc.model.replication import (
     FORKED_MANIFEST,
     ORIGIN_META,
     REFUSED_META,
-    STATE_FIELDS,
+    STATE_NOTES,
     ReplicaMeta,
     StateMeta,
     meta_of,
@@ -51,8 +51,7 @@ def replay(instance: ReplicatedInstance, record: Record) -> None:
     said = None if record.meta is None else record.meta.get(ORIGIN_META)
     if kind == STATE:
         _replace(instance, record, read_state(said))
-        if said is not None and len(said) > STATE_FIELDS:
-            instance.notes = notes_from(*said[STATE_FIELDS:])
+        instance.notes = notes_from(*(said or ())[STATE_NOTES]) or instance.notes
         return
     if kind == CONTROL and (said is None or record.manifest == FORKED_MANIFEST):
         if said is not None:
@@ -63,15 +62,34 @@ def replay(instance: ReplicatedInstance, record: Record) -> None:
         _apply(instance, record, meta)
     if meta.origin != own:
         _note(instance, record, meta)
-    count(instance, meta.origin, meta.n, meta.time_us, meta.epoch)
+    if instance.sets_aside and not instance.owed:
+        leader, latest = (meta.epoch, meta.origin), (instance.epoch, instance.leader)
+        seen = {**meta.others, meta.origin: meta.n}
+        if comes_unaware(leader, latest, instance.vector, seen):
+            instance.owed = (meta.origin, meta.n)  # unless a state follows that was made anew
+    count(instance, meta.origin, meta.n, meta.time_us, meta.epoch, is_aside(record))
     if meta.origin != own:
         instance.tips[meta.origin] = meta.mark
 
 
+def is_aside(record: Record) -> bool:
+    """Does this event not count here? One that the class refused does, for nothing."""
+    return record.kind == CONTROL and REFUSED_META not in (record.meta or {})
+
+
 def count(
-    instance: ReplicatedInstance, origin: str, n: int, time_us: int = 0, epoch: int = 0
+    instance: ReplicatedInstance,
+    origin: str,
+    n: int,
+    time_us: int = 0,
+    epoch: int = 0,
+    aside: bool = False,
 ) -> None:
-    """The state contains event n of `origin` now."""
+    """The state contains event n of `origin` now. aside: though it does not count."""
+    if aside:
+        instance.aside = {origin: n - 1, **instance.aside}
+    elif origin in instance.aside:
+        instance.aside = {one: last for one, last in instance.aside.items() if one != origin}
     instance.vector[origin] = n
     instance.time_us = max(instance.time_us, time_us)
     if epoch and (epoch, origin) > (instance.epoch, instance.leader):

@@ -35,7 +35,7 @@ from thespian_dc.entity.protocol import (
 from thespian_dc.entity.recording import Moved, Recorded, keep, move_on
 from thespian_dc.entity.release import Release
 from thespian_dc.entity.replaying import count, forked_from, own_id
-from thespian_dc.entity.setting_aside import leads, remake, sets_aside, wanted_to_remake
+from thespian_dc.entity.setting_aside import all_of, leads, remake, wanted_to_remake
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.errors import CodecError
 from thespian_dc.model.replication import ORIGIN_META, local_meta
@@ -166,6 +166,8 @@ class Replicating:
             return ()
         own = own_id(instance)
         had = instance.vector.get(own, 0)
+        if instance.owed and not instance.trouble:
+            return all_of(instance)
         all_ = wanted_to_remake(instance, message.events)
         if all_:
             return all_
@@ -206,11 +208,16 @@ class Replicating:
         self, instance: ReplicatedInstance, events: tuple[RemoteEvent, ...], intake: Intake
     ) -> Absorbed:
         retired = instance.slice.type.role.retired
+        if instance.owed and not instance.trouble:
+            remake(instance, intake, instance.owed)
+            instance.owed = ()
+        if not events and not instance.trouble:
+            intake.known_all()
         through, reason, missing, delay_us, error = 0, "", None, 0, None
         for event in events:
             fields = event.meta
             origin, n = fields[0], fields[1]
-            verdict = judge(instance.vector, origin, n, fields[2], retired)
+            verdict = judge(instance.vector, origin, n, fields[2], retired, instance.aside)
             if verdict.missing is not None:
                 reason, missing = "waits", verdict.missing
                 break
@@ -245,7 +252,8 @@ class Replicating:
         if leads(instance, fields):
             last = forked_from(instance, origin, n, fields[2], epoch)
             before = instance.leader, last, instance.epoch
-        count(instance, origin, n, time_us, epoch)
+        aside = event.set_aside or (late and instance.sets_aside)
+        count(instance, origin, n, time_us, epoch, aside)
         if origin != own_id(instance):
             instance.tips[origin] = mark
         if before is not None:
@@ -268,8 +276,8 @@ class Replicating:
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
         former, last, former_epoch = before
         why_not = ""
-        if former and sets_aside(instance):
-            why_not = remake(instance, intake)
+        if former and instance.sets_aside:
+            why_not = remake(instance, intake, (origin, fields[1]))
             if not why_not:
                 return
             why_not = f"it could not be set aside: {why_not}"

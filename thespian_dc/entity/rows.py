@@ -9,7 +9,7 @@ from thespian_dc.entity.instance import Known
 from thespian_dc.entity.notes import Notes, notes_from
 from thespian_dc.journal.api import StateRow
 from thespian_dc.model.errors import CorruptPayloadError
-from thespian_dc.model.replication import STATE_FIELDS, StateMeta, read_state
+from thespian_dc.model.replication import STATE_NOTES, StateMeta, read_state
 from thespian_dc.model.state_body import pack_state, unpack_state
 
 
@@ -18,7 +18,7 @@ class Kept(NamedTuple):
 
     known: the entity's table of that time, to which more may have been added: ids above seq_nr
     belong to commands that may not be durable, and are left out when the row is made. replica:
-    `state_meta`, where the entity is replicated, and one more element where there are notes.
+    `state_meta`, where the entity is replicated.
     """
 
     entity_id: str
@@ -51,7 +51,7 @@ def unpack_row(row: StateRow) -> Row:
     contains = None if replica is None else read_state(replica)
     try:
         ids = {id_: (at, reply) for id_, at, reply in known}
-        notes = notes_from(*(replica or ())[STATE_FIELDS:])
+        notes = notes_from(*(replica or ())[STATE_NOTES])
         return Row(Encoded(manifest, payload), ids, contains, notes)
     except Exception as error:
         raise CorruptPayloadError(f"state row of {row.entity_id}", str(error)) from error

@@ -7,7 +7,8 @@ In the meta of a record, under "r", stands a list:
                     is 1; with a time or an epoch [origin, n, others, origin_offset, mark, time_us,
                     epoch], and again one more where it is concurrent
 - of a state:       [vector, tips, time_us, epoch, leader], in a STATE record and in a state row;
-                    one more element where the entity has notes (entity/notes.py)
+                    one more element, its notes (entity/notes.py), where there are any; and again
+                    one, `aside`, where something is set aside: then also notes that are empty
 A record without it was written here before its entity was replicated: n is its seq_nr.
 
 Lists and not keys: with 3 replicas of two letters whose slots are above 10^6 this adds 25 bytes to
@@ -35,7 +36,8 @@ it met: the other's [origin, n, others, origin_offset, mark]."""
 
 
 STATE_FIELDS = 5
-"""Of the list of a state; what follows is its replica's own business."""
+STATE_NOTES = slice(STATE_FIELDS, STATE_FIELDS + 1)
+"""Where the notes stand in the list of a state: they are its replica's own business."""
 
 
 class ReplicaMeta(NamedTuple):
@@ -62,13 +64,15 @@ class ReplicaMeta(NamedTuple):
 class StateMeta(NamedTuple):
     """What a state contains. vector: by replica, how many of its events. tips: by replica but the
     own, the mark of its last event. time_us: the greatest time among them. epoch, leader: the
-    greatest epoch among them, and who wrote under it."""
+    greatest epoch among them, and who wrote under it. aside: of replicas whose last events are set
+    aside, which of their events is the last that counts; 0: none does."""
 
     vector: Mapping[str, int]
     tips: Mapping[str, int]
     time_us: int = 0
     epoch: int = 0
     leader: str = ""
+    aside: Mapping[str, int] = {}
 
 
 class Role(NamedTuple):
@@ -137,9 +141,14 @@ def remote_meta(meta: ReplicaMeta) -> list[Any]:
     return fields
 
 
-def state_meta(meta: StateMeta) -> list[Any]:
-    """The list of a state."""
-    return [dict(meta.vector), dict(meta.tips), meta.time_us, meta.epoch, meta.leader]
+def state_meta(meta: StateMeta, notes: Sequence[Any] = ()) -> list[Any]:
+    """The list of a state. notes: in their stored form."""
+    fields = [dict(meta.vector), dict(meta.tips), meta.time_us, meta.epoch, meta.leader]
+    if notes or meta.aside:
+        fields.append(list(notes))
+    if meta.aside:
+        fields.append(dict(meta.aside))
+    return fields
 
 
 def read_remote(fields: Any) -> ReplicaMeta:
@@ -163,13 +172,16 @@ def read_state(fields: Any) -> StateMeta:
     """What `state_meta` made. ReplicaMetaError where it is none."""
     try:
         vector, tips, time_us, epoch, leader = fields[:STATE_FIELDS]
-        for slots in (vector, tips):
+        aside = fields[STATE_FIELDS + 1] if len(fields) > STATE_FIELDS + 1 else {}
+        for slots in (vector, tips, aside):
             _check_slots(slots)
         if not tips.keys() <= vector.keys():
             raise ValueError("it knows the last event of a replica of which it contains none")
         if not (0 <= time_us <= NUMBER_MAX and 0 <= epoch <= NUMBER_MAX):
             raise ValueError("its time and its epoch must be 0 to 2^63 - 1")
-        return StateMeta(vector, tips, int(time_us), int(epoch), str(leader))
+        if any(n >= vector.get(replica, 0) for replica, n in aside.items()):
+            raise ValueError("it sets more aside than it contains")
+        return StateMeta(vector, tips, int(time_us), int(epoch), str(leader), aside)
     except (ValueError, TypeError, AttributeError) as error:
         raise ReplicaMetaError(repr(fields)[:200], str(error)) from error
 

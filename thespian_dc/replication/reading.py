@@ -172,11 +172,13 @@ class PeerLog:
 
     def state(self, entity_id: str, manifest: str, payload: bytes, said: Any) -> ReplicatedState:
         """A state of the peer's as a command; said: its `state_meta`. ForeignOriginError."""
-        vector, tips, time_us, epoch, leader = read_state(said)
+        vector, tips, time_us, epoch, leader, aside = read_state(said)
         self._check_origins(entity_id, vector)
         self._check_epoch(epoch)
         slots, marks = dict(vector), dict(tips)
-        return ReplicatedState(manifest, payload, slots, marks, time_us, epoch, self.peer, leader)
+        return ReplicatedState(
+            manifest, payload, slots, marks, time_us, epoch, self.peer, leader, aside
+        )
 
 
 def _covers(claim: OriginPositions, entity_id: str, origin_offset: int) -> bool:

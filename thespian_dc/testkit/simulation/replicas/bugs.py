@@ -16,7 +16,7 @@ from unittest.mock import patch
 from thespian_dc.crdt.api import LwwRegister
 from thespian_dc.entity import replicating
 from thespian_dc.entity.actions import Answer
-from thespian_dc.entity.causality import KNOWN, NEW, Verdict, judge
+from thespian_dc.entity.causality import KNOWN, NEW, NOTHING, Verdict, judge
 from thespian_dc.entity.entity_type import Encoded
 from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, Status
@@ -212,9 +212,11 @@ def what_was_applied_before_stays() -> contextlib.AbstractContextManager[type[Re
 def retired_are_ignored() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """No bug: what a retired replica wrote is passed by, for all have all of it."""
 
-    def ignoring(here: Any, origin: str, n: int, others: Any, retired: Any = ()) -> Verdict:
+    def ignoring(
+        here: Any, origin: str, n: int, others: Any, retired: Any = (), aside: Any = NOTHING
+    ) -> Verdict:
         ignored = origin in retired and origin in here
-        return KNOWN if ignored else judge(here, origin, n, others, retired)
+        return KNOWN if ignored else judge(here, origin, n, others, retired, aside)
 
     return patched(replicating, "judge", ignoring)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
@@ -19,6 +19,7 @@ from thespian_dc.model.link_progress import progress_entry, progress_of
 from thespian_dc.model.record import Commit
 from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.replicas.client import Asked
+from thespian_dc.testkit.simulation.replicas.held import Held, Slots, Stored
 from thespian_dc.testkit.simulation.replicas.ledger import (
     Applied,
     Change,
@@ -32,36 +33,11 @@ from thespian_dc.testkit.simulation.replicas.site import Site
 
 EVENT, STATE, CONTROL = 0, 1, 2
 FORKED = "$forked"
-Slots = dict[str, int]
 ALLOWED = frozenset((
     "ok", "unknown", "CommandNotWrittenError", "HostBusyError", "OutcomeUnknownError",
     "ReplicaRecoveringError", "ReplicaRetiredError", "StandbyError", "OriginForkedError",
 ))  # fmt: skip
 """What a client may be told."""
-
-
-class Stored(NamedTuple):
-    """A record in a replica's log."""
-
-    entity_id: str
-    origin: str
-    n: int
-    kind: int
-
-
-class Held:
-    """What one replica's log holds, as the checker counts it."""
-
-    def __init__(self, slices: int) -> None:
-        self.vectors: dict[str, Slots] = defaultdict(dict)
-        self.leaders: dict[str, tuple[int, str]] = {}
-        self.logs: list[list[Stored | None]] = [[] for _ in range(slices)]
-        self.nonces: dict[str, int] = {}
-        self.late: set[tuple[str, str, int]] = set()
-        self.events: dict[tuple[str, str, int], Event] = {}
-        self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
-        self.aside: set[tuple[str, str, int]] = set()
-        self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
 
 
 class ReplicaChecker:
@@ -171,7 +147,7 @@ class ReplicaChecker:
         if (written is None or written.changed != changed) and not self._scopes.may_fork:
             self._breaks("event", f"{where} is not what {origin} wrote")
         late = self._lead(site, held, entity_id, origin, epoch)
-        new_here = any(c > others.get(r, 0) for r, c in mine.items() if r != origin)
+        new_here = self._has_more(site, held, entity_id, origin, others)
         if flag != (new_here or late) and origin != site.name:
             self._breaks("concurrent", f"{where}: {flag}, it has {mine}, the event {others}")
         if flag:
@@ -184,6 +160,18 @@ class ReplicaChecker:
             site.world.hit("replica: own event fetched")
             held.nonces[changed.nonce] = held.nonces.get(changed.nonce, 0) + 1
         return Event(origin, n, {**others, origin: n}, changed, epoch)
+
+    def _has_more(
+        self, site: Site, held: Held, entity_id: str, origin: str, others: Mapping[str, int]
+    ) -> bool:
+        """Is something here that counts, and that the event's origin had not seen?"""
+        mine = held.vectors[entity_id]
+        if not any(c > others.get(r, 0) for r, c in mine.items() if r != origin):
+            return False
+        if not self._sets_aside(site.name):
+            return True
+        counts = counting(self._events(site.name, entity_id, mine))
+        return any(e.n > others.get(e.origin, 0) for e in counts if e.origin != origin)
 
     def _join(self, site: Site, mine: Slots, entity_id: str, said: Sequence[Any]) -> None:
         vector = said[0]
@@ -341,17 +329,21 @@ class ReplicaChecker:
             if one.entity_id in self.forked:
                 continue
             vector = self.vector(one.site, one.entity_id)
-            mine = self.held[one.site].events
-            events = [
-                mine.get((one.entity_id, origin, n)) or self.written[one.entity_id, origin, n]
-                for origin, count in vector.items() for n in range(1, count + 1)
-            ]  # fmt: skip
+            events = self._events(one.site, one.entity_id, vector)
             wanted = fold(counting(events) if self._sets_aside(one.site) else events)
             if one.told != "ok" or one.seen != wanted:
                 self._breaks(
                     "state", f"{one.entity_id} at {one.site} with {vector} is {one.seen} "
                     f"({one.told}), not {wanted}"
                 )  # fmt: skip
+
+    def _events(self, site: str, entity_id: str, vector: Mapping[str, int]) -> list[Event]:
+        """All that the vector says."""
+        mine = self.held[site].events
+        return [
+            mine.get((entity_id, origin, n)) or self.written[entity_id, origin, n]
+            for origin, count in vector.items() for n in range(1, count + 1)
+        ]  # fmt: skip
 
     def check_listed(self, sites: Sequence[Site]) -> None:
         """What came late is listed, whatever crashed meanwhile. A copy that was put back may lack
