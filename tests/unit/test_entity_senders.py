@@ -90,6 +90,10 @@ class Clerk(EventSourcedActor):
         self.reply(1)
         self.stash()
 
+    def persist_and_fail_later(self, arg: Any, sender: Any) -> None:
+        self.persist(Deposited(1))
+        self.ask(arg, Question("abc"), on_reply=lambda heard: 1 / 0)
+
     def exit_in_apply(self, arg: Any, sender: Any) -> None:
         self.persist(Deposited(13)).then_reply(lambda state: "never")
 
@@ -145,6 +149,15 @@ def test_a_failure_without_a_line_of_its_own_names_the_handler(entities: LocalEn
         entities.ask(Clerk, "a", Order("stash_and_reply"))
     line = Clerk.receiveMsg_Order.__code__.co_firstlineno
     assert failed.value.where == f"test_entity_senders.py:{line}"
+
+
+def test_a_failure_after_something_was_persisted_does_not_say_that_nothing_was(
+    entities: LocalEntities,
+) -> None:
+    oracle = entities.create(Oracle)
+    with pytest.raises(CommandFailedError, match="persisted or sent before, if anything, stands"):
+        entities.ask(Clerk, "a", Order("persist_and_fail_later", oracle))
+    assert entities.ask(Clerk, "a", Order("count")) == 1
 
 
 def test_exit_while_events_are_applied_fails_its_command(entities: LocalEntities) -> None:

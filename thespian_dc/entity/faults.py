@@ -29,13 +29,15 @@ RAISED = (Exception, SystemExit)
 """What user code may raise: sys.exit() in one entity must not end the host of thousands."""
 
 
-def failure_of(error: BaseException, entity: str, handler: Any = None) -> Exception:
+def failure_of(
+    error: BaseException, entity: str, handler: Any = None, *, went_on: bool = False
+) -> Exception:
     """What the asker gets: CommandFailedError, or the error itself where it says all. handler: it
     is named where no line of user code raised."""
     if isinstance(error, _AS_IT_IS):
         return error
     where = _where(error.__traceback__) or _definition(handler)
-    return CommandFailedError(type(error).__name__, entity, where, str(error))
+    return CommandFailedError(type(error).__name__, entity, where, str(error), went_on)
 
 
 def check_size(entity_type: str, entity_id: str, size_bytes: int, limits: Limits) -> None:

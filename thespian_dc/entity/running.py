@@ -145,7 +145,8 @@ class Running:
         effects.stage, instance.effects = Stage.CLOSED, None
         failed = Effects(instance, turn, Stage.CLOSED)
         handlers = instance.type.handlers[type(turn.command.message)]
-        reason = failure_of(error, str(instance.ref), *handlers[:1])
+        went_on = stage is not Stage.HANDLER
+        reason = failure_of(error, str(instance.ref), *handlers[:1], went_on=went_on)
         if turn.reply_to is None or turn.answered or stage is Stage.THEN:
             self._hosted.report("user_code_failed", instance.ref, reason)
         else:

@@ -37,18 +37,20 @@ class ApplyEventReturnedNoneError(EntityError):
 @with_fields
 class CommandFailedError(EntityError):
     """The command's handler raised (or a reply function, or apply_event). It ran once; nothing was
-    persisted or sent. `where` is file:line of the user's code."""
+    persisted or sent. `where` is file:line of the user's code. went_on: it was no handler but a
+    function that went on with the command, for `then` or `ask`; what was done before it stands."""
 
     error_type: str
     entity: str
     where: str
     reason: str
+    went_on: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{self.entity}: {self.error_type} at {self.where}: {self.reason}; "
-            "nothing was persisted or sent"
-        )
+        done = "nothing was persisted or sent"
+        if self.went_on:
+            done = "what the command had persisted or sent before, if anything, stands"
+        return f"{self.entity}: {self.error_type} at {self.where}: {self.reason}; {done}"
 
 
 class CommandRejectedError(EntityError):
