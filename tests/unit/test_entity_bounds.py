@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from thespian.actors import ActorAddress
@@ -10,6 +12,8 @@ from thespian.actors import ActorAddress
 from tests.unit.host_core import SECOND, Host
 from thespian_dc.entity.actions import Forward, Report
 from thespian_dc.entity.actor import EventSourcedActor
+from thespian_dc.entity.entity_type import EntityType
+from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import (
     SENT_BEFORE,
     Command,
@@ -17,6 +21,7 @@ from thespian_dc.entity.protocol import (
     ReplyAddress,
     Route,
 )
+from thespian_dc.journal.api import open_journal
 from thespian_dc.model.entity_errors import HostBusyError, StashOverflowError
 from thespian_dc.model.errors import TooLargeError, UnknownEntityTypeError
 from thespian_dc.model.settings import Limits
@@ -264,3 +269,17 @@ def test_a_tell_that_nobody_takes_does_not_go_round_at_full_speed() -> None:
         host.take(host.core.on_assigned((), host.now_us))
         assert [one.command_id for one in host.drop(Forward)] == ["id-1"]
     assert host.core.idle
+
+
+def test_a_step_of_the_wall_clock_moves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host without processes neither: set back, its timers stood still for as long."""
+    types = [EntityType.of(Account, 1, importable=False)]
+    journal = open_journal(f"memory:{uuid4().hex}")
+    host = InlineHost(journal, types, "one", lambda _: None, lambda *_: None)
+    host.tick()
+    host.commands([Command("account", "a", Do("wake", 1.0))])
+    wall_ns = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns - 3600 * 10**9)
+    due_s = host.due_s()
+    assert due_s is not None
+    assert due_s <= 1

@@ -7,7 +7,6 @@ Whoever drives it calls `on_tick` when `due_s` has passed; between two calls not
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -36,13 +35,9 @@ from thespian_dc.model.errors import (
 )
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.settings import Limits
+from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.frames import pack, unpack
 from thespian_dc.slices.actions import Append
-
-
-def now_us() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 class InlineHost:
