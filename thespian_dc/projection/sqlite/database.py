@@ -113,7 +113,7 @@ class SqliteDatabase:
             )  # fmt: skip
             self.execute = self._connection.execute
             self.executemany = self._connection.executemany
-            self.execute("pragma journal_mode = wal")
+            self._patiently("pragma journal_mode = wal")
             self.execute("pragma synchronous = normal")
             self.execute("pragma temp_store = memory")
         self._guarded = self._locked = False
@@ -150,19 +150,20 @@ class SqliteDatabase:
             return
         guarded, self._guarded = self._guarded, False
         with self.named():
-            self._take_lock()
+            self._patiently(_BEGIN)
         self._locked, self._guarded = True, guarded
         self._on_locked()
 
-    def _take_lock(self) -> None:
+    def _patiently(self, statement: str) -> None:
         """SQLite's own waiting looks ten times a second, and finds a database that another worker
-        locks again at once locked nearly each time."""
+        locks again at once locked nearly each time; what turns a file into a write-ahead log does
+        not wait at all."""
         until = time.monotonic() + self._busy_timeout_s
         self.execute("pragma busy_timeout = 0")
         try:
             while True:
                 try:
-                    self.execute(_BEGIN)
+                    self.execute(statement)
                     return
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
