@@ -132,6 +132,16 @@ def test_questions_are_answered_on_its_call(log: Log, star: Any) -> None:
     assert (state.seq_nr, state.body) == (1, b"state")
 
 
+def test_an_edge_is_read_where_it_calls(log: Log, star: Any) -> None:
+    """Another node of the hub began later; its own server has no call."""
+    world = star()
+    star()
+    world.edge()
+    log.wrote(A)
+    link = world.link().open()
+    eventually(lambda: link.entities == [A])
+
+
 def test_an_edge_brings_its_log_to_two_hubs(log: Log, star: Any) -> None:
     """To each what that one lacks; one that is gone holds up nobody."""
     one, two = star(), star(SECOND)

@@ -54,10 +54,11 @@ class _Asked(NamedTuple):
 
 class Snapshot(NamedTuple):
     """reading: peers from which something may still come. cursors: by peer, the own generation in
-    which its link began, and how far it is by slice."""
+    which its link began, and how far it is by slice. away: edges whose call is not open here."""
 
     reading: frozenset[str]
     cursors: Mapping[str, tuple[int, Mapping[int, int]]]
+    away: frozenset[str]
 
 
 class LinkGroup:
@@ -231,7 +232,9 @@ class LinkGroup:
             name for name, one in links if not one.is_closed or one.in_flight or one.node
         )
         cursors = {name: (one.begun_in, one.progress().offsets) for name, one in links}
-        return Snapshot(reading, cursors)
+        edges = {name: one for name, one in links if one.peer.edge and not one.peer.target}
+        away = frozenset(n for n, one in edges.items() if one.core is None or one.is_in_trouble)
+        return Snapshot(reading, cursors, away)
 
     def facts(self) -> list[LinkFacts]:
         return [self.links[name].facts() for name in sorted(self.links)]

@@ -202,8 +202,14 @@ class RunningReplica:
 
     def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
         """See keeper.Links."""
-        found = self._snapshot.cursors.items()
-        return {peer: cursors for peer, (begun_in, cursors) in found if begun_in == generation}
+        here, away = self._snapshot.cursors.items(), self._snapshot.away
+        found = {peer: cursors for peer, (begun_in, cursors) in here if begun_in == generation}
+        for peer in away:  # another node may have its call, and none has those of all
+            stored = KeptProgress(self._journal, self._setting.entity_type, peer).load()
+            if stored.life == generation:
+                mine = found.get(peer, {})
+                found[peer] = {n: max(at, mine.get(n, 0)) for n, at in stored.offsets.items()}
+        return found
 
     def heads(self, peer: str) -> Mapping[int, int]:
         """See keeper.Links."""

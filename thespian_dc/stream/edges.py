@@ -7,7 +7,8 @@ link is done with it the replica is asked to call again.
 Laws:
 - A replica is who its certificate says (ReplicaGroup.check_caller), and one that is not listed as
   an edge is answered as one that is not listed at all.
-- Of one replica the latest call counts.
+- Of one replica the latest call counts, at whichever node of this service it came in: that one
+  says so in the registry.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ class Edges:
         self._groups, self._journal, self._pool = groups, journal, pool
         self._lines: dict[Key, EdgeLine] = {}
         self._called = asyncio.Condition()
+        self._target = ""
         self._keys = {
             secrets.token_hex(16): (stream_id, peer.replica_id)
             for stream_id, group in groups.items()
@@ -183,10 +185,15 @@ class Edges:
         return bool(self._keys)
 
     async def announce(self, target: str) -> None:
-        """Say in the registry where links find the calls."""
-        run = asyncio.get_running_loop().run_in_executor
-        for token, key in self._keys.items():
-            await run(self._pool, self._store, edge_entry(*key), [target, token])
+        """Say in the registry where links find the calls: here, unless one comes in elsewhere."""
+        self._target = target
+        for key in self._keys.values():
+            await self._say_here(key)
+
+    async def _say_here(self, key: Key) -> None:
+        token = next(token for token, one in self._keys.items() if one == key)
+        entry, value = edge_entry(*key), [self._target, token]
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._store, entry, value)
 
     def _store(self, name: str, value: list[str]) -> None:
         change_entry(self._journal, name, lambda _: (value, None))
@@ -203,6 +210,7 @@ class Edges:
     async def serve(self, offer: Offer, context: Any) -> None:
         """A call that `check` let in, to its end."""
         key, line = (offer.stream_id, offer.origin), EdgeLine(offer, context)
+        await self._say_here(key)
         async with self._called:
             before = self._lines.get(key)
             self._lines[key] = line

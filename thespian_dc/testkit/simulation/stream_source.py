@@ -112,12 +112,17 @@ class StreamSource:
         self._peer = producer.name
         if any(one.serves(self._process.name) for one in self._producers):
             world.hit("stream: two calls at once")
-        call = self._call = Call(world, self._network, self._process, producer)
+        call = Call(world, self._network, self._process, producer)
+        producer.enter(producer.incarnation, producer.accept, call.producer)
+        self._open(core, call)
+
+    def _open(self, core: ConsumerCore, call: Call) -> None:
+        """Say what is wanted."""
+        self._call = call
         call.consumer.on_message = lambda message: self._on_message(core, message)
         call.consumer.on_ended = lambda: self._on_ended(core, call)
-        producer.enter(producer.incarnation, producer.accept, call.producer)
         call.consumer.send(write_from_consumer(core.first("")))
-        core.on_sent(world.now_us)
+        core.on_sent(self._process.world.now_us)
 
     def _core_for(self, outstanding: Credit) -> ConsumerCore:
         return ConsumerCore(

@@ -27,8 +27,10 @@ from thespian_dc.stream import replica_group
 from thespian_dc.stream.replica_call import ReplicaCall
 from thespian_dc.testkit.simulation.journal import JOURNAL
 from thespian_dc.testkit.simulation.process import Process
+from thespian_dc.testkit.simulation.replicas.edge_source import EdgeSource, ask_edge
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger
 from thespian_dc.testkit.simulation.replicas.plan import Plan
+from thespian_dc.testkit.simulation.replicas.serving import ReplicaProducer
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.replicas.source import ReplicaSource, ask
 from thespian_dc.testkit.simulation.router import SimulatedRouter
@@ -54,6 +56,9 @@ def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
     """Inside, what reads the clock reads the world's, and journals and sources are those of the
     sites."""
 
+    def edge_source(*given: Any) -> ReplicaSource:
+        return remote_source(None, *given[-2:])
+
     def remote_source(_: Any, consumer: str, replica: ReplicaCall) -> ReplicaSource:
         service, _, name = consumer.partition("/")
         node = next(one for one in sites[name].nodes if one.name == service)
@@ -70,6 +75,7 @@ def simulated_time(world: World, sites: Mapping[str, Site]) -> Iterator[None]:
             patch.object(replica, "open_journal", lambda url: sites[url].journal.memory)
         )
         stack.enter_context(patch.object(replica, "RemoteSource", remote_source))
+        stack.enter_context(patch.object(replica, "EdgeSource", edge_source))
         stack.enter_context(patch.object(replica, "Keeper", SimulatedKeeper))
         processes = [one for site in sites.values() for one in site.nodes]
         lives = lambda pid: any(one.alive and one.pid == pid for one in processes)  # noqa: E731
@@ -176,8 +182,16 @@ class LinksProcess(Process):
         return self.incarnation << 10 | ord(self._site.name) << 2 | self._number
 
     def reads(self, peer: str) -> bool:
-        """Is a call to it open?"""
-        return self.running.group.links[peer].core is not None
+        """Is a call to it open? A node that an edge's call is not lent to may have had one."""
+        link = self.running.group.links[peer]
+        source = link._source
+        is_lent = not isinstance(source, EdgeSource) or source.call is not None
+        return link.core is not None and is_lent
+
+    @property
+    def relay(self) -> ReplicaProducer | None:
+        """By which edges are read: it runs on the first machine."""
+        return self._site.serves if self._machine == "m0" else None
 
     def leave(self) -> None:
         """Stop in good order; the journal may be away."""
@@ -191,7 +205,8 @@ class LinksProcess(Process):
     def source(self, call: ReplicaCall) -> ReplicaSource:
         """Over the stream of the peer that is to be called."""
         peer = self._sites[call.peer_id].serves
-        return ReplicaSource(self, self._site.network, self._law, peer, call)
+        made = EdgeSource if self._site.is_edge(call.peer_id) else ReplicaSource
+        return made(self, self._site.network, self._law, peer, call)
 
     # --- what comes ---
 
@@ -268,9 +283,12 @@ class LinksProcess(Process):
 
     def ask_heads(self, peer: str, on_answer: Callable[[Any], None]) -> None:
         """What `Link.heads` asks."""
-        to = self._sites[peer].serves
+        to, network = self._sites[peer].serves, self._site.network
+        if self._site.is_edge(peer):
+            ask_edge(self, network, peer, lambda one: one.heads(), on_answer)
+            return
         if not to.alive:
             error = PeerUnavailableError(to.name, "nobody listens")
             self.after(self.world.between(500, 3_000), on_answer, error)
             return
-        ask(self, self._site.network, to, lambda one: one.heads(), on_answer)
+        ask(self, network, to, lambda one: one.heads(), on_answer)

@@ -20,7 +20,7 @@ class Plan:
     is this one soon after, the same or another. slices: of each replica's journal, in the order of
     names. secret: what replicas show changes, and this entity none ever shows. workers: calls by
     which each reads each of its peers, at most. nodes: of each replica; machines: that these run
-    on."""
+    on. edges: replicas that cannot be dialled."""
 
     names: tuple[str, ...]
     topology: str
@@ -40,6 +40,7 @@ class Plan:
     workers: int = 1
     nodes: int = 1
     machines: int = 1
+    edges: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = f"{len(self.names)} replicas, {self.topology}, {self.hosts} hosts each"
@@ -76,7 +77,18 @@ def plan_of(seed: int) -> Plan:
         secret=_secret(random.Random(f"shown {seed}"), kind), workers=workers,
         nodes=shared.choice((1, 1, 2)), machines=shared.choice((1, 2)),
     )  # fmt: skip
-    return replace(plan, again=_again(random.Random(f"again {seed}"), plan))
+    plan = replace(plan, again=_again(random.Random(f"again {seed}"), plan))
+    return _with_edges(random.Random(f"edges {seed}"), plan)
+
+
+def _with_edges(rng: random.Random, plan: Plan) -> Plan:
+    """A star all of whose others dial, and are not dialled."""
+    is_star = plan.topology == "star" or len(plan.names) == 2
+    return (
+        replace(plan, topology="edge", edges=plan.names[1:])
+        if is_star and rng.random() < 0.5
+        else plan
+    )
 
 
 def _again(rng: random.Random, plan: Plan) -> str:

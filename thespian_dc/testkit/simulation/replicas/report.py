@@ -15,6 +15,8 @@ FAULTS = (
     "write answer lost", "write applied late",
 )  # fmt: skip
 REPLICA = (
+    "a call of an edge lent", "an edge calls again", "an edge calls in vain",
+    "no call of an edge is open",
     "a peer given back", "a peer taken from a dead node", "a peer taken that nobody had",
     "leases given back at a clean stop",
     "a state waits for trimmed events to be taken", "concurrent event", "filter changed",

@@ -49,13 +49,11 @@ class ReplicaSimulation:
         shown = all_but(plan.secret)
         self.scopes = Scopes(plan.names, shown)
         self.law = StreamLaw(self.history, WINDOW)
-        active = plan.names[0] if plan.one_active else ""
         for name, slices in zip(plan.names, plan.slices, strict=True):
-            linked = plan.links[name]
-            setting = setting_of(
-                name, plan.names, linked, active, plan.late_events, shown, plan.workers
-            )
-            self.sites[name] = self._site(setting, linked, slices)
+            setting = setting_of(plan, name, shown)
+            self.sites[name] = self._site(setting, plan.links[name], slices)
+        for name in plan.edges:
+            self.sites[name].called = [self.sites[one] for one in plan.links[name]]
         self.checker = ReplicaChecker(self.history, self.sites, self.scopes)
         for site in self.sites.values():
             self._populate(site)

@@ -27,6 +27,7 @@ from thespian_dc.stream.producer_filter import ProducerFilter, withholding
 from thespian_dc.stream.replica_group import ReplicaGroup, ReplicaReading
 from thespian_dc.stream.transform import View, whole_commit
 from thespian_dc.testkit.simulation.producer import Cached, Served, SimulatedProducer
+from thespian_dc.testkit.simulation.replicas.edges import Calling, Lines
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
@@ -85,7 +86,7 @@ class ReplicaProducer(SimulatedProducer):
 
     def __init__(self, site: Site, law: StreamLaw) -> None:
         super().__init__(site.world, site.journal, law, f"{site.name}:serves", TYPE, site.slices)
-        self._site = site
+        self._site, self.replica_id = site, site.name
 
     def boot(self) -> None:
         super().boot()
@@ -93,7 +94,21 @@ class ReplicaProducer(SimulatedProducer):
         self._group = SimulatedGroup(self._site.setting, self._journal.memory, self._slices)
         self._show()
         self._readers: dict[Served, ReadingCall] = {}
+        self.lines = Lines(self)
+        network = self._site.network
+        self._calling = [Calling(self, network, one.serves) for one in self._site.called]
         self.after(NEWS_US, self._follow)
+
+    def crash(self, restart_after_us: int | None = None) -> None:
+        if self.alive:
+            self.lines.crash()
+            for one in self._calling:
+                one.crash()
+        super().crash(restart_after_us)
+
+    def check_retired(self, replica_id: str) -> None:
+        """See ReplicaGroup."""
+        self._group.check_retired(replica_id)
 
     # --- calls ---
 
@@ -195,6 +210,7 @@ class ReplicaProducer(SimulatedProducer):
 
     def _follow(self) -> None:
         self._group.look()
+        self.lines.end_retired()
         wanted = at_once(self._group.wanted_shown())
         if wanted != self._group.shown:
             self._group.show(wanted)  # readers are told before anything is sent through it

@@ -6,6 +6,7 @@ node), "A:serves" and "A:client".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.entity_type import EntityType
@@ -17,6 +18,7 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.replicas.journal import ReplicaJournal
 from thespian_dc.testkit.simulation.replicas.ledger import Ledger, Look
+from thespian_dc.testkit.simulation.replicas.plan import Plan
 from thespian_dc.testkit.simulation.world import World
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Site:
     nodes: list[LinksProcess]
     serves: ReplicaProducer
     client: ReplicaClient
+    called: Sequence[Site] = ()
+    """Those that cannot dial this one: it brings them its log."""
 
     def __init__(
         self, world: World, network: Network, journal: ReplicaJournal, setting: Replication,
@@ -82,6 +86,11 @@ class Site:
         """The node by which this peer is read; None: by none, or no call is open."""
         return next((one for one in self.nodes if one.alive and one.reads(peer)), None)
 
+    def is_edge(self, peer: str) -> bool:
+        """Does this peer call, and cannot be dialled?"""
+        peers = self.setting.peers
+        return any(one.replica_id == peer and one.edge and not one.target for one in peers)
+
     def heads(self) -> tuple[int, ...]:
         return self.journal.heads(Ledger.entity_type, self.slices)
 
@@ -104,16 +113,18 @@ class Site:
             process.crash(restart_after_us)
 
 
-def setting_of(
-    name: str, names: tuple[str, ...], linked: tuple[str, ...], active: str, late_events: str,
-    shown: Filter, workers: int,
-) -> Replication:  # fmt: skip
-    """Of one replica; it dials those that it is linked to."""
-    peers = [
-        Peer(one, target="localhost:1" if one in linked else "", workers=workers)
-        for one in names if one != name
-    ]
+def setting_of(plan: Plan, name: str, shown: Filter) -> Replication:
+    """Of one replica; it dials those that it is linked to, where it can."""
+    active = plan.names[0] if plan.one_active else ""
     return Replication(
-        Ledger, name, peers, shown=shown, active=active, late_events=late_events,
-        queries=(Look,) if active else (), look_up_after_s=LOOK_UP_AFTER_S,
+        Ledger, name, [_peer(plan, name, one) for one in plan.names if one != name], shown=shown,
+        active=active, late_events=plan.late_events, queries=(Look,) if active else (),
+        look_up_after_s=LOOK_UP_AFTER_S,
     )  # fmt: skip
+
+
+def _peer(plan: Plan, name: str, other: str) -> Peer:
+    linked = other in plan.links[name]
+    target = "localhost:1" if linked and other not in plan.edges else ""
+    edge = linked and bool(plan.edges)
+    return Peer(other, target=target, workers=1 if edge else plan.workers, edge=edge)

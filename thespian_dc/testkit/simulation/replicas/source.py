@@ -132,6 +132,11 @@ class ReplicaSource(StreamSource):
     ) -> None:  # fmt: skip
         self._process.world.hit(f"link: {what}")
         answered = partial(self._answered, lookup, on_answer)
+        self._ask_peer(question, answered)
+
+    def _ask_peer(
+        self, question: Callable[[ReplicaProducer], Any], answered: Callable[[Any], None]
+    ) -> None:
         ask(self._process, self._network, self._to, question, answered)
 
     @property
