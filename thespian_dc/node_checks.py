@@ -23,6 +23,9 @@ PROBE_WITHIN_S = 60.0
 def check_settings(settings: Settings, simple: bool) -> Settings:
     """The settings with absolute paths, as the actor system's processes need them: they run in
     another folder. SettingsError and its kin where something cannot be."""
+    if not isinstance(settings, Settings):
+        kind = type(settings).__name__
+        raise SettingsError(f"Node.start(system, settings) takes Settings(...), not a {kind}")
     replicated = {one.entity_type: one for one in settings.replication}
     names = []
     for one in settings.entities:

@@ -26,6 +26,7 @@ from thespian_dc.model.errors import (
     NotSupportedError,
     SettingsError,
     SliceCountDiffersError,
+    UnexpectedMessageError,
     UnknownEntityTypeError,
 )
 from thespian_dc.model.node_errors import (
@@ -303,6 +304,12 @@ def test_a_node_in_this_process(tmp_path: Path) -> None:
         entity.tell(Add(4))
         assert node.run_until_idle(2.0)
         assert system.ask(node.address_of(Counter), ToEntity("a", Get()), 2) == (7, 4)
+        assert isinstance(system.ask(node.address_of(Counter), "a", 2), UnexpectedMessageError)
+        node.stop()
+        with pytest.raises(ServiceNotFoundError, match="inline"):
+            entity.ask(Get())
+        node = Node.start(system, settings)
+        assert entity.ask(Get()) == (7, 4)
     with pytest.raises(NotSupportedError, match="stream"):
         Node.start(system, Settings(
             service="streams", journal="memory:s", entities=[Counter],

@@ -292,6 +292,19 @@ def test_an_embedded_journal_needs_no_schema_verb(verb: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("group", ["schema", "projections", "replication"])
+def test_a_group_without_its_verb_shows_its_help(group: str) -> None:
+    result = run(group)
+    shown = (result.stdout + result.stderr).splitlines()
+    assert shown[0].startswith("Usage:")
+    assert "Commands:" in shown
+
+
+def test_heads_of_an_unknown_type_shows_no_table(url: str) -> None:
+    result = run("heads", "--type", "nope", "--journal", url)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 def test_version_and_bare_call() -> None:
     """The first two things anybody types."""
     assert __version__ in run("--version").stdout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import click
 from thespian_dc.cli.journals import journal_option, json_option, opened, slice_keys, trimmed_to
 from thespian_dc.cli.output import print_rows
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.ids import SliceKey
 
 COLUMNS = ("entity_type", "slice", "head", "epoch", "trimmed", "owner", "claimed")
 
@@ -26,11 +27,11 @@ def heads(url: str, entity_type: str | None, as_json: bool) -> None:
     trimmed: records below this offset are deleted.
     """
     with opened(url) as journal:
-        print_rows(COLUMNS, _rows(journal, entity_type), as_json)
+        print_rows(COLUMNS, _rows(journal, slice_keys(journal, entity_type)), as_json)
 
 
-def _rows(journal: Journal, entity_type: str | None) -> Iterator[dict[str, Any]]:
-    for key in slice_keys(journal, entity_type):
+def _rows(journal: Journal, keys: Iterable[SliceKey]) -> Iterator[dict[str, Any]]:
+    for key in keys:
         if key.slice == 0:
             owners = journal.owners(key.entity_type)
         at, owner = journal.find_head(key), owners.get(key.slice)

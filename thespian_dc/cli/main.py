@@ -31,6 +31,8 @@ from thespian_dc.cli.verify import verify
 from thespian_dc.model.errors import ThespianDcError
 
 FOUND, FAILED, INTERRUPTED = 1, 2, 130
+NO_VERB: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What a group raises whose verb is missing: its text is help. click 8.1 prints that itself."""
 
 
 class Verbs(click.Group):
@@ -48,6 +50,9 @@ class Verbs(click.Group):
         try:
             code = super().main(args, prog_name, complete_var, False, **extra)
             sys.stdout.flush()
+        except NO_VERB as error:
+            click.echo(error.format_message(), err=True)
+            code = FAILED
         except click.Abort:
             code = _failed("interrupted", INTERRUPTED)
         except BrokenPipeError:  # the reader has seen enough, as `head` does

@@ -43,14 +43,17 @@ class InlineLink:
 
     def wait_for_service(self, timeout_s: float) -> None:
         """ServiceNotFoundError where no node of the service was started in this process."""
-        self._host = simple.instance_of(self._system, coordinator_name(self._service))
-        if self._host is None:
+        found = simple.instance_of(self._system, coordinator_name(self._service))
+        if found is None:
             raise ServiceNotFoundError(self._service, "simpleSystemBase")
-        self._host.clients[self.client_id] = self._on_answer
+        if found is not self._host:
+            self._host = found
+            found.clients[self.client_id] = self._on_answer
 
     def submit(self, commands: list[Outgoing], timeout_s: float) -> None:
         if self._host is None:
             raise ClientClosedError(self._service)
+        self.wait_for_service(timeout_s)  # the node may have been stopped, and started again
         for command in commands:
             number = command.correlation = next(self._numbers)
             if command.ticket is not None:

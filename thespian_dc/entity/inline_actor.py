@@ -18,6 +18,7 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import Command, ReplyAddress, ToEntity
 from thespian_dc.journal.api import open_journal
+from thespian_dc.model.errors import UnexpectedMessageError
 from thespian_dc.model.settings import Settings
 from thespian_dc.shell.frames import unpack
 from thespian_dc.shell.typed_actor import TypedActor
@@ -32,6 +33,7 @@ class InlineHostActor(TypedActor):
         super().__init__()
         self.settings: Settings
         self.host: InlineHost
+        self._begun = False
         self.clients: dict[str, OnAnswer] = {}
         self.projections: Any = None
         self._armed = 0
@@ -52,10 +54,13 @@ class InlineHostActor(TypedActor):
             # All messages of this base stand in one queue: what the actor sent comes before this.
             settle=lambda address: self.send(self.myAddress, Settled(address)),
         )
+        self._begun = True
         self.host.tick()
         self._arm()
 
     def receiveMessage(self, msg: Any, sender: Any) -> None:
+        if not self._begun:  # its journal could not be opened: it is told to end
+            return
         if isinstance(msg, WakeupMessage):
             self._armed -= 1
             self.host.tick()
@@ -104,3 +109,5 @@ class InlineTypeActor(TypedActor):
             self.send(host, command)
         elif isinstance(msg, Command):
             self.send(host, msg)
+        elif not isinstance(msg, ActorSystemMessage):
+            self.send(sender, UnexpectedMessageError(entity_type, type(msg).__name__))

@@ -27,6 +27,8 @@ class Tls:
 
 def check_target(what: str, target: str) -> str:
     """Return the host of `host:port`, or raise SettingsError."""
+    if not isinstance(target, str):
+        raise SettingsError(f"{what} must be 'host:port', not {target!r}")
     host, colon, port = target.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
         raise SettingsError(f"{what} must be 'host:port', not {target!r}")

@@ -167,7 +167,7 @@ class JournalUnavailableError(JournalError):
     reason: str
 
     def __str__(self) -> str:
-        return f"journal {self.where} is not available: {self.reason}; it will be tried again"
+        return f"journal {self.where} is not available: {self.reason}; the same may work later"
 
 
 @with_fields

@@ -22,6 +22,7 @@ from thespian_dc.model.endpoint import check_plaintext, check_target, is_loopbac
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
+from thespian_dc.model.kinds import check_kinds, check_lists, check_numbers
 from thespian_dc.model.replication_settings import REPLICA_PREFIX, Replication
 from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
@@ -264,6 +265,13 @@ class Limits:
     command_retries: int = 5
     """How often a command runs again after a lost append before CommandUnstableError."""
 
+    def __post_init__(self) -> None:
+        check_numbers(self, float, passivate_after_s=0)
+        check_numbers(
+            self, int, command_bytes_max=1, stash_max=0, waiting_max=1, known_commands=1,
+            resident_max=1, recoveries_max=1, command_retries=0,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -296,6 +304,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_name("service", self.service)
+        check_kinds(
+            self, journal=str, listen=str, tls=(Tls, type(None)), plaintext_beyond_loopback=bool,
+            limits=Limits, access=Access, hosts=int,
+        )  # fmt: skip
+        check_lists(
+            self, entities=type, streams=Stream, projections=Projection, pushes=Push,
+            destinations=Destination, replication=Replication,
+        )  # fmt: skip
         check_slices(self.slices)
         if self.hosts < 0 or (self.entities and self.hosts < 1):
             raise SettingsError(

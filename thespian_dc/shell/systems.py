@@ -19,8 +19,10 @@ _REFUSED = {
 
 def kind_of(system: Any) -> str:
     """TCP or SIMPLE. NotSupportedError for other bases; NodeError for a system that was shut
-    down."""
+    down, and for what is none."""
     base = getattr(system, "_systemBase", None)
+    if not hasattr(system, "_systemBase"):
+        raise NodeError(f"an ActorSystem(...) of thespian.actors is needed, not {system!r}")
     if base is None:
         raise NodeError("this ActorSystem was shut down; create another ActorSystem(...)")
     name = type(base).__module__.rpartition(".")[2]

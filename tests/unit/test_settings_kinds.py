@@ -1,0 +1,71 @@
+"""Settings of the wrong kind in Python: named when they are built, not where first used."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from thespian.actors import ActorSystem
+
+from thespian_dc import Client, Limits, Node, Settings, Stream
+from thespian_dc.model.errors import JournalUrlError, SettingsError
+from thespian_dc.model.node_errors import NodeError
+from thespian_dc.testkit.entities import Account
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("journal", None), ("listen", 8101), ("hosts", "2"), ("hosts", 2.5), ("hosts", True),
+        ("entities", Account), ("entities", "bank:Account"), ("entities", [Account, "Account"]),
+        ("entities", None), ("streams", Stream("accounts", Account)), ("projections", ["totals"]),
+        ("limits", {"stash_max": 1}), ("access", None), ("tls", "shop.pem"), ("replication", {}),
+        ("plaintext_beyond_loopback", "no"), ("pushes", ["accounts"]), ("destinations", ["a"]),
+    ],
+)  # fmt: skip
+def test_a_setting_of_another_kind_is_named(field: str, bad: Any) -> None:
+    given: dict[str, Any] = {"service": "bank", "entities": [Account], field: bad}
+    with pytest.raises(SettingsError, match=rf"^{field}.* must be "):
+        Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("command_bytes_max", "1"), ("command_bytes_max", 0), ("waiting_max", 0),
+        ("stash_max", -1), ("known_commands", 0), ("passivate_after_s", "soon"),
+        ("passivate_after_s", float("nan")), ("resident_max", 0), ("recoveries_max", 0),
+        ("recoveries_max", 1.5), ("command_retries", -1),
+    ],
+)  # fmt: skip
+def test_a_limit_that_cannot_be_is_named(field: str, bad: Any) -> None:
+    """With recoveries_max = 0 no command was ever handled."""
+    given: dict[str, Any] = {field: bad}
+    with pytest.raises(SettingsError, match=rf"^{field} must be "):
+        Limits(**given)
+
+
+@pytest.mark.parametrize("system", [None, ActorSystem, Settings("bank")])
+def test_what_is_no_actor_system_is_named(system: Any) -> None:
+    with pytest.raises(NodeError, match="ActorSystem"):
+        Node.start(system, Settings("bank"))
+    with pytest.raises(NodeError, match="ActorSystem"):
+        Client.connect(system, "bank")
+
+
+def test_what_is_no_settings_is_named() -> None:
+    system: Any = ActorSystem("simpleSystemBase", transientUnique=True)
+    settings: Any = {"service": "bank"}
+    with pytest.raises(SettingsError, match="not a dict"):
+        Node.start(system, settings)
+
+
+def test_a_node_in_this_process_that_cannot_open_its_journal_says_just_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was begun of it ends in silence: there was a long traceback about a host it lacked."""
+    system: Any = ActorSystem("simpleSystemBase", transientUnique=True)
+    with caplog.at_level(logging.DEBUG), pytest.raises(JournalUrlError, match="nowhere"):
+        Node.start(system, Settings("bank", "sqlite:////nowhere/x.db", entities=[Account]))
+    assert "InlineHostActor" not in caplog.text
