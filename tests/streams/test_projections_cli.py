@@ -164,6 +164,10 @@ def test_parked_entities_are_listed_shown_retried_and_skipped(
     assert (first["seq_nr"], second["payload"]["sku"]) == (1, "pear")
     assert "c-1#1 Added/1" in cli("parked", "show", NAME, "c-1").output
     assert cli("parked", "skip", NAME, "c-1", "--seq-nr", "2").exit_code == 2
+    for verb in ("show", "retry"):
+        nobody = cli("parked", verb, NAME, "c-9")
+        assert nobody.exit_code == 2
+        assert "c-9 is not parked (nothing of it is parked)" in nobody.output
     assert cli("parked", "retry", NAME, "c-1").exit_code == 0
     assert cli("parked", "skip", NAME, "c-1").exit_code == 0
     eventually(lambda: counted(read_model) == {"fig": 1, "pear": 1})

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from tests import laws
 from tests.streams.material import Added, Writer
 from thespian_dc.cli.main import main
+from thespian_dc.projection.api import noted_consumers
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -58,6 +59,7 @@ def test_from_the_beginning(writer: Writer, tail: Tail) -> None:
     assert (first["entity_id"], first["seq_nr"], first["tags"]) == ("c-1", 1, ["large"])
     assert second["payload"]["sku"] == "pear"
     assert second["offset"] == first["offset"] + 1
+    assert noted_consumers(writer.journal, "cart") == [], "what is not handled is not waited for"
     assert 'c-1#2 Added/1 tags=large {"' in tail(limit=2).output
 
 

@@ -233,7 +233,7 @@ def test_what_is_shown_is_a_filter_of_its_own(url: str, journal: Journal) -> Non
     api = Replicas(url, "cart")
     assert api.filter().version == 0
     assert api.remove_criteria(Include.entity_ids("c-2"), shown=True).version == 3
-    with pytest.raises(DestinationFilterChangedError):
+    with pytest.raises(DestinationFilterChangedError, match="the filter of replicated type cart"):
         api.set_filter(Filter(), expected=2, shown=True)
     for refused in (("--tag", "red"), ("--topic", "a/+")):
         found = run(url, "filter", "exclude", "--shown", "--type", "cart", *refused)

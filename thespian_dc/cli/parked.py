@@ -13,6 +13,7 @@ from thespian_dc.cli.journals import json_option
 from thespian_dc.cli.output import json_line, print_rows, safe
 from thespian_dc.cli.positions import name_argument, positions_option
 from thespian_dc.codec.api import readable
+from thespian_dc.model.handler_errors import UnknownParkedError
 from thespian_dc.model.record import Record, shown_as
 from thespian_dc.projection.api import Projections
 
@@ -47,8 +48,12 @@ def list_(projection: str, url: str, as_json: bool) -> None:
 @json_option
 def show(projection: str, entity_id: str, url: str, as_json: bool) -> None:
     """The stored events of one entity, in order."""
+    found = False
     for event in _events(Projections(url), projection, entity_id):
         click.echo(json_line(event) if as_json else _text(event))
+        found = True
+    if not found:
+        raise UnknownParkedError(projection, entity_id, 0, "nothing of it is parked")
 
 
 @parked.command()

@@ -308,8 +308,8 @@ class JournalDivergedError(JournalError):
         return (
             f"{self.where}: the stored position {self.offset} does not match the producer's "
             "journal "
-            f"({self.reason}); was it restored from a copy? Nothing was handled; set the "
-            "position on purpose to go on"
+            f"({self.reason}); was it restored from a copy? Nothing was handled; to go on, "
+            "set the position on purpose, then stop and start the projection"
         )
 
 

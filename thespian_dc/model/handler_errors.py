@@ -6,6 +6,21 @@ from thespian_dc.model.errors import ProjectionError, with_fields
 
 
 @with_fields
+class HandlerNotBuiltError(ProjectionError):
+    """A handler's class raised when an object of it was made for a run."""
+
+    projection: str
+    handler: str
+    cause: str
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.handler}() raised {self.cause}; a handler is "
+            "built without arguments, and opens what it needs in `start`; it is tried again"
+        )
+
+
+@with_fields
 class HandlerCrashedError(ProjectionError):
     """The process died again and again while one event was handled. It is not handled again."""
 
@@ -47,7 +62,8 @@ class ParkedFullError(ProjectionError):
 
 @with_fields
 class UnknownParkedError(ProjectionError):
-    """A retry or a skip of a parked event that is not there, or is not the entity's first one."""
+    """A retry or a skip of a parked event that is not there, or is not the entity's first one.
+    seq_nr: 0 where none was named."""
 
     grpc_status = "NOT_FOUND"
 
@@ -57,9 +73,10 @@ class UnknownParkedError(ProjectionError):
     found: str
 
     def __str__(self) -> str:
+        at = f" at seq_nr {self.seq_nr}" if self.seq_nr else ""
         return (
-            f"projection {self.projection}: {self.entity_id} is not parked at seq_nr "
-            f"{self.seq_nr} ({self.found}); list the parked events and say it again"
+            f"projection {self.projection}: {self.entity_id} is not parked{at} ({self.found}); "
+            "list the parked events and say it again"
         )
 
 

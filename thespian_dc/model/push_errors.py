@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thespian_dc.model.errors import StreamError, with_fields
+from thespian_dc.model.replication_settings import REPLICA_PREFIX
 
 
 @with_fields
@@ -95,7 +96,8 @@ class PushBeginsAgainError(StreamError):
 
 @with_fields
 class DestinationFilterChangedError(StreamError):
-    """Somebody else changed a destination's filter meanwhile; nothing was changed now."""
+    """Somebody else changed the filter of a destination, or of a replica, meanwhile; nothing was
+    changed now."""
 
     grpc_status = "ABORTED"
 
@@ -104,8 +106,11 @@ class DestinationFilterChangedError(StreamError):
     found: int
 
     def __str__(self) -> str:
+        whose = f"destination {self.stream_id}"
+        if self.stream_id.startswith(REPLICA_PREFIX):
+            whose = f"replicated type {self.stream_id.removeprefix(REPLICA_PREFIX).split('|')[0]}"
         return (
-            f"the filter of destination {self.stream_id} is version {self.found}, not "
+            f"the filter of {whose} is version {self.found}, not "
             f"{self.expected}: somebody changed it meanwhile; look at it and decide again"
         )
 

@@ -24,11 +24,19 @@ from thespian_dc.model.history import History
 from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 from thespian_dc.model.kinds import check_kinds, check_lists, check_numbers
 from thespian_dc.model.replication_settings import REPLICA_PREFIX, Replication
+from thespian_dc.model.setting_checks import (
+    check_called,
+    check_events,
+    check_importable,
+    check_positions,
+    check_start,
+    check_unique,
+    check_workers,
+)
 from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
-STARTS = ("stored", "beginning", "now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Stream:
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
         check_allow(self.stream_id, self.allow)
+        check_events(f"stream {self.stream_id}", self.events)
         if self.transform == Transformation():
             raise SettingsError(
                 f"stream {self.stream_id}: its transform names no type; each method of a "
@@ -157,6 +166,7 @@ class Destination:
     def __post_init__(self) -> None:
         check_name("stream_id", self.stream_id)
         check_name("entity_type", self.entity_type)
+        check_events(f"destination {self.stream_id}", self.events)
         check_importable("transform", self.transform)
         if iscoroutinefunction(self.transform):
             raise SettingsError(f"destination {self.stream_id}: transform must not be async")
@@ -216,6 +226,13 @@ class Projection:
     def __post_init__(self) -> None:
         check_name("projection name", self.name)
         check_start(self.name, self.start)
+        check_positions(self.name, self.positions)
+        check_events(f"projection {self.name}", self.events)
+        if not isinstance(self.filter, Filter):
+            raise SettingsError(
+                f"projection {self.name}: filter must be criteria, such as "
+                f"Include.topics('public/#'), not {self.filter!r}"
+            )
         if self.workers > 1 and not isinstance(self.start, str | datetime):
             raise SettingsError(
                 f"projection {self.name}: a function as start moves positions whenever a worker "
@@ -223,6 +240,7 @@ class Projection:
             )
         if not isinstance(self.handler, ToActor):
             check_importable("handler", self.handler)
+            check_called(f"projection {self.name}", self.handler)
         elif isinstance(self.handler.actor, type):
             check_importable("handler.actor", self.handler.actor)
         if self.delivery not in DELIVERIES:
@@ -239,6 +257,7 @@ class Projection:
             raise SettingsError(f"projection {self.name}: batch_events_max must be at least 1")
         check_workers(self.name, self.workers)
         check_importable("hooks", self.hooks)
+        check_called(f"projection {self.name}", self.hooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,46 +401,3 @@ def check_replication(settings: Settings) -> None:
                 f"stream_id {stream_id!r} begins with {REPLICA_PREFIX!r}, which is for the "
                 "streams between replicas"
             )
-
-
-WORKERS_MAX = 64
-
-
-def check_workers(projection: str, workers: int) -> None:
-    """SettingsError for a number of workers that no node runs."""
-    if not 1 <= workers <= WORKERS_MAX:
-        raise SettingsError(
-            f"projection {projection}: workers must be 1..{WORKERS_MAX}, not {workers}"
-        )
-
-
-def check_start(projection: str, start: Any) -> None:
-    """SettingsError for what is no start of a projection."""
-    what = f"projection {projection}: start"
-    if isinstance(start, datetime):
-        if start.tzinfo is None:
-            raise SettingsError(f"{what} needs a time zone: datetime(…, tzinfo=UTC)")
-    elif not isinstance(start, str):
-        check_importable(what, start)
-    elif start not in STARTS:
-        known = ", ".join(map(repr, STARTS))
-        raise SettingsError(f"{what} must be {known}, a datetime or a function, not {start!r}")
-
-
-def check_unique(what: str, names: Sequence[str]) -> None:
-    """SettingsError where a name stands twice."""
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(f"{what} {name!r} stands twice")
-
-
-def check_importable(what: str, thing: Any) -> None:
-    """SettingsError for what another process cannot import: lambdas, local functions and
-    classes."""
-    if thing is None:
-        return
-    name = getattr(thing, "__qualname__", "")
-    if not callable(thing) or not name or "<" in name or not getattr(thing, "__module__", ""):
-        raise SettingsError(
-            f"{what} must be a class or function at the top of an importable module, not {thing!r}"
-        )

@@ -212,7 +212,7 @@ class PeerUnavailableError(StreamError):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.peer} is not available: {self.reason}; it will be tried again"
+        return f"{self.peer} is not available: {self.reason}; does a node listen there?"
 
 
 @with_fields

@@ -15,7 +15,7 @@ from typing import Any
 from thespian_dc.model.delivery_settings import Group, ToActor
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.handler_errors import GroupError
+from thespian_dc.model.handler_errors import GroupError, HandlerNotBuiltError
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError
 from thespian_dc.projection.actors import ActorHandler, Courier
@@ -32,6 +32,12 @@ from thespian_dc.projection.handling import TransactionFull, not_of_the_event
 EXACTLY, AT_LEAST, AT_MOST = "exactly-once", "at-least-once", "at-most-once"
 SQL, PARTITION, UPSERTS, NOTHING = "SQL", "partition", "upserts", "nothing"
 """What a handler writes to, `Kind.sink`: a transaction, or nothing that we know of."""
+
+UNDEFINED = (
+    SqlProjectionHandler.handle, ProjectionHandler.handle, GroupedSqlHandler.handle,
+    GroupedHandler.handle, CassandraProjectionHandler.handle, CassandraUpsertHandler.handle,
+)  # fmt: skip
+"""`handle` of the bases, which a handler has to define itself."""
 
 Handle = Callable[[Envelope[Any], Any], Any]
 
@@ -85,7 +91,9 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
         return _grouped(name, "an actor", actor, group, abort=actor.abort)
     if not isinstance(given, type):
         return _function(name, given)
-    handler, what = given(), given.__qualname__
+    handler, what = _built(name, given), given.__qualname__
+    if getattr(given, "handle", None) in UNDEFINED:
+        raise SettingsError(f"projection {name}: {what} defines no handle")
     if isinstance(handler, SqlProjectionHandler):
         return _sql(name, what, handler)
     if isinstance(handler, GroupedSqlHandler):
@@ -103,6 +111,14 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
         "GroupedSqlHandler, GroupedHandler, CassandraProjectionHandler or CassandraUpsertHandler, "
         "or a function of (envelope) or (envelope, tx)"
     )
+
+
+def _built(name: str, handler: type) -> Any:
+    try:
+        return handler()
+    except Exception as error:
+        raised = f"{type(error).__name__}: {error}"
+        raise HandlerNotBuiltError(name, handler.__qualname__, raised) from error
 
 
 def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:

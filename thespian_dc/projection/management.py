@@ -24,7 +24,7 @@ from thespian_dc.model.projection_errors import (
     WishRefusedError,
     WishWithdrawnError,
 )
-from thespian_dc.model.settings import check_workers
+from thespian_dc.model.setting_checks import check_workers
 from thespian_dc.projection.control import OPEN, POSITION, REBUILD, REFUSED, SKIP, WITHDRAWN, Wish
 from thespian_dc.projection.databases import Stores, check_url, open_existing
 from thespian_dc.projection.observe import ProjectionView, view_of, view_of_worker

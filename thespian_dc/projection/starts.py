@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.position import START, Position
-from thespian_dc.model.settings import Projection, check_start
+from thespian_dc.model.setting_checks import check_start
+from thespian_dc.model.settings import Projection
 
 
 class Ask(NamedTuple):
