@@ -155,6 +155,27 @@ def test_late_events_are_concurrent_and_listed() -> None:
     assert flags(b.state())["late"]
 
 
+def test_what_any_of_several_replaced_leaders_wrote_is_listed() -> None:
+    """c had not seen the last of a, which b had, nor what b wrote: whoever has them lists both, and
+    again where it comes again."""
+    a, b, c = group(Chronicle, "a", "b", "c", active="a")
+    write(a, "one")
+    settle(a, b, c)
+    write(a, "two")
+    b.pull(a)
+    b.role(epoch=2, active="b")
+    write(b, "three")
+    a.pull(b)
+    c.role(epoch=3, active="c")
+    write(c, "four")
+    of_c = [event for event in c.events() if event.meta[0] == "c"]
+    for one in (a, b):
+        for _ in range(2):
+            listed = {(found.what, found.origin, found.n) for found in one.absorb(of_c).listed}
+            assert listed == {("late", "a", 2), ("late", "b", 1)}
+            one.restart()
+
+
 def test_late_events_are_set_aside_where_that_is_wished() -> None:
     """Stored, counted, not applied, not lost; and the same where they come by way of another."""
     a, b, c = forked_promotion("set_aside")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from thespian_dc.entity.causality import comes_unaware, is_late
+from thespian_dc.entity.causality import comes_unaware, is_late, lacking
 from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.notes import Note, Notes, noted, notes_from
@@ -102,16 +102,19 @@ def note_event(instance: ReplicatedInstance, what: str, origin: str, n: int, epo
 
 
 def forked_from(
-    instance: ReplicatedInstance, origin: str, n: int, others: Mapping[str, int], epoch: int
-) -> int:
-    """Of an event that is about to be counted: up to which event of the leader before, if it is the
-    first one of a later leader, and had not seen all that is here of that one; else 0."""
+    instance: ReplicatedInstance, origin: str, others: Mapping[str, int], epoch: int
+) -> tuple[tuple[str, int, int], ...]:
+    """Of an event that is about to be counted, if it is the first one of a later leader: the last
+    event here, (replica, n, epoch), of each that had led before and of whom it had not seen all.
+    epoch: 0 where it is not kept."""
     before = instance.leader
     if not before or not epoch or (epoch, origin) <= (instance.epoch, before):
-        return 0
-    seen = others.get(before, 0) if before != origin else n
-    here = instance.vector.get(before, 0)
-    return here if here > seen else 0
+        return ()
+    return tuple(
+        (replica, last, instance.epoch if replica == before else 0)
+        for replica, first, last in lacking(instance.vector, others)
+        if replica != origin
+    )
 
 
 def _note(instance: ReplicatedInstance, record: Record, meta: ReplicaMeta) -> None:
@@ -123,10 +126,8 @@ def _note(instance: ReplicatedInstance, record: Record, meta: ReplicaMeta) -> No
         note_event(instance, "refused" if is_refused else "late_set_aside", origin, n, epoch)
     elif late:
         note_event(instance, "late", origin, n, epoch)
-    last = forked_from(instance, origin, n, others, epoch)
-    if last:
-        of = instance.leader, last
-        note = Note(origin, n, n, "late", instance.epoch, of)
+    for former, last, of_epoch in forked_from(instance, origin, others, epoch):
+        note = Note(origin, n, n, "late", of_epoch, (former, last))
         instance.notes = noted(instance.notes, note)
 
 

@@ -248,15 +248,13 @@ class Replicating:
         delay_us = intake.take(event, concurrent or late, late)
         if delay_us:
             return delay_us
-        before = None
-        if leads(instance, fields):
-            last = forked_from(instance, origin, n, fields[2], epoch)
-            before = instance.leader, last, instance.epoch
+        is_first = leads(instance, fields)
+        before = forked_from(instance, origin, fields[2], epoch) if is_first else ()
         aside = event.set_aside or (late and instance.sets_aside)
         count(instance, origin, n, time_us, epoch, aside)
         if origin != own_id(instance):
             instance.tips[origin] = mark
-        if before is not None:
+        if is_first:
             self._on_leader(instance, fields, before, intake)
         self._hosted.counts["events_taken"] += 1
         return 0
@@ -265,24 +263,22 @@ class Replicating:
         self,
         instance: ReplicatedInstance,
         fields: list[Any],
-        before: tuple[str, int, int],
+        before: tuple[tuple[str, int, int], ...],
         intake: Intake,
     ) -> None:
-        """This was the first event of a later leader: it is active since. Whatever the one before
-        wrote that this one had not seen is late at others. before: that one, its last event of
-        these that is here, or 0, and its epoch."""
+        """This was the first event of a later leader: it is active since. Whatever those before
+        wrote that this one had not seen is late at others. before: `forked_from`."""
         origin, epoch = fields[0], fields[6]
         if instance.slice.type.learn(epoch, origin):
             self._hosted.report("leader_learnt", instance.ref, f"{origin}, epoch {epoch}")
-        former, last, former_epoch = before
         why_not = ""
-        if former and instance.sets_aside:
+        if before and instance.sets_aside:
             why_not = remake(instance, intake, (origin, fields[1]))
             if not why_not:
                 return
             why_not = f"it could not be set aside: {why_not}"
-        if last:
-            intake.late_before(fields, former, last, former_epoch, why_not)
+        for former, last, of_epoch in before:
+            intake.late_before(fields, former, last, of_epoch, why_not)
 
     def _is_forked(self, instance: ReplicatedInstance, origin: str, n: int, mark: int) -> bool:
         """Is the known event n of `origin` another than this one, as far as anybody can tell?"""

@@ -97,7 +97,7 @@ class Listed(NamedTuple):
     what: "late" (written by a replica that somebody else had replaced as the active one; applied as
     concurrent, or counts again), "late_set_aside" (stored, and not in the state), "forked",
     "refused" (by the class; stored, not applied), "failed" (stored; the entity's code raised).
-    text: the cause, or "".
+    epoch: under which it was written; 0: under none, or that is not kept. text: the cause, or "".
     """
 
     what: str
