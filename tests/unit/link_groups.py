@@ -47,6 +47,7 @@ class Source:
         self.peer, self.call, self.is_open = peer.replica_id, call, False
         self.known: list[Known] = []
         self.lookups: list[tuple[Lookup, Any]] = []
+        self.asked_ids: list[tuple[int, str, Any]] = []
         self.given_back: list[SourceBatch] = []
 
     def start(
@@ -63,6 +64,9 @@ class Source:
 
     def look_up(self, lookup: Lookup, on_answer: Any) -> None:
         self.lookups.append((lookup, on_answer))
+
+    def entity_ids(self, slice_: int, after: str, on_answer: Any) -> None:
+        self.asked_ids.append((slice_, after, on_answer))
 
     def handled(self, batch: SourceBatch) -> None:
         self.given_back.append(batch)
