@@ -35,8 +35,7 @@ class Nodes:
         return self.nodes[states.index("up")] if calls(self.peers[peer]) == 1 else None
 
     def settled(self, peer: str) -> Replica:
-        eventually(lambda: self.reader(peer) is not None, SETTLED_S)
-        found = self.reader(peer)
+        found = eventually(lambda: self.reader(peer), SETTLED_S)
         assert found is not None
         return found
 
