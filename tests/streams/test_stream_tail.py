@@ -19,6 +19,7 @@ from tests import laws
 from tests.streams.material import Added, Writer
 from thespian_dc.cli.main import main
 from thespian_dc.projection.api import noted_consumers
+from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -91,33 +92,42 @@ def test_what_cannot_be_read_is_named(tail: Tail, writer: Writer) -> None:
 
 
 @pytest.fixture
-def follower(serve: Any, recorded: Any, writer: Writer) -> Iterator[subprocess.Popen[str]]:
-    """A real process that follows from now on."""
-    _, port = serve()
+def follower(
+    serve: Any, recorded: Any, writer: Writer
+) -> Iterator[tuple[subprocess.Popen[str], StreamServer]]:
+    """A real process that follows from now on, and what it follows."""
+    server, port = serve()
     process = subprocess.Popen(
         [*PROGRAM, "stream", "tail", f"127.0.0.1:{port}", "carts", "--json"],
-        stdout=subprocess.PIPE, text=True, cwd=laws.ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=laws.ROOT,
     )  # fmt: skip
     recorded(process.pid)
-    yield process
+    yield process, server
     if process.poll() is None:
         process.kill()
     process.wait()
 
 
 def test_follows_from_now_until_it_is_interrupted(
-    writer: Writer, follower: subprocess.Popen[str]
+    writer: Writer, follower: tuple[subprocess.Popen[str], StreamServer]
 ) -> None:
-    """What was there is not shown; what comes is, at once; an interrupt ends it with 130."""
-    assert follower.stdout is not None
-    os.set_blocking(follower.stdout.fileno(), False)
+    """What was there is not shown; what comes is, at once; why nothing comes any more is said, and
+    nothing else; an interrupt ends it with 130."""
+    process, server = follower
+    out, err = process.stdout, process.stderr
+    assert out is not None
+    assert err is not None
+    for pipe in (out, err):
+        os.set_blocking(pipe.fileno(), False)
 
     def seen() -> str:
-        assert follower.stdout is not None
         writer.add([("c-1", Added("apple", 1))])  # some come before it has begun
-        return follower.stdout.readline()
+        return out.readline()
 
     line = eventually(seen, deadline_s=60, every_s=0.1)
     assert json.loads(line)["entity_id"] == "c-1"
-    follower.send_signal(signal.SIGINT)
-    assert follower.wait(60) == 130
+    server.stop()
+    said = eventually(err.readline, deadline_s=60, every_s=0.1)
+    assert said.startswith("nothing comes, and it is tried again: "), said
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130

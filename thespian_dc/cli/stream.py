@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -78,6 +79,7 @@ def tail(
     carried = dict(one.split("=", 1) for one in metadata)
     remote = Remote(stream_id, target, tls, plaintext_beyond_loopback, metadata=carried)
     source = RemoteSource(remote, LOOKING_ON)
+    logging.getLogger("thespian_dc").addHandler(logging.NullHandler())  # `_events` says it whole
     for count, event in enumerate(_events(source, begin, since, filter_), 1):
         click.echo(json_line(event) if as_json else _text(event))
         if count == limit:
@@ -95,13 +97,17 @@ def _events(
     source.start(
         "", positions, filter_, None, SourceEvents(items.put, items.put, _ignore, items.put)
     )
-    entity_type = ""
+    entity_type, told = "", ""
     try:
         while True:
             try:
                 item = items.get(timeout=LOOK_S)  # in pieces, so that an interrupt is heard
             except Empty:
+                if source.trouble and source.trouble != told:
+                    told = source.trouble
+                    click.echo(f"nothing comes, and it is tried again: {safe(told)}", err=True)
                 continue
+            told = ""
             if isinstance(item, SourceDescription):
                 entity_type = item.entity_type
             elif isinstance(item, SourceBatch):
