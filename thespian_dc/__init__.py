@@ -35,10 +35,38 @@ if TYPE_CHECKING:
     from thespian_dc.model.delivery_settings import Group as Group
     from thespian_dc.model.delivery_settings import Recovery as Recovery
     from thespian_dc.model.delivery_settings import ToActor as ToActor
+    from thespian_dc.model.entity_errors import AlreadyHandledError as AlreadyHandledError
+    from thespian_dc.model.entity_errors import (
+        ApplyEventReturnedNoneError as ApplyEventReturnedNoneError,
+    )
+    from thespian_dc.model.entity_errors import CommandFailedError as CommandFailedError
+    from thespian_dc.model.entity_errors import CommandNotWrittenError as CommandNotWrittenError
+    from thespian_dc.model.entity_errors import CommandRejectedError as CommandRejectedError
+    from thespian_dc.model.entity_errors import CommandUnstableError as CommandUnstableError
+    from thespian_dc.model.entity_errors import EffectError as EffectError
+    from thespian_dc.model.entity_errors import EntityClassError as EntityClassError
+    from thespian_dc.model.entity_errors import HostBusyError as HostBusyError
+    from thespian_dc.model.entity_errors import OutcomeUnknownError as OutcomeUnknownError
+    from thespian_dc.model.entity_errors import RecoveryError as RecoveryError
+    from thespian_dc.model.entity_errors import RevisionConflictError as RevisionConflictError
+    from thespian_dc.model.entity_errors import StashOverflowError as StashOverflowError
+    from thespian_dc.model.entity_errors import UnansweredError as UnansweredError
+    from thespian_dc.model.entity_errors import UnknownCommandError as UnknownCommandError
     from thespian_dc.model.envelope import Envelope as Envelope
     from thespian_dc.model.envelope import own_origin as own_origin
+    from thespian_dc.model.errors import AskTimeoutError as AskTimeoutError
+    from thespian_dc.model.errors import ClientBusyError as ClientBusyError
+    from thespian_dc.model.errors import JournalError as JournalError
+    from thespian_dc.model.errors import JournalUnavailableError as JournalUnavailableError
+    from thespian_dc.model.errors import SettingsError as SettingsError
     from thespian_dc.model.errors import ThespianDcError as ThespianDcError
+    from thespian_dc.model.errors import TooLargeError as TooLargeError
     from thespian_dc.model.history import History as History
+    from thespian_dc.model.node_errors import NodeError as NodeError
+    from thespian_dc.model.node_errors import NodeSettingsDifferError as NodeSettingsDifferError
+    from thespian_dc.model.node_errors import NotImportableError as NotImportableError
+    from thespian_dc.model.node_errors import ServiceNotFoundError as ServiceNotFoundError
+    from thespian_dc.model.node_errors import WrongActorSystemError as WrongActorSystemError
     from thespian_dc.model.replication_settings import Peer as Peer
     from thespian_dc.model.replication_settings import Replication as Replication
     from thespian_dc.model.settings import Destination as Destination
@@ -67,13 +95,23 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Access": "model.access",
+    "AlreadyHandledError": "model.entity_errors",
+    "ApplyEventReturnedNoneError": "model.entity_errors",
+    "AskTimeoutError": "model.errors",
     "Begin": "entity.api",
     "CallRefusedError": "model.access_errors",
     "CassandraProjectionHandler": "projection.api",
     "CassandraUpsertHandler": "projection.api",
     "Client": "client.api",
+    "ClientBusyError": "model.errors",
+    "CommandFailedError": "model.entity_errors",
+    "CommandNotWrittenError": "model.entity_errors",
+    "CommandRejectedError": "model.entity_errors",
+    "CommandUnstableError": "model.entity_errors",
     "Destination": "model.settings",
     "DurableStateActor": "entity.api",
+    "EffectError": "model.entity_errors",
+    "EntityClassError": "model.entity_errors",
     "EntityRef": "entity.api",
     "Envelope": "model.envelope",
     "EventSourcedActor": "entity.api",
@@ -83,10 +121,17 @@ _WHERE = {
     "GroupedHandler": "projection.api",
     "GroupedSqlHandler": "projection.api",
     "History": "model.history",
+    "HostBusyError": "model.entity_errors",
     "Include": "model.criteria",
+    "JournalError": "model.errors",
+    "JournalUnavailableError": "model.errors",
     "Limits": "model.settings",
     "Local": "model.settings",
     "Node": "node",
+    "NodeError": "model.node_errors",
+    "NodeSettingsDifferError": "model.node_errors",
+    "NotImportableError": "model.node_errors",
+    "OutcomeUnknownError": "model.entity_errors",
     "Peer": "model.replication_settings",
     "ProjectedEvents": "projection.api",
     "Projection": "model.settings",
@@ -95,14 +140,19 @@ _WHERE = {
     "Projections": "projection.management",
     "Push": "model.settings",
     "Recovery": "model.delivery_settings",
+    "RecoveryError": "model.entity_errors",
     "Registered": "codec.api",
     "Remote": "model.settings",
     "Replicas": "replication.management",
     "ReplicatedEventSourcedActor": "entity.api",
     "Replication": "model.replication_settings",
     "ReplyAddress": "entity.api",
+    "RevisionConflictError": "model.entity_errors",
+    "ServiceNotFoundError": "model.node_errors",
     "Settings": "model.settings",
+    "SettingsError": "model.errors",
     "SqlProjectionHandler": "projection.api",
+    "StashOverflowError": "model.entity_errors",
     "Stream": "model.settings",
     "StreamCall": "model.access",
     "StreamLimits": "model.access",
@@ -110,9 +160,13 @@ _WHERE = {
     "Tls": "model.settings",
     "ToActor": "model.delivery_settings",
     "ToEntity": "entity.api",
+    "TooLargeError": "model.errors",
     "Transaction": "projection.api",
     "Transformation": "model.transformation",
+    "UnansweredError": "model.entity_errors",
+    "UnknownCommandError": "model.entity_errors",
     "Upcaster": "codec.api",
+    "WrongActorSystemError": "model.node_errors",
     "own_origin": "model.envelope",
     "settings_from_toml": "settings_file",
 }

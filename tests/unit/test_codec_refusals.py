@@ -169,6 +169,16 @@ def test_an_unregistered_type_is_refused_with_the_list_of_known_ones() -> None:
         REGISTRY.encoder(Special)
 
 
+def test_former_names_may_stand_in_a_list_and_one_alone_is_no_list() -> None:
+    """A list could not be hashed; a lone name was taken for its letters."""
+    with_list: Any = Registered(Item, aliases=["Former"])
+    assert with_list == Registered(Item, aliases=("Former",))
+    assert hash(with_list) == hash(Registered(Item, aliases=("Former",)))
+    alone: Any = "Former"
+    with pytest.raises(RegistrationError, match="aliases is a list"):
+        Registered(Item, aliases=alone)
+
+
 @pytest.mark.parametrize(
     ("types", "upcasters", "match"),
     [

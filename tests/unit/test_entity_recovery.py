@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,6 +171,22 @@ def test_unknown_event_type_fails_its_entity_alone() -> None:
     assert isinstance(host.answers[numbers[1]], RecoveryError)
     assert host.answers[numbers[2]] == 2
     assert host.core.status()["open_commands"] == 0
+
+
+def test_a_recovery_that_user_code_fails_names_its_line() -> None:
+    class Spoilt(Account):
+        def apply_event(self, state: Any, event: Any) -> Any:
+            raise KeyError(event.amount)
+
+    host = Host(Account).own()
+    host.send(host.command(Account, "a", Deposit(5)))
+    host.run()
+    host = again(host, Spoilt)
+    (number,) = host.send(host.command(Spoilt, "a", Deposit(5)))
+    host.run()
+    failed = host.answers[number]
+    assert isinstance(failed, RecoveryError)
+    assert re.match(r"KeyError at test_entity_recovery\.py:\d+: 5", failed.reason)
 
 
 def test_renamed_class_is_read_under_its_former_name() -> None:

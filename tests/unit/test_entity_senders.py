@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from dataclasses import dataclass
 from datetime import timedelta
@@ -94,6 +95,9 @@ class Clerk(EventSourcedActor):
         self.persist(Deposited(1))
         self.ask(arg, Question("abc"), on_reply=lambda heard: 1 / 0)
 
+    def parse(self, arg: Any, sender: Any) -> None:
+        json.loads(arg)
+
     def exit_in_apply(self, arg: Any, sender: Any) -> None:
         self.persist(Deposited(13)).then_reply(lambda state: "never")
 
@@ -160,6 +164,14 @@ def test_a_failure_after_something_was_persisted_does_not_say_that_nothing_was(
     assert entities.ask(Clerk, "a", Order("count")) == 1
 
 
+def test_a_failure_within_pythons_own_code_names_the_line_that_called_it(
+    entities: LocalEntities,
+) -> None:
+    with pytest.raises(CommandFailedError) as failed:
+        entities.ask(Clerk, "a", Order("parse", "{"))
+    assert failed.value.where.startswith("test_entity_senders.py:")
+
+
 def test_exit_while_events_are_applied_fails_its_command(entities: LocalEntities) -> None:
     """And the entity comes back with the state of the log."""
     assert entities.ask(Clerk, "a", Order("answer_in_then")) == "from then, 1"
@@ -170,7 +182,7 @@ def test_exit_while_events_are_applied_fails_its_command(entities: LocalEntities
 
 def test_effects_in_init_are_refused(entities: LocalEntities) -> None:
     """An entity begins with its state; others are not affected."""
-    with pytest.raises(RecoveryError, match="EffectError: persist"):
+    with pytest.raises(RecoveryError, match=r"EffectError at test_entity_senders\.py:\d+: persist"):
         entities.ask(Eager, "a", Order("count"))
     assert entities.ask(Clerk, "a", Order("count")) == 0
 

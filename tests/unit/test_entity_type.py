@@ -19,6 +19,7 @@ from thespian_dc.model.entity_errors import EffectError, EntityClassError
 from thespian_dc.model.errors import RegistrationError, SettingsError, UnregisteredTypeError
 from thespian_dc.model.node_errors import NotImportableError
 from thespian_dc.testkit.entities import Account, Deposited
+from thespian_dc.testkit.probe import EntityProbe
 
 
 class Sound(EventSourcedActor):
@@ -86,6 +87,33 @@ class Generator(Sound):
         yield command
 
 
+class LateEvents(Sound):
+    async def apply_event(self, state: int, event: Any) -> int:
+        """Called, it would make the state a coroutine."""
+        return state
+
+
+class SenderForgotten(Sound):
+    def receiveMsg_str(self, command: str) -> None:
+        """Thespian gives it the sender too."""
+
+
+class StateForgotten(Sound):
+    def apply_event(self, event: Any) -> Any:  # type: ignore[override]
+        return event
+
+
+class EmptyDict(Sound):
+    empty_state = {}  # type: ignore[assignment] # noqa: RUF012
+
+
+class DurableApplies(DurableStateActor):
+    entity_type = "durable_applies"
+
+    def apply_event(self, state: Any, event: Any) -> Any:
+        return state
+
+
 class Unstorable:
     """Neither a dataclass nor anything else with a stored form."""
 
@@ -108,6 +136,11 @@ class UnstorableEvents(Sound):
         (BadSnapshots, "snapshot_every"),
         (Coroutine, "receiveMsg_str must be a plain function"),
         (Generator, "receiveMsg_str must be a plain function"),
+        (LateEvents, "apply_event must be a plain function"),
+        (SenderForgotten, r"receiveMsg_str\(self, message, sender\)"),
+        (StateForgotten, r"apply_event\(self, state, event\)"),
+        (EmptyDict, r"empty_state\(self\)"),
+        (DurableApplies, "nothing would call it"),
     ],
 )
 def test_unfit_class_is_refused_by_name(bad: type, reason: str) -> None:
@@ -116,6 +149,13 @@ def test_unfit_class_is_refused_by_name(bad: type, reason: str) -> None:
         EntityType.of(bad)
     assert bad.__qualname__ in str(refused.value)
     assert isinstance(refused.value, SettingsError)
+
+
+@pytest.mark.parametrize("bad", ["bank:Account", 5, Sound()])
+def test_what_is_no_class_is_refused_as_that(bad: Any) -> None:
+    for build in (EntityType.of, EntityProbe):
+        with pytest.raises(EntityClassError, match="it is no class"):
+            build(bad)
 
 
 @pytest.mark.parametrize(

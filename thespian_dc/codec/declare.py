@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -34,8 +34,15 @@ class Registered:
     name: str | None = None
     version: int = 1
     encoding: Encoding | None = None
-    aliases: tuple[str, ...] = ()
+    aliases: Sequence[str] = ()
     oldest: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.aliases, str):
+            raise RegistrationError(
+                f"{self.aliases!r}", "aliases is a list of names, also where there is one"
+            )
+        object.__setattr__(self, "aliases", tuple(self.aliases))
 
     @property
     def stored_name(self) -> str:

@@ -45,7 +45,8 @@ def _search(path: str, value: Any, depth: int, catalogue: Catalogue) -> Unencoda
     if cls in {list, dict} or cls in CONTAINER_BY_TYPE or cls in catalogue.by_type:
         return None
     remedy = _REMEDIES.get(
-        cls.__name__, "list its class in the registry if it is a record or an Enum"
+        cls.__name__,
+        "if it is a record or an Enum, list its class beside the others (events, states)",
     )
     return UnencodableError(path, cls.__qualname__, f"no such type is registered; {remedy}")
 

@@ -239,7 +239,10 @@ class EntityActor(ActorTypeDispatcher):
     # --- inside ---
     def _hosted(self, what: str) -> Instance:
         if self._entity is None:
-            raise EffectError(what, f"a {type(self).__name__} outside a host", "see docs/entities")
+            raise EffectError(
+                what, f"a {type(self).__name__} outside a host", "a node serves it, or it is "
+                "created and told Begin(...), or EntityProbe tests it; its __init__ comes before"
+            )  # fmt: skip
         return self._entity
 
     def _effects(self, what: str) -> Effects:

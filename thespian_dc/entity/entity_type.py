@@ -22,6 +22,11 @@ from thespian_dc.model.replication_settings import Replication
 
 HANDLER = "receiveMsg_"
 UNRECOGNIZED = "receiveUnrecognizedMessage"
+_CALLED = {
+    "empty_state": "self", "apply_event": "self, state, event", "tags_for": "self, state, event",
+    "snapshot_when": "self, state, event, seq_nr", "recovery_completed": "self",
+}  # fmt: skip
+"""What is called of a class beside its handlers, and with what."""
 
 Handler = Callable[[Any, Any, Any], Any]
 _DECORATORS = {
@@ -147,6 +152,8 @@ class EntityType:
 def check_class(entity: Any) -> None:
     """EntityClassError where the class cannot be an entity as it is written."""
     name = getattr(entity, "__qualname__", repr(entity))
+    if not isinstance(entity, type):
+        raise EntityClassError(name, "it is no class: give the class, not an object or its name")
     base = getattr(entity, "_base", None)
     if base is None:
         raise EntityClassError(name, "it must derive from EventSourcedActor or DurableStateActor")
@@ -165,6 +172,11 @@ def _check_declarations(entity: Any, base: Any, name: str) -> None:
     if entity._durable_state:
         if entity._replicated:
             raise EntityClassError(name, "a durable state cannot be replicated: its events can")
+        if hasattr(entity, "apply_event"):
+            raise EntityClassError(
+                name, "it has an apply_event, and a DurableStateActor persists states: nothing "
+                "would call it; derive from EventSourcedActor, or leave it out"
+            )  # fmt: skip
     else:
         if entity.apply_event is base.apply_event:
             raise EntityClassError(name, "it has no apply_event(self, state, event)")
@@ -184,14 +196,32 @@ def _check_declarations(entity: Any, base: Any, name: str) -> None:
 
 
 def _check_handlers(entity: Any, name: str) -> None:
-    """A handler that is a coroutine or a generator would be called, and nothing of it would run."""
+    """A handler that is a coroutine or a generator would be called, and nothing of it would run;
+    one that takes something else would fail each command."""
     for one in dir(entity):
-        if one.startswith(HANDLER) or one == UNRECOGNIZED:
-            handler = getattr(entity, one)
-            lazy = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
-            if any(is_lazy(handler) for is_lazy in lazy):
-                why = f"{one} must be a plain function; use self.ask to wait"
-                raise EntityClassError(name, why)
+        is_handler = one.startswith(HANDLER) or one == UNRECOGNIZED
+        given = "self, message, sender" if is_handler else _CALLED.get(one)
+        if given is None:
+            continue
+        function = getattr(entity, one)
+        lazy = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+        if any(is_lazy(function) for is_lazy in lazy):
+            how = "; use self.ask to wait" if is_handler else ""
+            raise EntityClassError(name, f"{one} must be a plain function{how}")
+        if not _takes(function, given.count(",") + 1):
+            raise EntityClassError(name, f"it needs {one}({given}), a method that takes just that")
+
+
+def _takes(function: Any, count: int) -> bool:
+    if isinstance(function, type) or not callable(function):
+        return False
+    try:
+        signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # written in C: it does not say
+        pass
+    return True
 
 
 def _is_required(parameter: Parameter) -> bool:

@@ -19,7 +19,11 @@ from thespian_dc.model.replication_errors import NotTakenError
 from thespian_dc.model.settings import Limits
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OURS = tuple(os.path.join(_PACKAGE, room) for room in ("entity", "codec", "shell"))
+_OURS = tuple(
+    os.path.join(_PACKAGE, room)
+    for room in ("entity", "codec", "shell", "crdt", "journal", "model", "slices")
+)
+_LIBRARY = os.path.dirname(os.__file__)
 _AS_IT_IS = (
     ApplyEventReturnedNoneError, CommandRejectedError, NotTakenError, TooLargeError,
     UnknownCommandError,
@@ -64,14 +68,21 @@ def mentions(message: Any, address: ReplyAddress, depth: int = _DEPTH_MAX) -> bo
     return any(mentions(part, address, depth - 1) for part in parts)
 
 
+def reason_of(error: BaseException) -> str:
+    """An error in words: of which type, in which line of user code if in any, and what it says."""
+    where = _where(error.__traceback__)
+    return f"{type(error).__name__}{f' at {where}' if where else ''}: {error}"
+
+
 def _where(traceback: TracebackType | None) -> str:
-    """file:line of the innermost frame that is the user's: below it are only our own calls. ""
-    where there is none."""
+    """file:line of the innermost frame that is the user's: below it are only our own calls, and
+    Python's. "" where there is none."""
     found = ""
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if not code.co_filename.startswith(_OURS):
-            found = f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno}"
+        name = traceback.tb_frame.f_code.co_filename
+        pythons = name.startswith((_LIBRARY, "<frozen")) and "site-packages" not in name
+        if not pythons and not name.startswith(_OURS):
+            found = f"{os.path.basename(name)}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return found
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from thespian_dc.entity.actions import Recover, Recovered
 from thespian_dc.entity.effects import Stage
-from thespian_dc.entity.faults import RAISED
+from thespian_dc.entity.faults import RAISED, reason_of
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
 from thespian_dc.entity.protocol import Command, Replicated
@@ -200,8 +200,7 @@ class Recovery:
 
     def _fail(self, instance: Instance, seq_nr: int, error: BaseException) -> None:
         """Every command that waits for it is answered; the next one tries again."""
-        reason = f"{type(error).__name__}: {error}"
-        failed = RecoveryError(str(instance.ref), seq_nr, reason)
+        failed = RecoveryError(str(instance.ref), seq_nr, reason_of(error))
         failed = error if isinstance(error, RecoveryError) else failed
         self._hosted.report("recovery_failed", instance.ref, failed)
         self._residents.remove(instance)

@@ -14,7 +14,6 @@ from thespian_dc.entity.entity_type import EntityType
 from thespian_dc.entity.inline import InlineHost
 from thespian_dc.entity.protocol import Command, ReplyAddress, Status
 from thespian_dc.journal.api import Journal, open_journal
-from thespian_dc.model.ids import type_name
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Limits
 from thespian_dc.shell.frames import unpack
@@ -41,9 +40,7 @@ class LocalEntities:
     ) -> None:  # fmt: skip
         settings = {one.entity_type: one for one in replication}
         self.types = [
-            EntityType.of(
-                one, slices, importable=False, replication=settings.get(type_name(one))
-            )
+            EntityType.of(one, slices, False, settings.get(getattr(one, "entity_type", "")))
             for one in types
         ]
         self.journal = journal or open_journal(f"memory:{uuid.uuid4().hex}")
