@@ -24,8 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import left_behind
+from tests.ports import free_port
 
 MARK = "THESPIAN_DC_README"
+PORT = re.compile(r"\b1[89]\d{3}\b")
+"""Pages keep to these for ports, and to nothing else for them."""
 _TIMEOUT_S = 120
 
 
@@ -65,6 +68,13 @@ def read_blocks(markdown: str) -> list[Block]:
         blocks.append(Block(language, kind or _evident(language, text), name, text, first))
         at += 1
     return blocks
+
+
+def with_free_ports(markdown: str) -> str:
+    """The page with other ports, each where it stood: two checkouts may be tested at once, and what
+    listens at a page's own would answer for it."""
+    ports = {one: str(free_port()) for one in PORT.findall(markdown)}
+    return PORT.sub(lambda found: ports[found[0]], markdown)
 
 
 def _evident(language: str, text: str) -> str:

@@ -4,13 +4,21 @@ wheel, in an empty folder, in order."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.docs import blocks
-from tests.docs.blocks import Block, check_output, fault, read_blocks, split_console
+from tests.docs.blocks import (
+    Block,
+    check_output,
+    fault,
+    read_blocks,
+    split_console,
+    with_free_ports,
+)
 from tests.docs.conftest import Installed
 from tests.laws import ROOT
 
@@ -39,7 +47,7 @@ def test_make_blocks_name_targets_that_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_run_in_order(installed: Installed, tmp_path: Path, page: Path) -> None:
     """What a reader types works on their machine: no checkout, no path of ours."""
-    for block in read_blocks(page.read_text(encoding="utf-8")):
+    for block in read_blocks(with_free_ports(page.read_text(encoding="utf-8"))):
         if block.kind in {"run", "file"}:
             try:
                 blocks.run(block, tmp_path, installed.environment())
@@ -94,6 +102,15 @@ def test_harness_runs_files_programs_and_commands(tmp_path: Path) -> None:
     for block in read_blocks(PAGE):
         assert not fault(block)
         blocks.run(block, tmp_path, os.environ)
+
+
+def test_a_pages_ports_are_others_when_it_runs() -> None:
+    """Each is one other, wherever it stands; what is no port stays."""
+    page = "listen :18161 2019 118161\n$ tail :18161\n{'Admin Port': 19061}\n"
+    first, year, number, again, admin = re.findall(r"\d+", with_free_ports(page))
+    assert (year, number) == ("2019", "118161")
+    assert first == again
+    assert len({first, admin, "18161", "19061"}) == 4
 
 
 @pytest.mark.parametrize(
