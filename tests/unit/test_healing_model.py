@@ -47,7 +47,7 @@ def _versions_forgotten(healing: Healing, stored: StoredMemory) -> None:
 def _handled_at_once(healing: Healing, *event: Any) -> bool:
     """The position passes an entity that is owed something, and so do its later events."""
     healing.settle(True)
-    return judge(healing, *event) or event[3] > healing._mark(event[2]).seq_nr
+    return judge(healing, *event) or event[3] > healing._memory.mark(event[2]).seq_nr
 
 
 changes, on_loaded, judge = Healing.changes, Healing.on_loaded, Healing.judge

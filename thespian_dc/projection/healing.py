@@ -16,26 +16,16 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 
 from thespian_dc.model.criteria import UNFILTERED, Filter, VersionedFilter
 from thespian_dc.model.passing import Evaluator
 from thespian_dc.projection.api import LookedUp, Lookup, LookUpFailed
 from thespian_dc.projection.lookups import LOOKUPS_MAX, Lookups
-from thespian_dc.projection.memory import (
-    STARTS_MAX,
-    Changes,
-    Debt,
-    Mark,
-    SliceMemory,
-    Start,
-    StoredMemory,
-)
+from thespian_dc.projection.memory import STARTS_MAX, Changes, Debt, Mark, Start, StoredMemory
+from thespian_dc.projection.open_memory import MARKS_MAX, OpenMemory
 
 DEBTS_MAX = 10_000
 """Above it no batch is taken before some are paid: all debts are in memory."""
-MARKS_MAX = 100_000
-"""Kept in memory between transactions, the last ones written; the others are read again."""
 _NOTHING = Debt()
 
 
@@ -43,33 +33,22 @@ class Healing:
     """Of the slices that one run serves. An entity id belongs to one slice only."""
 
     def __init__(self, lookups_max: int = LOOKUPS_MAX, marks_max: int = MARKS_MAX) -> None:
-        self._marks_max = marks_max
+        self._memory = OpenMemory(marks_max)
         self._filters: dict[int, Filter] = {0: UNFILTERED.filter}
         self._evaluators: dict[int, Evaluator] = {}
         self._in_force = 0
-        self._slices: dict[int, SliceMemory] = {}
         self._skips: dict[int, frozenset[int]] = {}
-        self._marks: dict[str, Mark] = {}
-        self._debts: dict[str, tuple[int, Debt]] = {}
-        # Of the open transaction: what `changes` gives.
-        self._new_slices: dict[int, SliceMemory] = {}
-        self._new_marks: dict[str, tuple[int, Mark]] = {}
-        self._new_debts: dict[str, tuple[int, Debt | None]] = {}
         self._pending: tuple[str, int, Mark] | None = None
-        self._looked_through: dict[str, int] = {}
-        self._new_looked_through: dict[str, int] = {}
         self._lookups = Lookups(lookups_max)
 
     # --- what is stored, what is wanted ---
 
     def on_loaded(self, stored: StoredMemory) -> None:
         """These rows, of slices that are served from now on."""
-        self._slices |= {slice_: memory.copy() for slice_, memory in stored.slices.items()}
+        self._memory.load(stored)
         self._filters |= stored.filters
-        self._debts |= stored.debts
         self._skips |= stored.skips
-        for entity_id, (slice_, _) in stored.debts.items():
-            self.on_marks(slice_, [entity_id], stored.marks)
+        for entity_id in stored.debts:
             self._lookups.add(entity_id)
 
     def on_filter(self, filter_: VersionedFilter) -> None:
@@ -78,17 +57,17 @@ class Healing:
 
     def lets_all_pass(self, slice_: int, version: int) -> bool:
         """Nothing is remembered of the slice, and this version is no reason to begin."""
-        return not self._memory(slice_).starts and not self._filters.get(version, True)
+        return not self._memory.slice(slice_).starts and not self._filters.get(version, True)
 
     # --- a transaction: batches ---
 
     def on_version(self, slice_: int, version: int, reached: int) -> None:
         """What comes now of the slice, from the offset `reached` on, is chosen by this version.
         Called before anything of it is judged."""
-        memory = self._memory(slice_)
+        memory = self._memory.slice(slice_)
         if memory.starts and memory.starts[-1].version == version:
             return
-        memory = self._new_slices.setdefault(slice_, memory.copy())
+        memory = self._memory.change_slice(slice_)
         if memory.began < 0:
             memory.began = reached
         if memory.starts and memory.starts[-1].offset >= reached:
@@ -97,16 +76,11 @@ class Healing:
 
     def missing(self, entity_ids: Iterable[str]) -> list[str]:
         """Those whose mark must be read before they are judged: then tell `on_marks`."""
-        return [
-            one for one in dict.fromkeys(entity_ids)
-            if one not in self._marks and one not in self._new_marks
-        ]  # fmt: skip
+        return self._memory.missing(entity_ids)
 
     def on_marks(self, slice_: int, asked: Sequence[str], found: Mapping[str, Mark]) -> None:
         """The stored marks of those of `asked` that have one."""
-        unmarked = Mark(0, max(0, self._memory(slice_).began))
-        for entity_id in asked:
-            self._marks[entity_id] = found.get(entity_id, unmarked)
+        self._memory.on_marks(slice_, asked, found)
 
     def judge(
         self,
@@ -123,7 +97,7 @@ class Healing:
         A yes counts as soon as another event is judged, or with `settle(True)`.
         """
         self.settle(True)
-        mark, debt = self._mark(entity_id), self._debt(entity_id)
+        mark, debt = self._memory.mark(entity_id), self._memory.debt(entity_id)
         if seq_nr <= mark.seq_nr:
             return False
         complete = whole or self._complete(slice_, version, entity_id, mark, seq_nr, offset)
@@ -134,14 +108,14 @@ class Healing:
             return True
         if seq_nr > debt.through:
             debt = debt._replace(through=seq_nr, offset=offset + 1)
-            self._new_debts[entity_id] = slice_, debt
+            self._memory.put_debt(slice_, entity_id, debt)
         return False
 
     def settle(self, handled: bool) -> None:
         """The event last said yes to was handled (taken over, skipped), or it was not."""
         if handled and self._pending is not None:
             entity_id, slice_, mark = self._pending
-            self._new_marks[entity_id] = slice_, mark
+            self._memory.put_mark(slice_, entity_id, mark)
         self._pending = None
 
     def _complete(
@@ -156,7 +130,7 @@ class Healing:
         return self._unfiltered(slice_, entity_id, mark.offset, offset)
 
     def _unfiltered(self, slice_: int, entity_id: str, from_offset: int, until_offset: int) -> bool:
-        versions = self._memory(slice_).versions(from_offset, until_offset)
+        versions = self._memory.slice(slice_).versions(from_offset, until_offset)
         return all(self._all_pass(version, entity_id) for version in versions)
 
     def _all_pass(self, version: int | None, entity_id: str) -> bool:
@@ -180,14 +154,13 @@ class Healing:
         """What these ids of the slice, which the version includes, are owed becomes a debt: from
         `start` on the stream brings them, or from the position on, where a source began again below
         it: what comes once more is not handled. `on_version` was told before."""
-        filter_, memory = self._filters.get(version), self._memory(slice_)
+        filter_, memory = self._filters.get(version), self._memory.slice(slice_)
         if memory.starts:
             start = max(start, memory.starts[-1].offset)
         replays = dict(filter_.from_seq_nrs) if filter_ is not None else {}
         for entity_id in entity_ids:
-            mark, debt, from_seq_nr = (
-                self._mark(entity_id), self._debt(entity_id), replays.get(entity_id, 0)
-            )  # fmt: skip
+            mark, debt = self._memory.mark(entity_id), self._memory.debt(entity_id)
+            from_seq_nr = replays.get(entity_id, 0)
             # Before its memory began the projection handled everything: that is not repeated.
             replay = from_seq_nr and not mark.seq_nr and memory.began == memory.baseline
             replay = replay and mark.offset <= memory.began
@@ -199,13 +172,13 @@ class Healing:
                 from_seq_nr=max(debt.from_seq_nr, from_seq_nr),
             )
             if wanted != debt:
-                self._new_debts[entity_id] = slice_, wanted
+                self._memory.put_debt(slice_, entity_id, wanted)
 
     # --- a transaction: an answer ---
 
     def is_asked(self, answer: LookedUp | LookUpFailed) -> bool:
         """The answer is to the lookup under way, and still owed."""
-        owed = self._debt(answer.lookup.entity_id) is not None
+        owed = self._memory.debt(answer.lookup.entity_id) is not None
         return owed and self._lookups.is_asked(answer.lookup)
 
     def judge_owed(
@@ -231,7 +204,8 @@ class Healing:
 
     def _reaches(self, slice_: int, entity_id: str, seq_nr: int, offset: int, whole: bool) -> bool:
         """The entity's debt does, to this event."""
-        mark, debt, memory = self._mark(entity_id), self._debt(entity_id), self._memory(slice_)
+        mark, debt = self._memory.mark(entity_id), self._memory.debt(entity_id)
+        memory = self._memory.slice(slice_)
         if debt is None or seq_nr <= mark.seq_nr or seq_nr < debt.from_seq_nr:
             return False
         return not memory.baseline <= offset < memory.began and (whole or offset < debt.limit)
@@ -240,79 +214,52 @@ class Healing:
         """All events of the answer are handled, in the open transaction."""
         self.settle(True)
         entity_id, slice_ = answer.lookup.entity_id, answer.lookup.slice
-        mark, debt = self._mark(entity_id), self._debt(entity_id)
+        mark, debt = self._memory.mark(entity_id), self._memory.debt(entity_id)
         assert debt is not None, "an answer is handled only where something is owed"
-        self._new_looked_through[entity_id] = answer.complete_through
+        self._memory.put_looked_through(entity_id, answer.complete_through)
         if answer.complete_through >= debt.through and _covers(answer, debt.below_offset):
             mark = Mark(max(mark.seq_nr, debt.through), max(mark.offset, debt.limit))
-            self._new_marks[entity_id] = slice_, mark
-            self._new_debts[entity_id] = slice_, None
+            self._memory.put_mark(slice_, entity_id, mark)
+            self._memory.put_debt(slice_, entity_id, None)
 
     def on_lost(self, slice_: int, entity_id: str, below_offset: int) -> None:
         """What is owed to the entity and lies below this offset is there no more, and given up: in
         the open transaction."""
-        debt = self._debt(entity_id)
+        debt = self._memory.debt(entity_id)
         if debt is None:
             return
-        mark, began = self._mark(entity_id), max(0, self._memory(slice_).began)
+        mark, began = self._memory.mark(entity_id), max(0, self._memory.slice(slice_).began)
         if self._replays(slice_, mark, debt) and below_offset <= began:
             mark = mark._replace(offset=below_offset)
             if below_offset == began:  # of what is below the baseline nothing is left
-                self._new_debts[entity_id] = slice_, debt._replace(from_seq_nr=0)
+                self._memory.put_debt(slice_, entity_id, debt._replace(from_seq_nr=0))
         mark = mark._replace(offset=max(mark.offset, below_offset))
-        self._new_marks[entity_id] = slice_, mark
+        self._memory.put_mark(slice_, entity_id, mark)
 
     # --- the end of a transaction ---
 
     def changes(self) -> Changes:
         """What the open transaction must store before it commits."""
         self.settle(True)
-        versions = {
-            start.version for memory in self._new_slices.values() for start in memory.starts
-        }
-        return Changes(
-            self._new_slices,
-            {version: self._filters[version] for version in versions if version in self._filters},
-            [(slice_, one, mark) for one, (slice_, mark) in self._new_marks.items()],
-            [(slice_, one, debt) for one, (slice_, debt) in self._new_debts.items()],
-        )
+        return self._memory.changes(self._filters)
 
     def on_committed(self) -> None:
         """The changes are durable."""
-        if self._new_slices:
-            self._slices |= self._new_slices
+        changed = self._memory.slices_changed
+        for entity_id in self._memory.commit():
+            self._lookups.add(entity_id)
+        self._pending = None
+        if changed:
             self._forget_filters()
-        self._looked_through |= self._new_looked_through
-        for entity_id, (_, mark) in self._new_marks.items():
-            self._marks.pop(entity_id, None)
-            self._marks[entity_id] = mark
-        for entity_id, (slice_, debt) in self._new_debts.items():
-            if debt is None:
-                del self._debts[entity_id]
-                self._looked_through.pop(entity_id, None)
-            else:
-                if entity_id not in self._debts:
-                    self._lookups.add(entity_id)
-                self._debts[entity_id] = slice_, debt
-        self._drop_changes()
-        excess = len(self._marks) - self._marks_max
-        for entity_id in list(islice(self._marks, max(0, excess))):
-            if entity_id not in self._debts:
-                del self._marks[entity_id]
 
     def on_rolled_back(self) -> None:
         """The transaction is gone, with everything handled in it."""
-        self._drop_changes()
-
-    def _drop_changes(self) -> None:
-        self._new_slices, self._new_marks, self._new_debts = {}, {}, {}
-        self._new_looked_through = {}
+        self._memory.roll_back()
         self._pending = None
 
     def _forget_filters(self) -> None:
         """Keep those that a slice was evaluated under, and those that are still to come."""
-        used = {start.version for memory in self._slices.values() for start in memory.starts}
-        for version in self._filters.keys() - used - {0}:
+        for version in self._filters.keys() - self._memory.versions() - {0}:
             if version < self._in_force:
                 del self._filters[version]
                 self._evaluators.pop(version, None)
@@ -322,26 +269,26 @@ class Healing:
     @property
     def is_full(self) -> bool:
         """So much is owed that no more batches are to be taken now."""
-        return len(self._debts) >= DEBTS_MAX
+        return len(self._memory.debts) >= DEBTS_MAX
 
     def is_owing(self, entity_id: str) -> bool:
         """The entity is owed something."""
-        return entity_id in self._debts
+        return entity_id in self._memory.debts
 
     @property
     def owing(self) -> int:
         """Entities that are owed something."""
-        return len(self._debts)
+        return len(self._memory.debts)
 
     def due(self, now_us: int, holds: Callable[[str], bool]) -> list[Lookup]:
         """What to ask now. holds: the entity waits for something else, so its debt waits too."""
         return self._lookups.due(now_us, holds, self._lookup)
 
     def _lookup(self, entity_id: str) -> Lookup:
-        slice_, debt = self._debts[entity_id]
-        mark = self._mark(entity_id)
-        through = max(mark.seq_nr, self._looked_through.get(entity_id, 0))
-        began = max(0, self._memory(slice_).began)
+        slice_, debt = self._memory.debts[entity_id]
+        mark = self._memory.mark(entity_id)
+        through = max(mark.seq_nr, self._memory.looked_through(entity_id))
+        began = max(0, self._memory.slice(slice_).began)
         # A mark elsewhere than where memory began says that nothing is left below it (on_lost).
         replays = self._replays(slice_, mark, debt) and mark.offset == began
         return Lookup(
@@ -351,16 +298,16 @@ class Healing:
 
     def _replays(self, slice_: int, mark: Mark, debt: Debt) -> bool:
         """From below the baseline: possible where nothing was handled before marks began."""
-        memory = self._memory(slice_)
+        memory = self._memory.slice(slice_)
         return bool(debt.from_seq_nr) and not mark.seq_nr and memory.began == memory.baseline
 
     def on_answered(self, answer: LookedUp, now_us: int) -> None:
         """It is handled and committed: where something is owed still, the next one is due; after
         a pause if this one brought nothing (its producer's journal is not as far yet)."""
-        if answer.lookup.entity_id in self._debts and not (answer.commits or answer.more):
+        if answer.lookup.entity_id in self._memory.debts and not (answer.commits or answer.more):
             self._lookups.on_failed(answer.lookup, now_us)
         else:
-            self._lookups.on_answered(answer.lookup, answer.lookup.entity_id in self._debts)
+            self._lookups.on_answered(answer.lookup, answer.lookup.entity_id in self._memory.debts)
 
     def ask_anew(self, lookup: Lookup) -> None:
         """What could not be answered is given up, or waits for somebody: the rest is due."""
@@ -373,20 +320,6 @@ class Healing:
     def on_source_lost(self) -> None:
         """Nothing that was asked will be answered."""
         self._lookups.on_source_lost()
-
-    # --- the committed state under the open transaction's ---
-
-    def _memory(self, slice_: int) -> SliceMemory:
-        found = self._new_slices.get(slice_) or self._slices.get(slice_)
-        return found if found is not None else SliceMemory()
-
-    def _mark(self, entity_id: str) -> Mark:
-        new = self._new_marks.get(entity_id)
-        return new[1] if new is not None else self._marks[entity_id]
-
-    def _debt(self, entity_id: str) -> Debt | None:
-        found = self._new_debts.get(entity_id) or self._debts.get(entity_id)
-        return found[1] if found is not None else None
 
 
 def _covers(answer: LookedUp, below_offset: int) -> bool:

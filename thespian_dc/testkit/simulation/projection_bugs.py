@@ -79,8 +79,8 @@ def jump_taken_as_loss() -> contextlib.AbstractContextManager[type[Simulation]]:
         whole: bool,
     ) -> bool:  # fmt: skip
         self.settle(True)
-        if seq_nr > self._mark(entity_id).seq_nr + 1:
-            raise StreamGapError(entity_id, self._mark(entity_id).seq_nr + 1, seq_nr)
+        if seq_nr > self._memory.mark(entity_id).seq_nr + 1:
+            raise StreamGapError(entity_id, self._memory.mark(entity_id).seq_nr + 1, seq_nr)
         return judge(self, slice_, version, entity_id, seq_nr, offset, whole)
 
     return patched(Healing, "judge", wrong)
