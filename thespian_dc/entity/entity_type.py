@@ -152,7 +152,7 @@ class EntityType:
 def check_class(entity: Any) -> None:
     """EntityClassError where the class cannot be an entity as it is written."""
     name = getattr(entity, "__qualname__", repr(entity))
-    if not isinstance(entity, type):
+    if not issubclass(type(entity), type):
         raise EntityClassError(name, "it is no class: give the class, not an object or its name")
     base = getattr(entity, "_base", None)
     if base is None:
