@@ -1,5 +1,5 @@
 """The thread that writes what is pushed: owns the slices of one destination type and keeps its
-calls' positions. A shell around PushCore and SliceWriter.
+calls' positions. A shell around PushCore, over DestinationSlices.
 
 One node writes a type at a time: whoever has calls takes all slices over, by epoch, and serves no
 call before it owns them all. A node that loses one ends its calls; the producers dial again, and
@@ -9,7 +9,6 @@ the log says what it has. All that comes while an append is under way forms the 
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
 
-from thespian_dc.journal.api import Appended, Journal, Outcome
+from thespian_dc.journal.api import Appended, Journal
 from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
@@ -28,22 +27,12 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
-from thespian_dc.slices.actions import (
-    Action,
-    Append,
-    Durable,
-    Failed,
-    Lost,
-    NotWritten,
-    Owned,
-    Submission,
-)
-from thespian_dc.slices.perform import perform
-from thespian_dc.slices.writer import SliceWriter
+from thespian_dc.slices.actions import Submission
 from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.destination_baselines import Remembered, remembered
 from thespian_dc.stream.destination_events import DestinationEvents
 from thespian_dc.stream.destination_progress import KeptProgress, as_sent
+from thespian_dc.stream.destination_slices import DestinationSlices, Told
 from thespian_dc.stream.push_core import PushCore, Taken, done
 from thespian_dc.stream.pushed_call import PushedCall, Serving, WrittenOf
 
@@ -57,8 +46,6 @@ LOOK_US = 500_000
 journal is on a server."""
 FILTERS_US = 50_000
 """How often for a changed filter in an embedded journal."""
-RECENT_MAX = 64
-"""Commits of a slice that are kept for its index; older ones are read again."""
 INPUTS_MAX = 1_000
 READERS = 8
 
@@ -91,21 +78,13 @@ class DestinationWriter:
         self._journal, self._entity_type, self._events = journal, entity_type, events
         self._published = published
         self._core = PushCore(slices, journal.commit_bytes_max)
-        member_id = f"destination-{os.getpid()}-{os.urandom(4).hex()}"
-        self._writers = [
-            SliceWriter(
-                SliceKey(entity_type, n), member_id, lambda: os.urandom(16),
-                journal.commit_bytes_max,
-            )
-            for n in range(slices)
-        ]  # fmt: skip
         # bounded: each call's window, and an append per slice
         self._inbox: SimpleQueue[Any] = SimpleQueue()
+        told = Told(self._begin_waiting, self._on_durable, self._on_lost, self._on_not_written)
+        self._slices = DestinationSlices(journal, entity_type, slices, self._inbox.put, told)
         self._waiting: list[PushedCall] = []
         self._serving: dict[PushedCall, Serving] = {}
-        self._appends: list[Commit] = []
         self._fresh: list[Commit] = []
-        self._recent: dict[int, deque[Commit]] = {}
         self._filters_every_us = LOOK_US if journal.derived_index else FILTERS_US
         self._look_us = self._filters_us = self._store_us = 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="destination reader")
@@ -166,7 +145,7 @@ class DestinationWriter:
             self._end_all(f"{type(error).__name__}: {error}")
 
     def _next(self) -> list[Any]:
-        due = [one for one in (writer.wakeup_us() for writer in self._writers) if one is not None]
+        due = self._slices.wakeups_us()
         if self._serving or self._waiting:
             due.append(now_us() + min(STORE_US, self._filters_every_us))
         wait_s = max(0.001, (min(due) - now_us()) / 1e6) if due else None
@@ -186,22 +165,18 @@ class DestinationWriter:
             case _Closed(call):
                 self._close(call)
             case Appended():
-                writer = self._writers[one.commit.key.slice]
-                self._perform(writer, writer.on_appended(one, now_us()))
+                self._slices.on_appended(one)
 
     def _on_time(self, now: int, stopped: bool) -> None:
-        for writer in self._writers:
-            self._perform(writer, writer.on_tick(now))
+        self._slices.tick(now)
         if stopped or now - self._store_us >= STORE_US:
             self._store_us = now
             for serving in list(self._serving.values()):
                 self._guarded(serving.call, serving.kept.store)
-            self._index()
+            self._slices.index()
         if self._serving and now - self._look_us >= LOOK_US:
             self._look_us = now
-            for slice_, owner in self._journal.owners(self._entity_type).items():
-                writer = self._writers[slice_]
-                self._perform(writer, writer.overtaken(owner.epoch, now))
+            self._slices.look_for_owners(now)
         if self._serving and now - self._filters_us >= self._filters_every_us:
             self._filters_us = now
             for serving in list(self._serving.values()):
@@ -216,12 +191,11 @@ class DestinationWriter:
 
     def _open(self, call: PushedCall) -> None:
         self._waiting.append(call)
-        for writer in self._writers:
-            self._perform(writer, writer.acquire(now_us()))
+        self._slices.acquire()
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
-        if not all(writer.owned for writer in self._writers):
+        if not self._slices.owned:
             return
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -282,7 +256,7 @@ class DestinationWriter:
         ends = Position(batch.next_offset, batch.commits[-1].write_id)
         taken = Taken(lane, batch.slice, ends, (serving, cost_of(batch), batch.commits[-1].time_us))
         for slice_, submission in self._core.take(taken, pushed):
-            self._writers[slice_].submit(submission)
+            self._slices.submit(slice_, submission)
         self._on_done(done(lane))
 
     def _recover(self, entity_ids: Sequence[str]) -> None:
@@ -295,8 +269,8 @@ class DestinationWriter:
             self._core.on_recovered(entity_id, records, below)
 
     def _remembered(self, entity_id: str) -> Remembered:
-        writer = self._writers[self._core.slice_of(entity_id)]
-        return remembered(self._journal, writer.key, entity_id, writer.head)
+        key = SliceKey(self._entity_type, self._core.slice_of(entity_id))
+        return remembered(self._journal, key, entity_id, self._slices.head(key.slice))
 
     def _on_done(self, batches: Iterable[Taken]) -> None:
         for batch in batches:
@@ -309,63 +283,19 @@ class DestinationWriter:
     # --- slices ---
 
     def _flush(self) -> None:
-        under_way = sum(bool(w.owned and w.pending and not w.would_append) for w in self._writers)
-        for writer in self._writers:
-            if writer.would_append:
-                under_way += 1
-                if under_way > self._journal.appends_at_once:
-                    continue
-            self._perform(writer, writer.flush(now_us()))
-        commits, self._appends = self._appends, []
-        if commits:
-            self._append(commits)
+        self._slices.flush()
         fresh, self._fresh = self._fresh, []
         if fresh:
             self._published(fresh)
 
-    def _append(self, commits: list[Commit]) -> None:
-        try:
-            self._journal.append(commits, self._inbox.put)
-        except Exception as error:
-            log.exception("append_failed")
-            reason = f"{type(error).__name__}: {error}"
-            for commit in commits:  # of one that was answered already this says nothing
-                self._inbox.put(Appended(commit, Outcome.UNKNOWN, reason))
-
-    def _perform(self, writer: SliceWriter, actions: Iterable[Action]) -> None:
-        todo = deque(actions)  # bounded: an operation leads to one more
-        while todo:
-            match todo.popleft():
-                case Append(commit):
-                    self._appends.append(commit)
-                case Owned():
-                    self._begin_waiting()
-                case Durable(_, commit, submissions):
-                    self._on_durable(commit, submissions)
-                case Lost(key, reason):
-                    self._core.on_lost(key.slice)
-                    self._recent.pop(key.slice, None)
-                    log.warning("destination_lost", extra={"slice": str(key), "reason": reason})
-                    self._end_all(f"{key} is written elsewhere ({reason})")
-                case NotWritten(_, submission, reason, behind):
-                    self._on_not_written(submission, behind, reason)
-                case operation:
-                    todo.extend(writer.on_result(self._result(operation), now_us()))
-
-    def _result(self, operation: Any) -> Any:
-        try:
-            return perform(self._journal, operation)
-        except Exception as error:
-            log.exception("journal_action_failed", extra={"action": type(operation).__name__})
-            return Failed(operation, f"{type(error).__name__}: {error}")
-
     def _on_durable(self, commit: Commit, submissions: Sequence[Submission]) -> None:
         self.written += commit.count
         self._fresh.append(commit)
-        if self._journal.derived_index:
-            recent = self._recent.setdefault(commit.key.slice, deque(maxlen=RECENT_MAX))
-            recent.append(commit)
         self._on_done(self._core.on_durable(submissions))
+
+    def _on_lost(self, key: SliceKey, reason: str) -> None:
+        self._core.on_lost(key.slice)
+        self._end_all(f"{key} is written elsewhere ({reason})")
 
     def _on_not_written(
         self, submission: Submission, behind: Sequence[Submission], reason: str
@@ -375,11 +305,3 @@ class DestinationWriter:
             if call in self._serving:
                 stream_id = call.offer.stream_id
                 self._end(call, PushNotWrittenError(stream_id, submission.entity_id, reason))
-
-    def _index(self) -> None:
-        """Keep a derived index up; what fails is done with the next ones."""
-        for slice_, commits in list(self._recent.items()):
-            if commits:
-                key, end = commits[-1].key, commits[-1].end_offset
-                self._journal.advance_index(key, end, list(commits))
-                del self._recent[slice_]
