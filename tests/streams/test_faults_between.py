@@ -95,7 +95,7 @@ def test_a_slow_network_is_not_a_dead_one(
     """A delay below the silence limit costs time, not the connection."""
     read_model = tmp_path / "read.db"
     proxied.delay_s = 0.1
-    _, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=300)
+    _, sources = consume(projection(read_model, remote(proxied)), heartbeat_ms=1000)
     writer.add([("c-1", Added("apple", 1))] * 100)
     eventually(lambda: counted(read_model) == {"apple": 100})
     assert sources[0].reconnects == 0
@@ -124,7 +124,7 @@ def test_a_slow_journal_is_not_a_dead_producer(
     read_model = tmp_path / "read.db"
     server, port = serve()
     _, sources = consume(
-        projection(read_model, Remote("carts", f"127.0.0.1:{port}")), heartbeat_ms=200
+        projection(read_model, Remote("carts", f"127.0.0.1:{port}")), heartbeat_ms=400
     )
     writer.add([("c-1", Added("apple", 1))])
     eventually(lambda: counted(read_model) == {"apple": 1})
@@ -132,7 +132,7 @@ def test_a_slow_journal_is_not_a_dead_producer(
     read = journal.read
 
     def slow_read(*arguments: Any) -> Any:
-        threading.Event().wait(1.0)
+        threading.Event().wait(1.5)
         return read(*arguments)
 
     monkeypatch.setattr(journal, "read", slow_read)
