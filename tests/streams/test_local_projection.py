@@ -24,6 +24,7 @@ from tests.streams.material import (
     projection,
     rows,
 )
+from thespian_dc.projection.management import Projections
 from thespian_dc.testkit.eventually import eventually, never
 
 
@@ -61,6 +62,25 @@ def test_resumes_where_it_stopped(writer: Writer, run: Any, tmp_path: Path) -> N
     writer.add([("c-1", Added("apple", 1))] * 3)
     run(projection(read_model, handler=SumItems))
     eventually(lambda: counted(read_model) == {"apple": 10})
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_database_that_is_removed_is_made_anew(
+    waiting: bool, writer: Writer, run: Any, tmp_path: Path
+) -> None:
+    """Whether events come (waiting: False) or not. Until then the open file took what nobody would
+    ever see; a file in its place begins with the first event."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("apple", 1))] * 7)
+    running = run(projection(read_model, restart_backoff_ms=(10, 20)))
+    eventually(lambda: counted(read_model) == {"apple": 7})
+    for file in tmp_path.glob("read.db*"):
+        file.unlink()
+    if not waiting:
+        writer.add([("c-1", Added("apple", 1))])
+    eventually(lambda: counted(read_model) == {"apple": 7 if waiting else 8}, deadline_s=60)
+    eventually(lambda: Projections(f"sqlite:///{read_model}").status("popularity").workers)
+    assert running.status().restarts >= 1
 
 
 @pytest.mark.parametrize("handler", [FusedCount, FusedSum])

@@ -14,6 +14,9 @@ from thespian_dc.projection.control import Control, Wish
 from thespian_dc.projection.memory import Changes, Mark, StoredMemory
 from thespian_dc.projection.workers import WorkerRow
 
+FILE_REMOVED = "its file was removed or replaced while it was open"
+"""PositionStoreError.reason of a database that has to be opened again."""
+
 
 class ControlStore(Protocol):
     """What is wished of projections, who works on them, and who holds which slice."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from thespian_dc.model.stream_errors import PositionStoreError
 from thespian_dc.projection.control import Control
 from thespian_dc.projection.observe import Activity
-from thespian_dc.projection.store import ControlStore
+from thespian_dc.projection.store import FILE_REMOVED, ControlStore
 from thespian_dc.projection.workers import Plan, WorkerRow, WorkersCore
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.processes import lives, machine
@@ -153,6 +153,9 @@ class Worker:
                 self._answered_us = now_us()
             except PositionStoreError as error:
                 self._tell_of(error)
+                if store is not None and error.reason == FILE_REMOVED:
+                    store.close()
+                    store = None
             except Exception as error:  # the edge of the thread
                 log.exception("worker_failed", extra={"worker": self.name})
                 self._tell(error)

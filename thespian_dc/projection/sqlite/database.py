@@ -17,6 +17,7 @@ much per batch.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import Any
 
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.stream_errors import PositionStoreError, TransactionRefusedError
+from thespian_dc.projection.store import FILE_REMOVED
 
 _BEGIN, _COMMIT, _ROLLBACK = (
     f"{word} /* projection */" for word in ("begin immediate", "commit", "rollback")
@@ -42,6 +44,15 @@ def sqlite_path(url: str) -> str:
     if path == url or not path:
         raise SettingsError(f"positions must be 'sqlite:///path', not {url!r}")
     return path
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file a path leads to; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class SqliteTransaction:
@@ -104,11 +115,12 @@ class SqliteDatabase:
 
     def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
         self.url = url
+        self._path = os.path.abspath(sqlite_path(url))
         self._busy_timeout_s = busy_timeout_s
         self._wait = f"pragma busy_timeout = {int(busy_timeout_s * 1000)}"
         with self.named():
             self._connection = sqlite3.connect(
-                sqlite_path(url), timeout=busy_timeout_s, isolation_level=None,
+                self._path, timeout=busy_timeout_s, isolation_level=None,
                 cached_statements=512,
             )  # fmt: skip
             self.execute = self._connection.execute
@@ -116,6 +128,7 @@ class SqliteDatabase:
             self._patiently("pragma journal_mode = wal")
             self.execute("pragma synchronous = normal")
             self.execute("pragma temp_store = memory")
+        self._file = file_at(self._path)
         self._guarded = self._locked = False
         self._on_locked: Callable[[], None] = _nothing
         self._connection.set_authorizer(self._authorize)
@@ -143,11 +156,14 @@ class SqliteDatabase:
 
     def lock(self) -> None:
         """Take the write lock, unless this transaction has it; PositionStoreError where the
-        database ended the transaction meanwhile."""
+        database ended the transaction meanwhile, or its file is another one by now: what is
+        written to the one that was removed nobody sees, and it ends with this process."""
         if self._locked:
             if not self.is_open:
                 raise PositionStoreError(self.url, "the database ended the handler's transaction")
             return
+        if file_at(self._path) != self._file:
+            raise PositionStoreError(self.url, FILE_REMOVED)
         guarded, self._guarded = self._guarded, False
         with self.named():
             self._patiently(_BEGIN)
