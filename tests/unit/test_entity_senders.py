@@ -98,6 +98,9 @@ class Clerk(EventSourcedActor):
     def parse(self, arg: Any, sender: Any) -> None:
         json.loads(arg)
 
+    def ask_whom(self, arg: Any, sender: Any) -> None:
+        self.ask(arg, "who are you?", on_reply=self.reply)
+
     def exit_in_apply(self, arg: Any, sender: Any) -> None:
         self.persist(Deposited(13)).then_reply(lambda state: "never")
 
@@ -170,6 +173,13 @@ def test_a_failure_within_pythons_own_code_names_the_line_that_called_it(
     with pytest.raises(CommandFailedError) as failed:
         entities.ask(Clerk, "a", Order("parse", "{"))
     assert failed.value.where.startswith("test_entity_senders.py:")
+
+
+@pytest.mark.parametrize("whom", ["account|b", None, Order])
+def test_a_question_to_nobody_is_refused_in_its_line(entities: LocalEntities, whom: Any) -> None:
+    """It went out to Thespian, which cannot send it, and the asker waited out its time."""
+    with pytest.raises(CommandFailedError, match=r"EffectError at .* a question to a"):
+        entities.ask(Clerk, "a", Order("ask_whom", whom))
 
 
 def test_exit_while_events_are_applied_fails_its_command(entities: LocalEntities) -> None:

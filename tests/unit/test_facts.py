@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from thespian.actors import ActorSystem
 
+from thespian_dc import Client, Node, Settings
+from thespian_dc.model.errors import JournalUrlError
 from thespian_dc.shell.facts import show_facts
+from thespian_dc.testkit.entities import Account, Do
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +51,34 @@ def test_facts_from_elsewhere_stay_on_their_line() -> None:
 
 def test_records_of_others_stay_as_they_are() -> None:
     assert text_of("shop.cart", "paid", {"where": "c-1"}) == "paid"
+
+
+def logging_to(file: Path) -> Any:
+    """An actor system of this process that logs there, as a user would have it."""
+    handler = {"class": "logging.FileHandler", "filename": str(file)}
+    defs = {"version": 1, "disable_existing_loggers": False, "handlers": {"file": handler},
+            "root": {"handlers": ["file"], "level": "INFO"}}  # fmt: skip
+    return ActorSystem("simpleSystemBase", transientUnique=True, logDefs=defs)
+
+
+def test_a_node_that_cannot_open_its_journal_says_just_that(tmp_path: Path) -> None:
+    """What was begun of it ends in silence: there was a long traceback about a host it lacked."""
+    system = logging_to(tmp_path / "log")
+    with pytest.raises(JournalUrlError, match="nowhere"):
+        Node.start(system, Settings("bank", "sqlite:////nowhere/x.db", entities=[Account]))
+    assert "InlineHostActor" not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_what_user_code_raises_is_shown_in_a_users_test_too(tmp_path: Path) -> None:
+    """Where nobody waits for an answer. On simpleSystemBase it was counted, and that was all."""
+    system = logging_to(tmp_path / "log")
+    node = Node.start(system, Settings("bank", "memory:facts", entities=[Account]))
+    Client.connect(system, "bank").entity(Account, "a").tell(Do("raise"))
+    assert node.run_until_idle()
+    node.stop()
+    shown = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "user_code_failed where='account|a' what=" in shown
+    assert "entities.py:" in shown
 
 
 def test_another_kind_of_records_stays() -> None:

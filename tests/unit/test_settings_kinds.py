@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
 from thespian.actors import ActorSystem
 
 from thespian_dc import Client, Limits, Node, Settings, Stream
-from thespian_dc.model.errors import JournalUrlError, SettingsError
+from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.node_errors import NodeError
 from thespian_dc.testkit.entities import Account
 
@@ -59,13 +58,3 @@ def test_what_is_no_settings_is_named() -> None:
     settings: Any = {"service": "bank"}
     with pytest.raises(SettingsError, match="not a dict"):
         Node.start(system, settings)
-
-
-def test_a_node_in_this_process_that_cannot_open_its_journal_says_just_that(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """What was begun of it ends in silence: there was a long traceback about a host it lacked."""
-    system: Any = ActorSystem("simpleSystemBase", transientUnique=True)
-    with caplog.at_level(logging.DEBUG), pytest.raises(JournalUrlError, match="nowhere"):
-        Node.start(system, Settings("bank", "sqlite:////nowhere/x.db", entities=[Account]))
-    assert "InlineHostActor" not in caplog.text

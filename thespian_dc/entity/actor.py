@@ -177,6 +177,9 @@ class EntityActor(ActorTypeDispatcher):
         Other commands are handled meanwhile. An entity's error, or a time-out without on_timeout,
         is this command's failure.
         """
+        if not isinstance(address, ActorAddress | EntityRef):
+            kind = type(address).__name__
+            raise EffectError("ask", f"a question to a {kind}", "ask an address or an EntityRef")
         question = OpenAsk(address, pack(message), on_reply, on_timeout, int(timeout_s * 1e6))
         self._effects("ask").ask(question, message)
 

@@ -9,6 +9,7 @@ No Thespian here: the actor is given, with its own `send` and `wakeupAfter`.
 from __future__ import annotations
 
 import enum
+import logging
 import os
 from bisect import insort
 from collections.abc import Callable
@@ -25,7 +26,10 @@ from thespian_dc.model.entity_errors import EffectError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey, check_name, slice_of
 from thespian_dc.model.settings import Settings
+from thespian_dc.shell.facts import warn
 from thespian_dc.shell.frames import unpack
+
+log = logging.getLogger(__name__)
 
 LOOK_AGAIN_US = 500_000
 """How often a slice that was lost is claimed again while commands wait for it."""
@@ -137,6 +141,7 @@ class Alone(_Begun):
             address=actor.myAddress,
             make_actor=self._make_actor,
             create_actor=actor.createActor,
+            report=lambda one: warn(log, one.event, where=one.where, what=one.what),
             settle=actor._settle,
         )
         self._armed: list[int] = []  # when the actor will be woken, in order

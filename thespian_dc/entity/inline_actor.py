@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -20,8 +21,11 @@ from thespian_dc.entity.protocol import Command, ReplyAddress, ToEntity
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.errors import UnexpectedMessageError
 from thespian_dc.model.settings import Settings
+from thespian_dc.shell.facts import warn
 from thespian_dc.shell.frames import unpack
 from thespian_dc.shell.typed_actor import TypedActor
+
+log = logging.getLogger(__name__)
 
 OnAnswer = Callable[[int, int, Any], None]
 
@@ -51,6 +55,7 @@ class InlineHostActor(TypedActor):
             limits=settings.limits,
             address=self.myAddress,
             create_actor=self.createActor,
+            report=lambda one: warn(log, one.event, where=one.where, what=one.what),
             # All messages of this base stand in one queue: what the actor sent comes before this.
             settle=lambda address: self.send(self.myAddress, Settled(address)),
         )

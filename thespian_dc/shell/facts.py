@@ -30,6 +30,11 @@ class FactsRecord(logging.LogRecord):
         return logging.makeLogRecord, (self.__dict__,)
 
 
+def warn(log: logging.Logger, event: str, **facts: object) -> None:
+    """The same text in a process that is none of ours, but a test's or an actor's of the user's."""
+    log.warning("%s %s", event, " ".join(f"{k}={v!r}" for k, v in facts.items()))
+
+
 def show_facts() -> None:
     """From now on, in this process: one of ours. Another kind of records stays as it is."""
     if logging.getLogRecordFactory() is logging.LogRecord:
