@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import select
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from thespian_dc.model.errors import MessageUnreadableError, MessageUnsendableError
 from thespian_dc.shell import bridge as module
 from thespian_dc.shell.bridge import Bridge
-from thespian_dc.shell.frames import pack, pack_error, unpack
+from thespian_dc.shell.frames import pack, pack_error, pack_reply, unpack
 from thespian_dc.shell.outbox import NOTHING, UNDER_WAY_MAX, Outbox
 
 
@@ -138,3 +139,20 @@ def test_an_error_that_does_not_pickle_travels_as_its_text() -> None:
     assert isinstance(told, MessageUnsendableError)
     assert "StrangeError" in str(told)
     assert "first" in str(told)
+
+
+def test_a_reply_that_is_a_number_a_truth_value_or_none_travels_as_it_is() -> None:
+    """Whoever takes a reply unpacks bytes and nothing else: so bytes are packed themselves."""
+    for plain in (7, 2**80, 1.5, True, None):
+        assert pack_reply(plain) is plain
+    for other in (b"7", "7", Weekday.MONDAY, (1, 2)):
+        packed = pack_reply(other)
+        assert type(packed) is bytes
+        assert unpack(packed) == other
+        assert type(unpack(packed)) is type(other)
+
+
+class Weekday(enum.IntEnum):
+    """A number that is more than one."""
+
+    MONDAY = 1

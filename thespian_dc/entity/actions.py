@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from thespian_dc.entity.protocol import EntityRef, Route, Status
+from thespian_dc.entity.protocol import EntityRef, Status
 from thespian_dc.journal.api import Found, Owner, StateRow
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, Record
@@ -130,12 +130,13 @@ class Confirmed(NamedTuple):
 
 # --- to the world; bodies are packed (shell/frames.py) at the moment of the call ---
 class Answer(NamedTuple):
-    """The outcome of a command for its asker. OK: value is the packed reply. ERROR: an exception.
-    NOT_OWNER: a Route. to: a ReplyAddress, or the ActorAddress of a raw sender."""
+    """The outcome of a command for its asker. OK: value is what `pack_reply` makes of the reply.
+    ERROR: an exception. NOT_OWNER: a Route. to: a ReplyAddress, or the ActorAddress of a raw
+    sender."""
 
     to: Any
     status: Status
-    value: bytes | Exception | Route
+    value: Any
 
 
 class Send(NamedTuple):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from thespian_dc.entity.actions import Answer, Forward, Send
 from thespian_dc.entity.protocol import EntityRef, ReplyAddress, Status
 from thespian_dc.model.entity_errors import EffectError
-from thespian_dc.shell.frames import pack
+from thespian_dc.shell.frames import pack, pack_reply
 
 if TYPE_CHECKING:
     from thespian_dc.entity.instance import Instance
@@ -135,7 +135,8 @@ class Effects(Chain):
         self.claim_answer("reply")
         to = self.turn.reply_to
         if to is not None:
-            self.items.append(Answer(to, status, pack(value) if status is Status.OK else value))
+            body = pack_reply(value) if status is Status.OK else value
+            self.items.append(Answer(to, status, body))
 
     def claim_answer(self, effect: str) -> None:
         self.open_to_handlers(effect)

@@ -207,8 +207,8 @@ class CommandFrame(NodeMessage):
 class ReplyFrame(NodeMessage):
     """Acknowledged frames and answers.
 
-    blob: packed list of (correlation, status, value). value: the packed reply (OK), the packed
-    exception (ERROR), a Route (NOT_OWNER).
+    blob: packed list of (correlation, status, value). value: what `pack_reply` made of the
+    reply (OK), the packed exception (ERROR), a Route (NOT_OWNER).
     """
 
     member_id: str

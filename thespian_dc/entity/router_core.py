@@ -57,7 +57,8 @@ class AskRoutes(NamedTuple):
 
 
 class Deliver(NamedTuple):
-    """A command's outcome. value: packed reply (OK), packed exception or exception (ERROR)."""
+    """A command's outcome. value: what `pack_reply` made of the reply (OK); an exception, packed or
+    not (ERROR)."""
 
     ticket: Any
     status: int

@@ -32,7 +32,7 @@ from thespian_dc.model.entity_errors import (
     UnknownCommandError,
 )
 from thespian_dc.model.errors import CodecError, TooLargeError
-from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.shell.frames import pack_reply, unpack
 from thespian_dc.slices.actions import Submission
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Running:
                 error = AlreadyHandledError(str(instance.ref), id_, seq_nr)
                 effects.items.append(Answer(turn.reply_to, Status.ERROR, error))
             else:
-                body = pack(instance.type.registry.decode_value(stored))
+                body = pack_reply(instance.type.registry.decode_value(stored))
                 effects.items.append(Answer(turn.reply_to, Status.OK, body))
         turn.answered = True
         self._release.hold(effects)
@@ -239,10 +239,10 @@ class Running:
             if isinstance(item, ReplyWith):
                 reply = (item.function(instance.state),)
                 if reply_to is not None:
-                    items[index] = Answer(reply_to, Status.OK, pack(reply[0]))
+                    items[index] = Answer(reply_to, Status.OK, pack_reply(reply[0]))
             elif isinstance(item, Then):
                 items[index] = Then(item.function, instance.state)
             elif isinstance(item, Answer) and effects.events is not None and item.to is reply_to:
-                assert isinstance(item.value, bytes), "errors are recorded by _failed alone"
-                reply = (unpack(item.value),)
+                assert item.status is Status.OK, "errors are recorded by _failed alone"
+                reply = (unpack(item.value) if isinstance(item.value, bytes) else item.value,)
         return reply

@@ -16,6 +16,7 @@ from typing import Any
 from thespian_dc.model.errors import MessageUnreadableError, MessageUnsendableError
 
 _PROTOCOL = 5
+_AS_THEY_ARE = (int, type(None), bool, float)
 
 
 def pack(message: Any) -> bytes:
@@ -25,6 +26,12 @@ def pack(message: Any) -> bytes:
     except Exception as cause:
         name = f"{type(message).__module__}.{type(message).__qualname__}"
         raise MessageUnsendableError(name, _reason(cause)) from cause
+
+
+def pack_reply(reply: Any) -> Any:
+    """As `pack`; but a number, a truth value or None as it is: whoever takes a reply unpacks bytes
+    only."""
+    return reply if type(reply) in _AS_THEY_ARE else pack(reply)
 
 
 def unpack(body: bytes) -> Any:
