@@ -267,10 +267,11 @@ def test_an_interceptor_that_fails_lets_nobody_in(
     writer: Writer, serve: Any, monkeypatch: pytest.MonkeyPatch, interceptor: Any, wish: str
 ) -> None:
     """And says nothing of why to whoever called."""
-    monkeypatch.setattr(gate, "INTERCEPT_S", 0.2)
     _, port = serve(access=Access(interceptor=interceptor))
-    with pytest.raises(InterceptorFailedError) as refused:
-        asked(port, "heads", metadata={"x-wish": wish})
+    with monkeypatch.context() as patched:
+        patched.setattr(gate, "INTERCEPT_S", 0.2)
+        with pytest.raises(InterceptorFailedError) as refused:
+            asked(port, "heads", metadata={"x-wish": wish})
     assert "secret" not in str(refused.value)
     assert asked(port, "heads").positions
 
