@@ -15,6 +15,7 @@ from thespian_dc.entity.role_registry import (
 from thespian_dc.entity.role_watch import RoleWatch
 from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
 from thespian_dc.model.criteria import UNFILTERED
+from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.replication.failed import ASK_US, FailedEntities
 from thespian_dc.shell.frames import unpack
@@ -104,5 +105,7 @@ def test_links_learn_it_from_the_answers_and_ask_again() -> None:
     group.group.on_tick()
     (asked,) = group.router.commands
     assert (asked.entity_id, unpack(asked.body)) == ("a", Replicated((), "eu"))
-    group.answer(Absorbed(0))
+    made_good = Listed("late_set_aside", "a", "us", 1, 1)
+    group.answer(Absorbed(0, listed=(made_good,)))
     assert group.group.failed.take_changes() == {"a": None}
+    assert group.listed == [made_good], "what it says then is kept"

@@ -301,16 +301,15 @@ class LinkGroup:
         brought: dict[Link, list[str]] = {}
         for ticket, status, value in outcomes:
             found = self._answer(status, value)
-            if type(ticket) is _Asked:
-                if isinstance(found, Absorbed):
-                    self.failed.note(ticket.entity_id, found.failed, now)
-                continue
-            link, core, pending = ticket
-            link.in_flight -= 1
+            of = ticket if type(ticket) is _Asked else ticket.pending
             if isinstance(found, Absorbed):  # also of a run that is over: nobody says it again
                 if found.listed:
                     self._on_listed(found.listed)
-                self.failed.note(pending.entity_id, found.failed, now)
+                self.failed.note(of.entity_id, found.failed, now)
+            if type(ticket) is _Asked:
+                continue
+            link, core, pending = ticket
+            link.in_flight -= 1
             if link.core is not core:
                 continue
             if isinstance(found, Absorbed):
