@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from thespian.actors import ActorSystem
 
-from thespian_dc import Client, Limits, Node, Settings, Stream
+from thespian_dc import Begin, Client, Limits, Node, Settings, Stream
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.node_errors import NodeError
 from thespian_dc.testkit.entities import Account
@@ -58,3 +58,5 @@ def test_what_is_no_settings_is_named() -> None:
     settings: Any = {"service": "bank"}
     with pytest.raises(SettingsError, match="not a dict"):
         Node.start(system, settings)
+    with pytest.raises(SettingsError, match="settings must be Settings"):
+        Begin("a", settings)

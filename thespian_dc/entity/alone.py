@@ -25,6 +25,7 @@ from thespian_dc.journal.api import open_journal
 from thespian_dc.model.entity_errors import EffectError
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.ids import SliceKey, check_name, slice_of
+from thespian_dc.model.kinds import check_kinds
 from thespian_dc.model.settings import Settings
 from thespian_dc.shell.facts import warn
 from thespian_dc.shell.frames import unpack
@@ -44,6 +45,7 @@ class Begin:
 
     def __post_init__(self) -> None:
         check_name("entity_id", self.entity_id)
+        check_kinds(self, settings=Settings)
 
 
 class Tick(enum.Enum):
