@@ -83,6 +83,39 @@ def test_a_database_that_is_removed_is_made_anew(
     assert running.status().restarts >= 1
 
 
+class Leaves(Plain):
+    def handle(self, event: Any) -> None:
+        raise SystemExit(3)
+
+
+class LeavesAtFlush(Plain):
+    def flush(self) -> None:
+        raise SystemExit(3)
+
+
+class LeavesAtStart(Plain):
+    def start(self) -> None:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("handler", [Leaves, LeavesAtFlush, LeavesAtStart])
+def test_a_handler_that_would_end_its_thread_fails(
+    handler: type[Plain], writer: Writer, run: Any, tmp_path: Path
+) -> None:
+    """As with every other raise: no status says that a thread runs which is not there."""
+    writer.add([("c-1", Added("apple", 1))])
+    settings = projection(tmp_path / "read.db", handler=handler, delivery="at-least-once",
+                          restart_backoff_ms=(1, 5))  # fmt: skip
+    running = run(settings)
+    status = eventually(lambda: (s := running.status()).restarts > 1 and s)
+    said = {
+        Leaves: "the handler raised at c-1 seq_nr 1", LeavesAtFlush: "flush raised SystemExit: 3",
+        LeavesAtStart: "LeavesAtStart.start raised SystemExit: 3",
+    }  # fmt: skip
+    assert said[handler] in status.error
+    assert "SystemExit: 3" in status.error
+
+
 @pytest.mark.parametrize("handler", [FusedCount, FusedSum])
 @pytest.mark.parametrize("poisoned", range(8))
 def test_a_raise_stops_exactly_there(

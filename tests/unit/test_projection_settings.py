@@ -4,16 +4,27 @@ cannot be built."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thespian_dc import ProjectionHandler, ProjectionHooks, SqlProjectionHandler
+from thespian_dc import (
+    GroupedHandler,
+    GroupedSqlHandler,
+    ProjectionHandler,
+    ProjectionHooks,
+    SqlProjectionHandler,
+)
 from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.handler_errors import HandlerNotBuiltError
+from thespian_dc.model.handler_errors import HandlerNotStartedError
+from thespian_dc.model.projection_errors import RebuildUnsupportedError
 from thespian_dc.model.settings import Destination, Local, Projection, Stream
 from thespian_dc.projection.kinds import kind_of
+from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.wishes import rebuilt
 
 
 class Added:
@@ -107,6 +118,32 @@ def test_a_handler_without_handle_is_refused() -> None:
         kind_of(count(handler=Silent, delivery="at-least-once"))
 
 
+REBUILDS = {
+    "sql": (SqlProjectionHandler, "exactly-once"),
+    "grouped sql": (GroupedSqlHandler, "exactly-once"),
+    "plain": (ProjectionHandler, "at-least-once"),
+    "grouped": (GroupedHandler, "at-least-once"),
+}
+
+
+@pytest.mark.parametrize("kind", REBUILDS)
+def test_each_kind_of_handler_may_rebuild(kind: str, tmp_path: Path) -> None:
+    """By a method of its own, given the transaction where there is one; without it, not at all."""
+    base, delivery = REBUILDS[kind]
+    called: list[Any] = []
+    able = type("Able", (base,), {"rebuild": lambda _, *tx: called.append(tx)})
+    database = SqliteDatabase(f"sqlite:///{tmp_path}/read.db")
+    try:
+        for handler in (base, able):
+            settings = count(handler=handler, delivery=delivery)
+            with nullcontext() if handler is able else pytest.raises(RebuildUnsupportedError):
+                rebuilt(settings, database)()
+    finally:
+        database.close()
+    assert called == [(database.transaction,) if "sql" in kind else ()]
+
+
 def test_a_handler_that_cannot_be_built_is_named() -> None:
-    with pytest.raises(HandlerNotBuiltError, match=r"WithUrl.*'url'.*without arguments"):
+    said = r"WithUrl\(\), built without arguments, raised TypeError: .*'url'"
+    with pytest.raises(HandlerNotStartedError, match=said):
         kind_of(count(handler=WithUrl))

@@ -6,17 +6,18 @@ from thespian_dc.model.errors import ProjectionError, with_fields
 
 
 @with_fields
-class HandlerNotBuiltError(ProjectionError):
-    """A handler's class raised when an object of it was made for a run."""
+class HandlerNotStartedError(ProjectionError):
+    """A handler's class raised when an object of it was made for a run, or its tables could not be
+    made, or its `start` raised. what: which of these."""
 
     projection: str
-    handler: str
+    what: str
     cause: str
 
     def __str__(self) -> str:
         return (
-            f"projection {self.projection}: {self.handler}() raised {self.cause}; a handler is "
-            "built without arguments, and opens what it needs in `start`; it is tried again"
+            f"projection {self.projection}: {self.what} raised {self.cause}; no event was handed "
+            "over, it is tried again after a pause"
         )
 
 

@@ -13,7 +13,7 @@ from thespian_dc.projection.actors import Courier
 from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.databases import Stores
 from thespian_dc.projection.handling import Mark, not_of_the_event
-from thespian_dc.projection.kinds import AT_MOST, NOTHING, Kind, kind_of
+from thespian_dc.projection.kinds import AT_MOST, NOTHING, Kind, before_events, kind_of
 
 
 class Delivery(Protocol):
@@ -59,6 +59,10 @@ class _Delivery:
         self._alone = False
         self.stop, self.abort = kind.stop, kind.abort
 
+    def _start(self, tx: Any) -> None:
+        with before_events(self._projection, f"{self._kind.what}.start"):
+            self._kind.start(tx)
+
 
 class Transactional(_Delivery):
     """Effects and position in one transaction of the sink: exactly once."""
@@ -71,8 +75,9 @@ class Transactional(_Delivery):
     def start(self) -> None:
         """Make the handler's tables and start it, in a transaction of their own."""
         with own_transaction(self._database):
-            self._database.run_script(self._kind.tables)
-            self._kind.start(self._database.transaction)
+            with before_events(self._projection, f"making the tables of {self._kind.what}"):
+                self._database.run_script(self._kind.tables)
+            self._start(self._database.transaction)
 
     def begin(self, *, alone: bool = False) -> None:
         self._alone = alone
@@ -125,7 +130,7 @@ class AtLeastOnce(_Delivery):
         self.mark: Mark = _NoTransaction()
 
     def start(self) -> None:
-        self._kind.start(None)
+        self._start(None)
 
     def begin(self, *, alone: bool = False) -> None:
         """Nothing of the database: a transaction open while the handler works could lock it out of
@@ -174,7 +179,7 @@ class AtMostOnce(AtLeastOnce):
             event = self._taken.pop()
             try:
                 self._kind.alone(event, None)
-            except Exception as error:
+            except BaseException as error:
                 if not_of_the_event(error):
                     raise
                 cause = f"{type(error).__name__}: {error}"

@@ -84,6 +84,10 @@ class GroupedSqlHandler:
         """In seq_nr order per entity."""
         raise NotImplementedError
 
+    def rebuild(self, tx: Transaction) -> None:
+        """As SqlProjectionHandler.rebuild."""
+        raise NotImplementedError
+
     def stop(self) -> None: ...
 
 
@@ -94,6 +98,10 @@ class GroupedHandler:
 
     def handle(self, events: Sequence[Envelope[Any]]) -> None:
         """In seq_nr order per entity."""
+        raise NotImplementedError
+
+    def rebuild(self) -> None:
+        """As ProjectionHandler.rebuild."""
         raise NotImplementedError
 
     def stop(self) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import msgpack
 
@@ -167,14 +167,14 @@ class BatchHandler:
                     return Stopped(offset + 1, None)
         except TransactionFull:
             return Stopped(offset + 1, None)
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is named here
+        except BaseException as error:  # noqa: BLE001 - handlers raise anything: sys.exit
             named = self._named(slice_, offset, fields, decoding, error)
             return Stopped(offset, Raised(slice_, offset, time_us, fields, named))
         self._opened, self._records = None, ()
         return None
 
     def _named(
-        self, slice_: int, offset: int, fields: Fields, decoding: bool, error: Exception
+        self, slice_: int, offset: int, fields: Fields, decoding: bool, error: BaseException
     ) -> Exception:
         if not_of_the_event(error):
             return error
@@ -189,7 +189,7 @@ class BatchHandler:
         return named
 
 
-def not_of_the_event(error: Exception) -> bool:
+def not_of_the_event(error: BaseException) -> TypeGuard[Exception]:
     """Whether an error that came out of a handler's call is named already and not the event's: of
     the stored commit, the database at the handler's first statement, or the projection itself."""
     return isinstance(error, _NOT_OF_THE_EVENT)

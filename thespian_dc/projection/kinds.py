@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from thespian_dc.model.delivery_settings import Group, ToActor
 from thespian_dc.model.envelope import Envelope
 from thespian_dc.model.errors import SettingsError
-from thespian_dc.model.handler_errors import GroupError, HandlerNotBuiltError
+from thespian_dc.model.handler_errors import GroupError, HandlerNotStartedError
 from thespian_dc.model.settings import Projection
 from thespian_dc.model.stream_errors import FlushError
 from thespian_dc.projection.actors import ActorHandler, Courier
@@ -91,7 +91,9 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
         return _grouped(name, "an actor", actor, group, abort=actor.abort)
     if not isinstance(given, type):
         return _function(name, given)
-    handler, what = _built(name, given), given.__qualname__
+    what = given.__qualname__
+    with before_events(name, f"{what}(), built without arguments,"):
+        handler = given()
     if getattr(given, "handle", None) in UNDEFINED:
         raise SettingsError(f"projection {name}: {what} defines no handle")
     if isinstance(handler, SqlProjectionHandler):
@@ -113,12 +115,16 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
     )
 
 
-def _built(name: str, handler: type) -> Any:
+@contextlib.contextmanager
+def before_events(projection: str, what: str) -> Iterator[None]:
+    """Whatever is raised meanwhile is of the handler, and of no event: HandlerNotStartedError."""
     try:
-        return handler()
-    except Exception as error:
+        yield
+    except BaseException as error:
+        if not_of_the_event(error):
+            raise
         raised = f"{type(error).__name__}: {error}"
-        raise HandlerNotBuiltError(name, handler.__qualname__, raised) from error
+        raise HandlerNotStartedError(projection, what, raised) from error
 
 
 def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:
@@ -209,7 +215,7 @@ def _grouped(
             events, gathered[:] = list(gathered), []
             try:
                 take(events, tx)
-            except Exception as error:
+            except BaseException as error:
                 if not_of_the_event(error):
                     raise
                 raise GroupError(name, len(events), f"{type(error).__name__}: {error}") from error
@@ -234,7 +240,7 @@ def _flushing(name: str, flush: Callable[[Any], None]) -> Callable[[Any], None]:
     def named(tx: Any) -> None:
         try:
             flush(tx)
-        except Exception as error:
+        except BaseException as error:
             if not_of_the_event(error):
                 raise
             raise FlushError(name, f"{type(error).__name__}: {error}") from error

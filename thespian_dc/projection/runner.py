@@ -120,8 +120,8 @@ class ProjectionRunner:
         while not self._stopping.is_set():
             try:
                 self._run_once()
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                if not self._goes_on_after(error):
+            except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+                if not self._goes_on_after(_ordinary(error)):
                     break
         if self._phase != "halted":
             self._phase = "stopped"
@@ -241,3 +241,8 @@ class ProjectionRunner:
                 self._hooks.stopped(self._projection.name)
             except Exception:
                 log.exception("hook_failed", extra={"projection": self._projection.name})
+
+
+def _ordinary(error: BaseException) -> Exception:
+    """What sys.exit and its like raise would end the thread without a word, and nothing else."""
+    return error if isinstance(error, Exception) else RuntimeError(f"{error!r}")

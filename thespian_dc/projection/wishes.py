@@ -14,6 +14,8 @@ from thespian_dc.model.settings import Projection
 from thespian_dc.projection.api import (
     CassandraProjectionHandler,
     CassandraUpsertHandler,
+    GroupedHandler,
+    GroupedSqlHandler,
     ProjectionHandler,
     SqlProjectionHandler,
     Transaction,
@@ -24,6 +26,11 @@ from thespian_dc.projection.run import Course, Run
 from thespian_dc.projection.worker import Worker
 
 LOOK_S = 0.1
+REBUILT = (
+    SqlProjectionHandler, GroupedSqlHandler, ProjectionHandler, GroupedHandler,
+    CassandraUpsertHandler,
+)  # fmt: skip
+"""The bases of handlers that have a rebuild of their own."""
 
 
 class WorkerWishes:
@@ -102,12 +109,12 @@ def rebuilt(projection: Projection, database: Database) -> Callable[[], None]:
     handler: Any = projection.handler() if isinstance(projection.handler, type) else None
     if isinstance(handler, CassandraProjectionHandler):
         return _nothing
-    for base in (SqlProjectionHandler, ProjectionHandler, CassandraUpsertHandler):
+    for base in REBUILT:
         if isinstance(handler, base) and type(handler).rebuild is not base.rebuild:
             break
     else:
         raise RebuildUnsupportedError(projection.name)
-    if not isinstance(handler, SqlProjectionHandler):
+    if not isinstance(handler, SqlProjectionHandler | GroupedSqlHandler):
         handler.rebuild()
         return _nothing
 
