@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from thespian_dc.codec.api import Registered
 from thespian_dc.entity.api import EntityType
 from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
 from thespian_dc.model.delivery_settings import ToActor
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError
 from thespian_dc.model.settings import Local, Settings, Stream
-from thespian_dc.model.transformation import functions_of
+from thespian_dc.model.transformation import importables
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk
 
@@ -78,6 +80,29 @@ def _handlers(settings: Settings) -> list[Any]:
     return [one for one in things if one and not isinstance(one, str)]
 
 
+def _streams(settings: Settings) -> list[Stream]:
+    pushed = [one.stream for one in settings.pushes if isinstance(one.stream, Stream)]
+    return [*settings.streams, *pushed]
+
+
+def imported(settings: Settings) -> list[Any]:
+    """All classes and functions that the node's processes import: each once, in the order of the
+    settings. Without one of them a process could not even read what it is to do."""
+    found: list[Any] = [*settings.entities, *_handlers(settings), settings.access.interceptor]
+    for stream in _streams(settings):
+        found += [*importables(stream.transform), stream.filter, stream.from_snapshot]
+        found += _classes(stream.events)
+    for one in settings.projections:
+        found += [one.hooks, one.start, *_classes(one.events)]
+    for taken in settings.destinations:
+        found += [taken.transform, *_classes(taken.events)]
+    return list(dict.fromkeys(one for one in found if callable(one)))  # a filter may be criteria
+
+
+def _classes(events: Iterable[Any]) -> list[Any]:
+    return [one.cls if isinstance(one, Registered) else one for one in events]
+
+
 def differences(running: Settings, wanted: Settings) -> tuple[str, ...]:
     """The fields that differ; a list is as good as a tuple."""
     names = [field.name for field in dataclasses.fields(Settings)]
@@ -99,14 +124,8 @@ def absolute(url: str) -> str:
 def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     """NotImportableError where the actor system cannot run a class of the settings, the journal's
     error where it cannot be opened there, or holds other slice counts."""
-    things: list[Any] = [*settings.entities, *_handlers(settings)]
-    things += [one.hooks for one in settings.projections if one.hooks is not None]
-    pushed = [one.stream for one in settings.pushes if isinstance(one.stream, Stream)]
-    streams = [*settings.streams, *pushed]
-    things += [one for stream in streams for one in functions_of(stream.transform)]
-    things += [one.transform for one in settings.destinations if one.transform is not None]
     located = []
-    for thing in things:
+    for thing in imported(settings):
         name, path, print_ = locate(thing)
         if thing.__module__ == "__main__":
             raise NotImportableError(
@@ -117,7 +136,7 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
         located.append((name, path, print_))
     probe = create_probe(system, PROBE_ACTOR)
     slices = dict.fromkeys(entity_types(settings), settings.slices)
-    writes = settings.entities or streams or settings.destinations
+    writes = settings.entities or _streams(settings) or settings.destinations
     journal = settings.journal if writes else ""
     question = ("probe", located, journal, slices)
     answer: Any = talk.ask(probe, question, tuple, PROBE_WITHIN_S)

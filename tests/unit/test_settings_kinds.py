@@ -7,10 +7,27 @@ from typing import Any
 import pytest
 from thespian.actors import ActorSystem
 
-from thespian_dc import Begin, Client, Limits, Node, Settings, Stream
+from thespian_dc import (
+    Access,
+    Begin,
+    Client,
+    Destination,
+    Include,
+    Limits,
+    Local,
+    Node,
+    Projection,
+    ProjectionHandler,
+    ProjectionHooks,
+    Registered,
+    Settings,
+    Stream,
+    Transformation,
+)
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.node_errors import NodeError
-from thespian_dc.testkit.entities import Account
+from thespian_dc.node_checks import imported
+from thespian_dc.testkit.entities import Account, Closed, Deposited
 
 
 @pytest.mark.parametrize(
@@ -51,6 +68,53 @@ def test_what_is_no_actor_system_is_named(system: Any) -> None:
         Node.start(system, Settings("bank"))
     with pytest.raises(NodeError, match="ActorSystem"):
         Client.connect(system, "bank")
+
+
+def seen(anything: Any) -> Any:
+    """A function that some setting names."""
+
+
+def shown(anything: Any) -> Any:
+    """Another."""
+
+
+class Public:
+    """A payload class that a transform returns."""
+
+
+class Renamed:
+    """One that a projection's handler gets."""
+
+
+def test_all_that_a_nodes_processes_import_is_looked_for_beforehand() -> None:
+    """What only the settings named, and not an entity or a handler, was missed: the node's first
+    process could not read its settings, and all that was said was that it does not answer."""
+    stream = Stream("accounts", Account, Transformation().payload(Deposited, shown), [Public], seen)
+    source, positions = Local("account"), "sqlite:///p.db"
+    settings = Settings(
+        "bank", entities=[Account], listen="127.0.0.1:0", access=Access(interceptor=max),
+        streams=[stream, Stream("others", Account, filter=Include.tags("a"), from_snapshot=min)],
+        projections=[
+            Projection("p", source, Total, positions, [Registered(Renamed)], start=len),
+            Projection("q", source, Total, positions, start="now", hooks=Hooks),
+        ],
+        destinations=[
+            Destination("in", "taken", {"o": ""}, [Closed], sorted, without_identity=True)
+        ],
+    )  # fmt: skip
+    wanted = {
+        Account, Total, max, shown, Deposited, Public, seen, min, Renamed, len, Hooks, Closed,
+        sorted,
+    }  # fmt: skip
+    assert set(imported(settings)) == wanted
+
+
+class Total(ProjectionHandler):
+    """A handler."""
+
+
+class Hooks(ProjectionHooks):
+    """What it tells."""
 
 
 def test_what_is_no_settings_is_named() -> None:
