@@ -50,11 +50,19 @@ class EntityReading:
         try:
             return self._read(self._through + 1)
         except TrimmedError as error:
-            if self._lookup.from_offset < error.trimmed_to:
-                raise
-            left = self._first_left(self._through + 1)
+            left = self._first_wanted()
+            if left <= self._through + 1:
+                if self._lookup.from_offset < error.trimmed_to:
+                    raise
+                left = self._first_left(self._through + 1)
             self._through = left - 1
             return self._read(left)
+
+    def _first_wanted(self) -> int:
+        """Behind the stored state, where that shows that all up to it is below what is wanted; 0
+        where it shows nothing."""
+        row = self._journal.read_state(self._key, self._lookup.entity_id)
+        return row.seq_nr + 1 if row is not None and row.offset < self._lookup.from_offset else 0
 
     def _read(self, begin: int) -> list[Found]:
         end = begin + self._at_once
