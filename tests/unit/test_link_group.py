@@ -11,10 +11,8 @@ import pytest
 from tests.unit.link_groups import AT, HERE, MORE, Group, batch
 from thespian_dc.entity.api import Absorbed
 from thespian_dc.model.criteria import UNFILTERED, Exclude, VersionedFilter
-from thespian_dc.model.errors import TrimmedError
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.link_progress import LinkProgress
-from thespian_dc.model.position import Position
 from thespian_dc.model.record import CONTROL, EVENT, STATE, Record, pack_record
 from thespian_dc.model.replication import Listed, offset_in_origin
 from thespian_dc.model.replication_handshake import OriginPositions, ReplicaStarted
@@ -22,7 +20,6 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.projection.api import LookedUp
 from thespian_dc.replication.group import LinkGroup
 from thespian_dc.shell.frames import unpack
-from thespian_dc.wire.lookups import EntityIds
 
 
 def test_what_is_here_is_said_when_a_call_begins_and_when_it_moves() -> None:
@@ -363,42 +360,3 @@ def test_what_came_from_its_origin_is_no_command_when_it_comes_again() -> None:
         assert bool(given_back) == (origin_offset < AT[once.slice].offset)
     (command,) = group.router.commands
     assert unpack(command.body).events[0].meta[3] == AT[once.slice].offset
-
-
-def test_a_replica_that_joins_a_trimmed_log_says_how_far_it_is() -> None:
-    """Which slices are not complete yet, and how many entities of the present page."""
-    group = Group()
-    us = group.now_open()[0]
-    group.open(us)
-
-    def progress() -> tuple[int, int]:
-        group.group.on_tick()
-        [facts] = [one for one in group.group.facts() if one.peer == "us"]
-        return facts.joining, facts.coming_in
-
-    def answer_ids(*ids: str, trimmed_to: int = 9) -> tuple[int, str]:
-        slice_, after, heard = us.asked_ids.pop(0)
-        heard(EntityIds("journal", 0, ids, trimmed_to, more=False))
-        group.run()
-        return slice_, after
-
-    assert progress() == (0, 0)
-    us.on.failed(TrimmedError("us", 5, 9))
-    group.run()
-    assert [answer_ids(), answer_ids()] == [(0, ""), (1, "")]
-    us = group.now_open()[-1]
-    assert us.positions == {0: Position(9), 1: Position(9)}
-    group.open(us)
-    assert progress() == (2, 0)
-    assert answer_ids("a", "unwanted") == (0, "")
-    assert progress() == (2, 1)
-    [(lookup, heard)] = us.lookups
-    assert lookup.entity_id == "a"
-    heard(LookedUp(lookup, [], 0, 9, more=False))
-    group.run()
-    assert progress() == (2, 0)
-    assert answer_ids() == (0, "unwanted")
-    assert progress() == (1, 0)
-    assert answer_ids() == (1, "")
-    assert progress() == (0, 0)
-    assert us.asked_ids == []
