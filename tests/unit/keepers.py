@@ -17,7 +17,8 @@ from thespian_dc.model.role_handshake import told
 from thespian_dc.model.roles import Roles
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
-from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.keeper import Keeper
+from thespian_dc.replication.own_roles import RolesChanged
 from thespian_dc.testkit.eventually import eventually
 
 SECOND = 1_000_000

@@ -27,7 +27,7 @@ from thespian_dc.model.role_errors import (
 )
 from thespian_dc.model.role_limits import ALWAYS, BEGAN_US, GENERATION_US
 from thespian_dc.model.roles import recovered
-from thespian_dc.replication import keeper, wishes
+from thespian_dc.replication import own_roles, wishes
 from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
@@ -156,7 +156,7 @@ def test_an_older_copy_is_found_though_another_is_promoted_meanwhile(
         return change_roles(journal, entity_type, change)
 
     one.keeper.met(other.says(seen_journal_id="j", seen_generation=3, seen={}))
-    monkeypatch.setattr(keeper, "change_roles", promoted_meanwhile)
+    monkeypatch.setattr(own_roles, "change_roles", promoted_meanwhile)
     one.keeper.round(1)
     assert (one.roles.generation, one.roles.recovering) == (4, True)
 

@@ -73,9 +73,8 @@ def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby:
     next_.keeper.stop(0)
     next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
     standby.replicas["a"].head = 3  # what the former wrote before it heard of the promotion
-    standby.until(
-        lambda: next_.keeper._promotion and not next_.keeper._promotion[1].lacking().get("c")
-    )
+    performing = next_.keeper._performing
+    standby.until(lambda: performing.promotion and not performing.promotion[1].lacking().get("c"))
     assert not next_.roles.is_active
     next_.read["a"] = 3
     standby.until(lambda: next_.roles.is_active)
@@ -105,7 +104,7 @@ def test_a_keeper_that_ends_before_it_answers_is_followed_by_one_that_answers(
     one = standby.replicas["b" if kind == wishes.PROMOTE else "a"]
     nr = promote(one) if kind == wishes.PROMOTE else wishes.wish(one.journal, "cart", kind).nr
     with monkeypatch.context() as dies:
-        dies.setattr(one.keeper, "_end", lambda *_: None)
+        dies.setattr(one.keeper._performing, "_end", lambda *_: None)
         standby.until(lambda: one.roles.epoch == 2 and not one.roles.promoting)
         one.keeper.stop(0)
         assert ended(one, nr) is None

@@ -135,7 +135,7 @@ def test_a_second_loss_that_was_noticed_is_noticed_though_the_process_died_befor
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(one.keeper, "_change_once", dies)
+        patched.setattr(one.keeper._own, "change_once", dies)
         with pytest.raises(KeyboardInterrupt):
             said_of(three, 1, c=7)
     assert one.roles.generation == 1
@@ -160,7 +160,7 @@ def test_a_restore_that_was_noticed_is_noticed_though_the_process_died_before_it
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(one.keeper, "_change_once", dies)
+        patched.setattr(one.keeper._own, "change_once", dies)
         with pytest.raises(KeyboardInterrupt):
             one.keeper.round(1)
     assert not one.roles.recovering

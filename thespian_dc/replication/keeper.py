@@ -2,7 +2,8 @@
 journal is an older copy, performs what is wished, and carries retirements on.
 
 A thread in the replication actor, because all of it waits for the registry. It decides nothing by
-itself: restoring.py, promotion.py, retirement.py and model/roles.py do, and `round` performs.
+itself: restoring.py, retirement.py and model/roles.py do, and `round` performs; what is wished is
+performing.py's.
 """
 
 from __future__ import annotations
@@ -12,23 +13,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Event, Thread
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from thespian_dc.entity.api import (
     add_listed,
-    change_roles,
     diverged_at,
-    known_roles,
     note_checked,
 )
 from thespian_dc.journal.api import Journal
-from thespian_dc.model.errors import JournalUnavailableError, ThespianDcError
+from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.replication_handshake import ReplicaStarted
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.role_errors import (
-    CatchUpRefusedError,
     OriginChangedError,
     RetiredReplicaError,
 )
@@ -37,25 +35,23 @@ from thespian_dc.model.role_limits import check_attainable, most_generations
 from thespian_dc.model.roles import (
     Roles,
     check_peer,
-    demoted,
     denies,
     fenced,
-    opened,
-    promoted,
     recovered,
     restored,
-    retire,
     retired,
     staged,
 )
-from thespian_dc.replication import promotion, restoring, wishes
+from thespian_dc.replication import restoring
 from thespian_dc.replication.asking import Asking
-from thespian_dc.replication.catch_up import AskHeads, CatchUp, text_of
+from thespian_dc.replication.catch_up import AskHeads, CatchUp
 from thespian_dc.replication.leaving import Leaving
 from thespian_dc.replication.lost import KeptLost
-from thespian_dc.replication.promotion import Phase, Promotion
+from thespian_dc.replication.own_roles import OwnRoles
+from thespian_dc.replication.performing import Performing
 from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
+from thespian_dc.replication.wishes import Beat, beat
 from thespian_dc.shell.clock import now_us
 
 log = logging.getLogger(__name__)
@@ -79,13 +75,6 @@ class Links(Protocol):
         """Ask the peer for the ends of its slices now. Blocks; ThespianDcError."""
 
 
-class RolesChanged(NamedTuple):
-    """What is known of the group is another than before."""
-
-    roles: Roles
-    before: Roles
-
-
 class Keeper:
     """Of one entity type. put: takes RolesChanged, from this thread. The roles are in the registry
     already (`begin_roles`)."""
@@ -99,15 +88,17 @@ class Keeper:
         put: Callable[[Any], None],
     ) -> None:
         self._journal, self._setting, self._node_id = journal, setting, node_id
-        self._links, self._put = links, put
+        self._links = links
         self._type = setting.entity_type
-        self.roles = known_roles(journal, self._type)
+        self._own = OwnRoles(journal, self._type, put)
         self._linked = frozenset(one.replica_id for one in setting.peers if one.is_linked)
         asked = sorted(self._linked - self.roles.fenced)
         self._restoring = Restoring(asked, self.roles.recovering, now_us())
         self._lost = KeptLost(journal, self._type)
         self._lost.remind(self._restoring, self.roles)
-        self._promotion: tuple[int, Promotion] | None = None
+        self._performing = Performing(
+            journal, setting, self._linked, self._own, self._ask, self._recover
+        )
         self._said: deque[ReplicaStarted] = deque(maxlen=SAID_MAX)
         self._news, self._stopped = Event(), False
         self._asking = Asking(links.heads, self._news.set)
@@ -129,6 +120,11 @@ class Keeper:
         if self._thread.is_alive():
             self._thread.join(within_s)
         self._asking.stop()
+
+    @property
+    def roles(self) -> Roles:
+        """What is known of the group."""
+        return self._own.roles
 
     # --- from any thread ---
 
@@ -184,19 +180,19 @@ class Keeper:
     def round(self, now: int) -> None:
         """Look at all there is, and do what is to be done."""
         self._hear(now)
-        self._learn(known_roles(self._journal, self._type))
+        self._own.look()
         if self._leaving.leaves(self.roles):
-            self._change(fenced)
+            self._own.change(fenced)
         cursors = self._links.cursors(self.roles.generation)
         self._asking.take()
         self._restore(cursors, now)
-        self._promote(cursors, now)
+        self._performing.round(cursors, now)
         self._retire(cursors)
         if now - self._beat_us >= BEAT_US:
             self._beat_us = now
-            step = "" if self._promotion is None else self._promotion[1].phase.value
-            said = wishes.Beat(now, self._setting.replicas, self._restoring.waits_for(), step)
-            wishes.beat(self._journal, self._type, said)
+            step = self._performing.step
+            said = Beat(now, self._setting.replicas, self._restoring.waits_for(), step)
+            beat(self._journal, self._type, said)
 
     def _hear(self, now: int) -> None:
         if self._is_denied:
@@ -216,28 +212,8 @@ class Keeper:
             self._known = max(self._known, known.generation if known else 0, said.seen_generation)
             listed = self._leaving.on_said(said, self.roles)
             add_listed(self._journal, self._type, listed, now)
-            self._change(partial(heard, said=said, group=self._setting.replicas))
-            if self._promotion is not None:
-                self._promotion[1].on_epoch(said.replica_id, said.epoch, now)
-
-    def _change(self, change: Callable[[Roles], Roles]) -> None:
-        _, after = change_roles(self._journal, self._type, change)
-        self._learn(after)
-
-    def _change_once(self, change: Callable[[Roles], Roles], raises: str) -> None:
-        """Unless the keeper of another node of this replica was quicker: of two that raise the
-        epoch, or the generation, one is enough. raises: the field."""
-        seen = getattr(self.roles, raises)
-
-        def unless_changed(stored: Roles) -> Roles:
-            return change(stored) if getattr(stored, raises) == seen else stored
-
-        self._change(unless_changed)
-
-    def _learn(self, roles: Roles) -> None:
-        before, self.roles = self.roles, roles
-        if roles != before:
-            self._put(RolesChanged(roles, before))
+            self._own.change(partial(heard, said=said, group=self._setting.replicas))
+            self._performing.on_epoch(said.replica_id, said.epoch, now)
 
     # --- a journal that was restored ---
 
@@ -267,7 +243,7 @@ class Keeper:
                         core.on_doubted()  # so often no journal was restored
                         continue
                     self._lost.keep(core.lost(here))
-                    self._change_once(partial(restored, known=self._known), "generation")
+                    self._own.change_once(partial(restored, known=self._known), "generation")
                     core.on_restored(here)
                     facts = {"entity_type": self._type, "generation": self.roles.generation}
                     log.warning("journal_is_an_older_copy", extra=facts)
@@ -279,7 +255,7 @@ class Keeper:
         self._lost.keep(core.lost())
 
     def _recover(self) -> None:
-        self._change(recovered)
+        self._own.change(recovered)
         self._restoring.on_recovered()
         self._lost.forget()
 
@@ -290,96 +266,6 @@ class Keeper:
     def _ask(self, asks: CatchUp, question: AskHeads) -> None:
         self._asking.ask(asks, question)
 
-    # --- wishes ---
-
-    def _promote(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
-        if self._promotion is None:
-            if self.roles.promoting:  # of a keeper that ended in the middle
-                self._promotion = self._settling(self.roles.wish, now)
-            else:
-                self._begin_wish(now)
-                return
-        nr, core = self._promotion
-        core.catch_up.on_cursors(cursors)
-        for step in core.on_tick(now):
-            match step:
-                case AskHeads():
-                    self._ask(core.catch_up, step)
-                case promotion.Step.RAISE if self._is_withdrawn(nr):
-                    self._promotion = None
-                    return
-                case promotion.Step.RAISE:
-                    self._change_once(partial(promoted, entity_type=self._type, wish=nr), "epoch")
-                    core.on_raised(self.roles.epoch, now)
-                case promotion.Step.OPEN:
-                    self._change(opened)
-                    core.on_opened()
-        is_raised = core.phase in (Phase.SETTLING, Phase.OPENED)
-        if is_raised and self.roles.active != self.roles.replica_id:
-            self._promotion = None
-            active = self.roles.active or "nobody"
-            reason = f"{active} became active meanwhile, under epoch {self.roles.epoch}"
-            self._end(nr, wishes.REFUSED, {"reason": reason})
-            return
-        if core.is_over:
-            self._promotion = None
-            self._report(nr, core)
-
-    def _settling(self, nr: int, now: int) -> tuple[int, Promotion]:
-        """The promotion of a wish that has raised the epoch."""
-        core = self._begun(0, force=False, now=now)
-        core.go_on(self.roles.epoch, now)
-        return nr, core
-
-    def _begun(self, timeout_us: int, force: bool, now: int) -> Promotion:
-        linked = self._linked - self.roles.fenced
-        others = frozenset(self._setting.replicas) - {self.roles.replica_id} - self.roles.fenced
-        return Promotion(sorted(linked), sorted(others - linked), now + timeout_us, force)
-
-    def _begin_wish(self, now: int) -> None:
-        for wish in wishes.wishes(self._journal, self._type).open:
-            try:
-                if wish.kind == wishes.PROMOTE and wish.nr == self.roles.wish:
-                    # A keeper ended before it answered.
-                    self._promotion = self._settling(wish.nr, now)
-                    return
-                if wish.kind == wishes.PROMOTE:
-                    promoted(self.roles, self._type)  # may it be promoted at all?
-                    told = wish.told
-                    core = self._begun(int(told["timeout_us"]), bool(told["force"]), now)
-                    self._promotion = (wish.nr, core)
-                    return
-                if wish.kind == wishes.DEMOTE:
-                    self._change(partial(demoted, entity_type=self._type, wish=wish.nr))
-                elif wish.kind == wishes.RESUME:
-                    self._recover()
-                else:
-                    self._change(
-                        partial(
-                            retire, entity_type=self._type, replica=str(wish.told["replica"]),
-                            group=self._setting.replicas,
-                        )
-                    )  # fmt: skip
-            except ThespianDcError as refused:
-                self._end(wish.nr, wishes.REFUSED, {"reason": str(refused)})
-            else:
-                self._end(wish.nr, wishes.DONE, {"epoch": self.roles.epoch})
-
-    def _is_withdrawn(self, nr: int) -> bool:
-        wish = wishes.wishes(self._journal, self._type).of(nr)
-        return wish is None or wish.state != wishes.OPEN
-
-    def _report(self, nr: int, core: Promotion) -> None:
-        behind = {peer: list(one) for peer, one in core.report().items()}
-        if core.phase is Phase.OPENED:
-            self._end(nr, wishes.DONE, {"epoch": self.roles.epoch, "behind": behind})
-            return
-        error = CatchUpRefusedError(self._type, self.roles.replica_id, text_of(core.lacking()))
-        self._end(nr, wishes.REFUSED, {"reason": str(error), "behind": behind})
-
-    def _end(self, nr: int, state: str, answer: Mapping[str, Any]) -> None:
-        wishes.end(self._journal, self._type, nr, state, answer)
-
     # --- retirements ---
 
     def _retire(self, cursors: Mapping[str, Mapping[int, int]]) -> None:
@@ -388,9 +274,9 @@ class Keeper:
             reading = self._links.reading()
             stage = next_stage(self.roles, replica, reading, cursors, self._heads(), group)
             if stage is not None:
-                self._change(partial(staged, replica=replica, stage=stage))
+                self._own.change(partial(staged, replica=replica, stage=stage))
             if is_complete(self.roles, replica, group):
-                self._change(partial(retired, replica=replica))
+                self._own.change(partial(retired, replica=replica))
                 log.warning("replica_retired", extra={"replica": replica, "of": self._type})
 
     def _heads(self) -> tuple[int, ...]:

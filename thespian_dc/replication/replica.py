@@ -13,10 +13,11 @@ from thespian_dc.model.roles import Roles
 from thespian_dc.model.settings import Remote
 from thespian_dc.replication.failed import FailedEntities
 from thespian_dc.replication.group import LinkGroup
-from thespian_dc.replication.keeper import Keeper, RolesChanged
+from thespian_dc.replication.keeper import Keeper
 from thespian_dc.replication.leasing import Leasing, LinksNow, Share
 from thespian_dc.replication.link import Came
 from thespian_dc.replication.link_facts import LinkFacts
+from thespian_dc.replication.own_roles import RolesChanged
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.protocol import (
     FailedStored,
