@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from thespian_dc.entity.recording import checked_tags
 from thespian_dc.model.entity_errors import CommandFailedError
 from thespian_dc.model.errors import TooLargeError
 from thespian_dc.testkit.entities import Account, Balance, Deposit
@@ -40,3 +41,14 @@ def test_events_of_more_than_a_mebibyte(entities: LocalEntities) -> None:
     with pytest.raises(TooLargeError, match="1048576"):
         entities.ask(Account, "a", Deposit(1 << 60, in_parts=65_000))
     check_unharmed(entities)
+
+
+@pytest.mark.parametrize("tags", ["large", None, 5, ["large", 5]])
+def test_tags_that_are_no_list_of_strings(tags: Any) -> None:
+    with pytest.raises(TypeError, match="tags_for must return a list of strings"):
+        checked_tags(tags)
+
+
+def test_tags_that_are_made_one_by_one_are_kept() -> None:
+    """They were looked at, and gone when they were to be stored."""
+    assert checked_tags(one for one in ("large", "red")) == ("large", "red")

@@ -7,7 +7,7 @@ and its seq_nr is the revision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from thespian_dc.entity.entity_type import Encoded
@@ -123,6 +123,7 @@ def deletion(empty: Any, change: Encoded | None, event: Any) -> Recorded:
 
 def checked_tags(tags: Any) -> Sequence[str]:
     """Checked: a string is a sequence of strings too, and hardly ever meant as one."""
-    if isinstance(tags, str) or not all(isinstance(one, str) for one in tags):
+    listed = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else None
+    if listed is None or not all(isinstance(one, str) for one in listed):
         raise TypeError(f"tags_for must return a list of strings, not {tags!r}")
-    return tuple(tags)
+    return listed

@@ -98,11 +98,11 @@ class Running:
 
     # --- how a run ends ---
     def _conclude(self, effects: Effects) -> None:
-        instance, turn = effects.instance, effects.turn
+        instance, turn, stage = effects.instance, effects.turn, effects.stage
         effects.stage, instance.effects = Stage.CLOSED, None
         refusal = self._refusal(effects)
         if refusal is not None:
-            self._failed(effects, refusal)
+            self._failed(effects, refusal, stage)
             return
         try:
             if effects.events is not None:
@@ -112,7 +112,7 @@ class Running:
                 self._call_functions(effects)
         except RAISED as error:  # user code again
             instance.tainted = True
-            self._failed(effects, error)
+            self._failed(effects, error, stage)
             return
         self._account(effects, turn)
         if submission is not None:
@@ -139,13 +139,14 @@ class Running:
                 return self._replicating.refusal(instance)
         return None
 
-    def _failed(self, effects: Effects, error: BaseException) -> None:
-        """Nothing of the run happens but the answer that says so."""
+    def _failed(self, effects: Effects, error: BaseException, began: Stage | None = None) -> None:
+        """Nothing of the run happens but the answer that says so. began: its stage, where that is
+        closed by now."""
         instance, turn, stage = effects.instance, effects.turn, effects.stage
         effects.stage, instance.effects = Stage.CLOSED, None
         failed = Effects(instance, turn, Stage.CLOSED)
         handlers = instance.type.handlers[type(turn.command.message)]
-        went_on = stage is not Stage.HANDLER
+        went_on = (began or stage) is not Stage.HANDLER
         reason = failure_of(error, str(instance.ref), *handlers[:1], went_on=went_on)
         if turn.reply_to is None or turn.answered or stage is Stage.THEN:
             self._hosted.report("user_code_failed", instance.ref, reason)
