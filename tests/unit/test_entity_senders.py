@@ -185,7 +185,7 @@ def test_a_question_to_nobody_is_refused_in_its_line(entities: LocalEntities, wh
 def test_exit_while_events_are_applied_fails_its_command(entities: LocalEntities) -> None:
     """And the entity comes back with the state of the log."""
     assert entities.ask(Clerk, "a", Order("answer_in_then")) == "from then, 1"
-    with pytest.raises(CommandFailedError, match="SystemExit.*; nothing was persisted or sent"):
+    with pytest.raises(CommandFailedError, match=r"SystemExit.*; nothing was persisted or sent"):
         entities.ask(Clerk, "a", Order("exit_in_apply"))
     assert entities.ask(Clerk, "a", Order("count")) == 1
 
