@@ -210,6 +210,8 @@ def judge(call: StreamCall) -> CallRefusedError | None:
         raise CallRefusedError("UNAUTHENTICATED", "no such token")
     if wish == "fail":
         raise KeyError("a secret")
+    if wish == "leave":
+        sys.exit("a secret")
     if wish == "nonsense":
         return CallRefusedError("OK", "refused, and fine")
     if wish == "wrong":
@@ -262,7 +264,7 @@ def test_an_interceptor_refuses_calls_of_every_kind(
 
 
 @pytest.mark.parametrize("interceptor", [judge, judge_async])
-@pytest.mark.parametrize("wish", ["fail", "nonsense", "wrong", "hang"])
+@pytest.mark.parametrize("wish", ["fail", "nonsense", "wrong", "hang", "leave"])
 def test_an_interceptor_that_fails_lets_nobody_in(
     writer: Writer, serve: Any, monkeypatch: pytest.MonkeyPatch, interceptor: Any, wish: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,14 @@ def only_few(event: Added) -> Public | None:
 
 def broken(event: Added) -> Public:
     raise ValueError(event.sku)
+
+
+def leaves(event: Added) -> Public:
+    sys.exit(event.sku)
+
+
+async def leaves_later(event: Added) -> Public:
+    sys.exit(event.sku)
 
 
 def undeclared(event: Added) -> Total:
@@ -193,8 +202,9 @@ def test_an_unmapped_type_is_named_and_never_dropped() -> None:
     assert "Renamed" in str(error)
 
 
-@pytest.mark.parametrize("fails", [broken, broken_later, undeclared])
+@pytest.mark.parametrize("fails", [broken, broken_later, undeclared, leaves, leaves_later])
 def test_a_step_that_fails_names_the_event(fails: Any) -> None:
+    """sys.exit, too: it would end the loop of all streams."""
     to_public = Transformation().payload(Added, fails).identity(Renamed)
     with pytest.raises(TransformError) as caught:
         shown(stream(to_public), commit_of(Renamed("x"), Added("a", 1), Added("b", 1)))

@@ -16,6 +16,7 @@ from thespian_dc.model.settings import Destination
 from thespian_dc.model.stream_errors import MalformedMessageError
 from thespian_dc.projection.api import SourceBatch, records_in
 from thespian_dc.stream import push_core as key
+from thespian_dc.stream.transform import RAISED
 from thespian_dc.wire.conversion import OFFSET_MAX, Offer
 
 OF_SOURCE = (CHANGE_META, SNAPSHOT_META)
@@ -84,7 +85,7 @@ class DestinationEvents:
                 raise TypeError(f"tags must be texts, not {tags!r}")
             "".join([answer.entity_id, *tags]).encode()  # half a surrogate pair cannot be stored
             manifest, payload = self._registry.encode(answer.payload)
-        except Exception as error:
+        except RAISED as error:
             raise DestinationTransformError(
                 offer.stream_id, offer.origin, entity_id, event.slice, event.offset,
                 f"{type(error).__name__}: {error}".rstrip(": "),

@@ -33,6 +33,7 @@ from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.identity import Caller, caller_of
 from thespian_dc.stream.limits_core import LimitsCore
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
+from thespian_dc.stream.transform import RAISED
 from thespian_dc.wire.status import status_of
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Gate:
         try:
             async with asyncio.timeout(INTERCEPT_S):
                 refusal = await self._asked(interceptor, call)
-        except Exception as error:
+        except RAISED as error:
             facts = {"kind": kind, "error": f"{type(error).__name__}: {error}"}
             log.exception("interceptor_failed", extra=facts)
             raise InterceptorFailedError(kind) from error

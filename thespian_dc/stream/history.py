@@ -42,6 +42,7 @@ from thespian_dc.stream.producer_core import ProducerCore
 from thespian_dc.stream.producer_filter import ProducerFilter
 from thespian_dc.stream.tail import Waiter
 from thespian_dc.stream.transform import (
+    RAISED,
     TRANSFORM_S,
     AsyncView,
     View,
@@ -91,7 +92,7 @@ class StateShower:
         event = self._envelope(slice_, 0, placed)
         try:
             return self._shown.passes(event)
-        except Exception as error:
+        except RAISED as error:
             raise self._named(event, error) from error
 
     async def show(self, slice_: int, time_us: int, placed: Placed) -> bytes | None:
@@ -107,7 +108,7 @@ class StateShower:
             if payload is None:
                 return None
             manifest, encoded = self._public.encode(payload)
-        except Exception as error:
+        except RAISED as error:
             raise self._named(event, error) from error
         return pack_placed(placed, manifest, encoded)
 
@@ -135,7 +136,7 @@ class StateShower:
             raise self._named(event, error) from error
         return event
 
-    def _named(self, event: Envelope[Any], error: Exception) -> TransformError:
+    def _named(self, event: Envelope[Any], error: BaseException) -> TransformError:
         cause = f"its state: {type(error).__name__}: {error}".rstrip(": ")
         return TransformError(
             self._stream.stream_id, event.entity_id, event.slice, event.offset, cause

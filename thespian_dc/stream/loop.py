@@ -7,12 +7,15 @@ it. Never carried over a fork: a child that asks gets a loop of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from thespian_dc.stream.channels import Channels
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,13 +28,18 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.channels = Channels()
+        self._stopping = False
         self._thread = threading.Thread(target=self._main, name="streams", daemon=True)
         self._thread.start()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            while not self._stopping:
+                try:
+                    self.loop.run_forever()
+                except SystemExit:  # of a user's code: it is to end its own call, and no other
+                    log.exception("loop_goes_on")
         finally:
             self.loop.close()
 
@@ -42,6 +50,7 @@ class LoopThread:
     def stop(self) -> None:
         """End the loop and its thread. Our tasks have ended; gRPC's own are given a moment."""
         self.run(_settle())
+        self._stopping = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
 

@@ -20,7 +20,7 @@ from thespian_dc.model.passing import Evaluator
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Stream
 from thespian_dc.projection.api import ID, TAGS, CommitView
-from thespian_dc.stream.transform import AsyncView, Originals, View, stored_registry
+from thespian_dc.stream.transform import RAISED, AsyncView, Originals, View, stored_registry
 
 
 class ProducerFilter:
@@ -61,7 +61,7 @@ class ProducerFilter:
             try:
                 if self.passes(event):
                     seen.add(index)
-            except Exception as error:
+            except RAISED as error:
                 raise self._originals.named(event, error) from error
         return seen
 

@@ -38,6 +38,8 @@ PARALLEL = 16
 """Asynchronous transforms of one commit that run side by side."""
 TRANSFORM_S = 30.0
 """An asynchronous transform that takes longer has failed."""
+RAISED = (Exception, SystemExit)
+"""What a user's code raises where it fails; let through, sys.exit would end the loop of all."""
 _HEADER_BYTES = 5
 _AS_STORED = object()
 Event = tuple[int, Record, Envelope[Any]]
@@ -145,9 +147,9 @@ class Originals:
                 raise self.named(event, error) from error
             yield index, record, event
 
-    def named(self, event: Envelope[Any], error: Exception) -> Exception:
+    def named(self, event: Envelope[Any], error: BaseException) -> Exception:
         """The error that says which event it was."""
-        if isinstance(error, UnmappedEventError):
+        if isinstance(error, UnmappedEventError | TransformError):
             return error
         cause = f"{type(error).__name__}: {error}".rstrip(": ")
         return TransformError(self._stream_id, event.entity_id, event.slice, event.offset, cause)
@@ -179,7 +181,7 @@ class Transforming(Originals):
         for index, record, event in self.events(commit, wanted):
             try:
                 packed = self._packed(record, event, self._answer(event))
-            except Exception as error:
+            except RAISED as error:
                 raise self.named(event, error) from error
             if packed is not None:
                 shown.append((index, packed))
@@ -217,10 +219,13 @@ class Transforming(Originals):
         return step.function(event.payload if step.how is How.PAYLOAD else event)
 
     async def _awaited(self, event: Envelope[Any]) -> Any:
-        answer = self._answer(event)
-        if isawaitable(answer):
-            async with asyncio.timeout(TRANSFORM_S):
-                answer = await answer
+        try:
+            answer = self._answer(event)
+            if isawaitable(answer):
+                async with asyncio.timeout(TRANSFORM_S):
+                    answer = await answer
+        except SystemExit as error:  # out of a task it would end the loop of all streams
+            raise self.named(event, error) from error
         return answer
 
     def _packed(self, record: Record, event: Envelope[Any], answer: Any) -> bytes | None:
