@@ -61,6 +61,8 @@ def pragma(journal: SqliteJournal, name: str) -> Any:
         ("sqlite:///:memory:", "is a file"),
         ("sqlite:///{tmp}/x.db?synchronous=off", "full or normal"),
         ("sqlite:///{tmp}/x.db?lock_timeout_s=soon", "number of seconds"),
+        ("sqlite:///{tmp}/x.db?lock_timeout_s=-1", "number of seconds"),
+        ("sqlite:///{tmp}/x.db?lock_timeout_s=nan", "number of seconds"),
         ("sqlite:///{tmp}/x.db?sync=full", "unknown parameter sync"),
         ("sqlite:///{tmp}/x.db?nonsense", "unknown parameter nonsense"),
         ("sqlite:///{tmp}/no/such/x.db", "does not exist"),

@@ -132,8 +132,10 @@ def _parse(url: str) -> tuple[str, str, float]:
         raise JournalUrlError(url, f"synchronous is full or normal, not {synchronous!r}")
     try:
         lock_timeout_s = float(given.pop("lock_timeout_s", LOCK_TIMEOUT_S))
+        if not 0 <= lock_timeout_s < float("inf"):
+            raise ValueError(lock_timeout_s)
     except ValueError as error:
-        raise JournalUrlError(url, "lock_timeout_s is a number of seconds") from error
+        raise JournalUrlError(url, "lock_timeout_s is a number of seconds, from 0") from error
     if given or (query and "=" not in query):
         unknown = ", ".join(given) or query
         raise JournalUrlError(
