@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from thespian_dc.model.node_errors import NotImportableError as NotImportableError
     from thespian_dc.model.node_errors import ServiceNotFoundError as ServiceNotFoundError
     from thespian_dc.model.node_errors import WrongActorSystemError as WrongActorSystemError
+    from thespian_dc.model.replication_errors import (
+        ReplicatedEventRefused as ReplicatedEventRefused,
+    )
     from thespian_dc.model.replication_settings import Peer as Peer
     from thespian_dc.model.replication_settings import Replication as Replication
     from thespian_dc.model.settings import Destination as Destination
@@ -144,6 +147,7 @@ _WHERE = {
     "Registered": "codec.api",
     "Remote": "model.settings",
     "Replicas": "replication.management",
+    "ReplicatedEventRefused": "model.replication_errors",
     "ReplicatedEventSourcedActor": "entity.api",
     "Replication": "model.replication_settings",
     "ReplyAddress": "entity.api",

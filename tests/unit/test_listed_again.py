@@ -10,13 +10,14 @@ import pytest
 
 from tests.unit.replicas import Replica, group, settle
 from tests.unit.replicated_entities import Chronicle, Noted, Tell, fresh, write
+from thespian_dc import ReplicatedEventRefused
 from thespian_dc.entity.api import add_listed, listing
 from thespian_dc.entity.protocol import Absorbed, RemoteEvent
 from thespian_dc.journal.api import open_journal
 from thespian_dc.model.criteria import Filter
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.replication import Listed
-from thespian_dc.model.replication_errors import OriginForkedError, ReplicatedEventRefused
+from thespian_dc.model.replication_errors import OriginForkedError
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.storing import Storing
 from thespian_dc.stream.destination_filters import begin_destination_filter
