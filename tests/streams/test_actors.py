@@ -141,7 +141,8 @@ def projections(system: Any, ranking: Any) -> Any:
 
 def how_it_runs(projection: Any) -> tuple[str, str]:
     """Its phase, and what broke it last."""
-    assert projection and projection["name"] == "counts"
+    assert projection
+    assert projection["name"] == "counts"
     return projection["phase"], projection["error"]
 
 
