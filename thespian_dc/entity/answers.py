@@ -92,7 +92,7 @@ class Answers:
 
     def answer(self, to: Any, status: Status, value: Any) -> None:
         """to: a ReplyAddress, or the address of a raw sender."""
-        if not isinstance(to, ReplyAddress):
+        if type(to) is not ReplyAddress:
             self.send(to, unpack(value) if isinstance(value, bytes) else value)
             return
         if status == Status.ERROR and not isinstance(value, bytes):

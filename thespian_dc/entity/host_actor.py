@@ -59,6 +59,7 @@ ACK_WITHIN_US, TELL_ACK_WITHIN_US = 20_000, 4_000
 """Of a frame whose replies carry the acknowledgement, and of one that nobody waits for: that comes
 when the events are on their way, and does not take a core from who delivers them."""
 FORWARD_TIMEOUT_S = 60.0
+NOT_OWNER = Status.NOT_OWNER
 SETTLE_US_MAX = 2_000_000
 JOURNAL_STOP_S = 3.0
 
@@ -237,22 +238,23 @@ class HostActor(LeafActor):
             return
         commands: list[Command] = []
         waited_for, is_overtaken = False, self._answers.is_overtaken(frame)
-        items = unpack_items(frame.blob)
+        items, client_id = unpack_items(frame.blob), frame.client_id
+        bytes_max = self._limits.command_bytes_max  # what a replica has stored fits here
         self._counts["commands"] += len(items)
         for entity_type, entity_id, body, correlation, command_id, raw, epoch, since in items:
             reply_to = raw
             if correlation > 0:
                 waited_for = True
-                reply_to = ReplyAddress(sender, frame.client_id, correlation)
+                reply_to = ReplyAddress(sender, client_id, correlation)
             try:
                 message = unpack(body)
-                if type(message) not in FROM_REPLICAS:  # what is stored there fits here
+                if len(body) > bytes_max and type(message) not in FROM_REPLICAS:
                     check_size(entity_type, entity_id, len(body), self._limits)
             except ThespianDcError as refused:
                 if reply_to is not None:
                     self._answers.answer(reply_to, Status.ERROR, refused)
                 continue
-            known_as = command_id_of(frame.client_id, correlation, command_id)
+            known_as = command_id_of(client_id, correlation, command_id)
             owner = SENT_BEFORE if is_overtaken else epoch
             commands.append(
                 Command(entity_type, entity_id, message, reply_to, known_as, owner, since)
@@ -269,7 +271,11 @@ class HostActor(LeafActor):
     def _perform(self, actions: list[do.Action]) -> None:
         for action in actions:
             if isinstance(action, do.Answer):
-                self._answer(action)
+                to, status, value = action
+                if status is NOT_OWNER:
+                    self._answers.not_owner(to, self._route_of(value))
+                else:
+                    self._answers.answer(to, status, value)
             elif isinstance(action, Append):
                 self._round.append(action.commit)
             elif isinstance(action, do.Published):
@@ -294,12 +300,6 @@ class HostActor(LeafActor):
             self._threads.append(commits)
         self._answers.flush()
         self._publishing.flush()
-
-    def _answer(self, answer: do.Answer) -> None:
-        if isinstance(answer.value, Route):
-            self._answers.not_owner(answer.to, self._route_of(answer.value))
-        else:
-            self._answers.answer(answer.to, answer.status, answer.value)
 
     def _forward(self, forward: do.Forward) -> None:
         ref, to = forward.ref, forward.reply_to

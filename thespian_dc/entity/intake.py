@@ -224,10 +224,8 @@ class Intake:
     ) -> None:
         instance = self._instance
         instance.seq_nr = seq_nr = instance.seq_nr + 1
-        packed = pack_fields(
-            kind, instance.entity_id, seq_nr, manifest, payload, tags, "", None, meta
-        )
-        self.packed.append(packed)
+        fields = (kind, instance.entity_id, seq_nr, manifest, payload, tags, "", None, meta)
+        self.packed.append(pack_fields(fields))
 
 
 def stored_form(fields: list[Any], concurrent: bool) -> list[Any]:

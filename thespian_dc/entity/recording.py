@@ -93,10 +93,10 @@ def pack_records(
         if metas is not None:
             meta = metas[index]
         packed.append(
-            pack_fields(
+            pack_fields((
                 kind, instance.entity_id, seq_nr, manifest, payload,
                 () if tags is None else tags[index], command_id, reply, meta,
-            )
+            ))
         )  # fmt: skip
         seq_nr, command_id, reply = seq_nr + 1, "", None
     return tuple(packed)

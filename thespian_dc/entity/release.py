@@ -103,10 +103,10 @@ class Release:
         derived.on_durable(commit, (e.entity_id for e in durable.submissions), hosted.now_us)
         self._on_proof(slice_, slice_.writer.proved_us)
         end = commit.base_offset
-        for submission in durable.submissions:
-            effects: Effects = submission.ticket
+        effects: Effects
+        for _, packed, _, effects in durable.submissions:
             instance = effects.instance
-            end += len(submission.packed)
+            end += len(packed)
             if effects.row is not None:
                 derived.add(effects.row, end - 1, hosted.now_us)
             effects.turn.persisted = True

@@ -129,7 +129,9 @@ class Running:
             where = f"a command of {instance.ref} that persists or answers too"
             return EffectError("stash", where, "a stashed command runs again: stash it and return")
         if events is not None:
-            size = sum([len(one.payload) for one in events])
+            size = 0
+            for one in events:
+                size += len(one.payload)
             if instance.type.is_durable_state:  # only there a change event stands beside it
                 size += sum([len(one.change.payload) for one in events if one.change])
             if size > self._command_bytes_max:
