@@ -90,8 +90,8 @@ def skip_linked_origins() -> Iterator[type[ReplicaSimulation]]:
 def no_wait() -> Iterator[type[ReplicaSimulation]]:
     """An event is taken though its cause is missing; with skip_linked_origins, or none ever is."""
 
-    def wrong(here: Any, origin: str, n: int, others: Any, retired: Any = ()) -> Verdict:
-        verdict = judge(here, origin, n, others, retired)
+    def wrong(here: Any, origin: str, n: int, others: Any, *more: Any) -> Verdict:
+        verdict = judge(here, origin, n, others, *more)
         missing = verdict.missing
         return NEW if missing is not None and missing[0] != origin else verdict
 
@@ -141,8 +141,8 @@ def report_before_apply() -> contextlib.AbstractContextManager[type[ReplicaSimul
 def dedup_by_arrival() -> contextlib.AbstractContextManager[type[ReplicaSimulation]]:
     """What comes twice is taken twice, unless it comes in one command."""
 
-    def wrong(here: Any, origin: str, n: int, others: Any, retired: Any = ()) -> Verdict:
-        verdict = judge(here, origin, n, others, retired)
+    def wrong(here: Any, origin: str, n: int, others: Any, *more: Any) -> Verdict:
+        verdict = judge(here, origin, n, others, *more)
         return NEW if not verdict.is_new and verdict.missing is None else verdict
 
     return patched(replicating, "judge", wrong)
