@@ -308,8 +308,9 @@ class JournalDivergedError(JournalError):
         return (
             f"{self.where}: the stored position {self.offset} does not match the producer's "
             "journal "
-            f"({self.reason}); was it restored from a copy? Nothing was handled; to go on, "
-            "set the position on purpose, then stop and start the projection"
+            f"({self.reason}); was it restored from a copy, or has the projection another source "
+            "now? Nothing was handled; to go on, set the position on purpose, then stop and start "
+            "the projection"
         )
 
 
