@@ -290,6 +290,7 @@ NEEDS: dict[str, Callable[[Plan], bool]] = {
     "single_events_bring_those_before": lambda plan: plan.filters == "events",
     "tags_not_asked": lambda plan: plan.filters != "ids",
     "tags_taken_for_all_of_an_entity": lambda plan: plan.filters == "tags",
+    "trimmed_part_passed_over": lambda plan: plan.trims,
 }
 """What a seed must be about to meet a bug; the others meet theirs whatever they are about."""
 

@@ -25,7 +25,8 @@ from thespian_dc.testkit.simulation.sink_checker import SinkChecker, shown
 
 NOT_PERSISTED = frozenset((
     "CommandFailedError", "CommandNotWrittenError", "CommandRejectedError", "CommandUnstableError",
-    "HostBusyError", "RevisionConflictError", "StashOverflowError", "TooLargeError",
+    "HostBusyError", "RecoveryError", "RevisionConflictError", "StashOverflowError",
+    "TooLargeError",
 ))  # fmt: skip
 """Errors that promise: nothing of this command is in the log, and nothing of it will be."""
 UNKNOWN = frozenset(("OutcomeUnknownError",))

@@ -43,6 +43,8 @@ CONSULTS, CHANGES = 0.15, 0.3
 """CHANGES: of commands to durable states: they name a revision, or delete."""
 
 
+ASKED_IN_VAIN = 20
+"""So often what became of a command is asked for where logs are trimmed."""
 SENDS_MAX = 1 << SENDS_BITS
 """A correlation is the command's number times this, plus how often it had been sent."""
 
@@ -227,6 +229,8 @@ class SimulatedClient(Process):
                 name = type(error).__name__
                 self.world.hit(f"client: told {name}")
                 again = getattr(error, "retryable", False) or name == "OutcomeUnknownError"
+                # Whether it was carried out may stand in what is trimmed: nobody knows any more.
+                again &= not (self._plan.trims and asked.sends >= ASKED_IN_VAIN)
                 if not (again and asked.command.command_id):
                     found = error.found if isinstance(error, RevisionConflictError) else None
                     told.append(Told(self.world.now_us, None, name, found))

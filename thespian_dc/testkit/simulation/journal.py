@@ -32,7 +32,7 @@ from thespian_dc.journal.api import Appended, Found, Head, Outcome, StateRow
 from thespian_dc.journal.cells import Cell
 from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
 from thespian_dc.journal.reading import check_contiguous, found_in
-from thespian_dc.model.errors import JournalError, JournalUnavailableError
+from thespian_dc.model.errors import JournalError, JournalUnavailableError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.slices.actions import Claim, Failed, FindHead, FoundHead, Install, Operation
@@ -301,6 +301,9 @@ class SimulatedJournal:
         yield
         bases = self.memory._indexed(key, entity_id, from_seq_nr, min(mark, until_offset))
         yield
+        trimmed = self.memory._trimmed(key).offset
+        if bases and bases[0] < trimmed:
+            raise TrimmedError(f"{key.entity_type}|{entity_id}", bases[0], trimmed)
         indexed = (self.memory._at(key, entity_id, base) for base in bases)
         tail = self._tail(key, mark, until_offset)
         found: list[Found] = found_in(chain(indexed, tail), entity_id, from_seq_nr, until_offset)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from thespian_dc.model.errors import JournalDivergedError, ThespianDcError
+from thespian_dc.model.errors import JournalDivergedError, ThespianDcError, TrimmedError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import NO_WRITE_ID, START
@@ -17,6 +17,7 @@ from thespian_dc.projection.api import CommitView, Facts, FactsCache, Lookup, So
 from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.lookups import write_answer
 from thespian_dc.stream.producer_core import ProducerCore, check_first
+from thespian_dc.stream.pull import is_before
 from thespian_dc.stream.transform import View, whole_commit
 from thespian_dc.testkit.simulation.call import End
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
@@ -158,9 +159,7 @@ class SimulatedProducer(Process):
             key = SliceKey(self._entity_type, slice_)
             heads[slice_] = head = memory.find_head(key).head
             known = at.write_id == NO_WRITE_ID or at.offset > head
-            if at.offset > head or (
-                not known and memory.position_before(key, at.offset).write_id != at.write_id
-            ):
+            if at.offset > head or (not known and not is_before(memory, key, at, start.history)):
                 self._law.refused(f"{key}: {at}, the head is {head}")
                 return JournalDivergedError("stream simulated", at.offset, f"its head is {head}")
         return heads
@@ -329,9 +328,23 @@ class SimulatedProducer(Process):
         self._journal.call(self.name, lambda: self._commits(key, offset), self.into(on_read))
 
     def _commits(self, key: SliceKey, offset: int) -> Sequence[Commit]:
-        return self._journal.memory.read(key, offset, READ_BYTES)
+        try:
+            return self._journal.memory.read(key, offset, READ_BYTES)
+        except TrimmedError as error:
+            for served in self.calls:
+                core = served.core
+                if core is None or not served.begun or key.slice not in core.sent:
+                    continue
+                if core.offset(key.slice) == offset:
+                    self.after(0, self.end_call, served, error)
+            return ()
 
     # --- ends ---
+
+    def end_call(self, served: Served, error: ThespianDcError) -> None:
+        """Where it has not ended yet."""
+        if served in self.calls:
+            self._end(served, error)
 
     def _end(self, served: Served, error: ThespianDcError) -> None:
         """As a server ends a call: the consumer hears why, if it hears anything."""

@@ -1,4 +1,5 @@
-"""Mistakes to put into what a host answers from memory; see bugs.py."""
+"""Mistakes to put into what a host answers from memory, and into how a trimmed log is read; see
+bugs.py."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from unittest.mock import patch
 from thespian_dc.entity import release
 from thespian_dc.entity.effects import Effects
 from thespian_dc.entity.release import Release
+from thespian_dc.projection.history import Placed, SliceHistory
 from thespian_dc.testkit.simulation.bug import Bug, patched
 from thespian_dc.testkit.simulation.run import Simulation
 
@@ -32,4 +34,18 @@ def commit_taken_for_a_proof() -> contextlib.AbstractContextManager[type[Simulat
     return patched(Release, "release", wrong)
 
 
-BUGS: tuple[Bug, ...] = (commit_taken_for_a_proof, ownership_never_proved_again)
+def trimmed_part_passed_over() -> contextlib.AbstractContextManager[type[Simulation]]:
+    """Who wants last states goes on where the log begins; what is left of what was before is not
+    brought."""
+    next_restored = SliceHistory._next_restored
+
+    def wrong(self: SliceHistory, trimmed_to: int) -> list[Placed]:
+        next_restored(self, trimmed_to)
+        return []
+
+    return patched(SliceHistory, "_next_restored", wrong)
+
+
+BUGS: tuple[Bug, ...] = (
+    commit_taken_for_a_proof, ownership_never_proved_again, trimmed_part_passed_over,
+)  # fmt: skip

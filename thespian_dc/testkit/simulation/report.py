@@ -44,6 +44,7 @@ REST = (
     "client: told CommandNotWrittenError", "client: told CommandRejectedError",
     "client: told RevisionConflictError",
     "log: state deleted", "log: state with a change event", "log: state without one",
+    "log trimmed", "log trimmed above a position",
     "projection: history read", "projection: state handled for all before it",
     "stream: history read",
     "host: known frame", "router: AskRoutes", "router: Deliver", "router: NOT_OWNER",

@@ -24,6 +24,7 @@ from thespian_dc.testkit.simulation.source import JournalSource
 from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import WINDOW, StreamSource
 from thespian_dc.testkit.simulation.tally import Tally
+from thespian_dc.testkit.simulation.trimmer import Trimmer
 from thespian_dc.testkit.simulation.wishes import Wishes
 from thespian_dc.testkit.simulation.world import World
 
@@ -138,7 +139,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Calm, faults, rest, judgement."""
-        world, shape = self.world, self.shape
+        world, shape, plan = self.world, self.shape, self.plan
         for process in (
             *self.oracles.values(),
             *self.members,
@@ -154,6 +155,8 @@ class Simulation:
             world, self.network, self.journal, self.members, self.consumers, self.producers,
             self.clients, shape.slices,
         ).begin()  # fmt: skip
+        if plan.trims:
+            Trimmer(world, self.journal, self.positions, self.checker.keys).begin()
         world.run(shape.faulty_us)
         self._come_to_rest()
         self.law.check([

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from thespian_dc.journal.memory import MemoryJournal
 from thespian_dc.model.criteria import UNFILTERED, VersionedFilter
-from thespian_dc.model.errors import JournalError, ThespianDcError
+from thespian_dc.model.errors import JournalError, ThespianDcError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.position import Position
 from thespian_dc.model.record import SNAPSHOT_META, Commit, shown_as
+from thespian_dc.model.stream_errors import HistoryMovedError
 from thespian_dc.model.topics import PREFIX
 from thespian_dc.projection.api import (
     CommitView,
@@ -177,7 +178,11 @@ class JournalSource:
     def _read_history(self, slice_: int) -> None:
         """Its next page; the log from there on, once it is over."""
         key, wanted = SliceKey(self._entity_type, slice_), self._in_force[slice_]
-        page = self._histories[slice_].next(key, self._selectors[slice_])
+        try:
+            page = self._histories[slice_].next(key, self._selectors[slice_])
+        except (TrimmedError, HistoryMovedError) as error:
+            self._fail(error)
+            return
         if page is None:
             del self._histories[slice_]
         elif page:
@@ -185,12 +190,28 @@ class JournalSource:
             self._hand_over(slice_, page, wanted)
 
     def _read(self, slice_: int, offset: int) -> None:
-        key, read = SliceKey(self._entity_type, slice_), self._journal.memory.read
+        key, memory = SliceKey(self._entity_type, slice_), self._journal.memory
         answer = self._process.into(lambda commits: self._on_read(slice_, offset, commits))
-        self._journal.call(self._process.name, lambda: read(key, offset, READ_BYTES), answer)
 
-    def _on_read(self, slice_: int, offset: int, commits: Sequence[Commit]) -> None:
+        def read() -> Sequence[Commit] | TrimmedError:
+            try:
+                return memory.read(key, offset, READ_BYTES)
+            except TrimmedError as error:
+                return error
+
+        self._journal.call(self._process.name, read, answer)
+
+    def _fail(self, error: ThespianDcError) -> None:
+        """As LocalSource: this one is over."""
+        if not self._stopped:
+            self.stop()
+            self._process.after(0, self._ears.failed, error)
+
+    def _on_read(self, slice_: int, offset: int, commits: Sequence[Commit] | TrimmedError) -> None:
         if self._stopped or not commits or offset != self._reading[slice_]:
+            return
+        if isinstance(commits, TrimmedError):
+            self._fail(commits)
             return
         self._hand_over(slice_, [view_of(one) for one in commits], self._in_force[slice_])
 

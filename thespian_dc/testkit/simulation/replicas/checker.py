@@ -219,6 +219,9 @@ class ReplicaChecker:
         held = self.held[site.name]
         for peer in site.linked:
             entry = site.journal.memory.entry(progress_entry(Ledger.entity_type, peer))
+            if held.seen.get(peer) == entry.version:
+                continue
+            held.seen[peer] = entry.version
             progress = progress_of(entry.value)
             if progress.filter.exclude.tags or progress.generation:
                 continue
@@ -234,8 +237,11 @@ class ReplicaChecker:
     ) -> None:
         # What a replica wrote before its journal was put back is left out for who has read as far
         # in what it wrote since, until that is noticed: in its next generation it comes again.
+        passed = self.held[peer].logs[slice_][first:offset]
+        if not passed:
+            return
         vectors, gone = self.held[site.name].vectors, site.roles.fenced | self.put_back
-        for one in self.held[peer].logs[slice_][first:offset]:
+        for one in passed:
             if one is None or one.origin == site.name or one.origin in gone:
                 continue
             if one.entity_id in self.forked or one.entity_id in progress.coming_in:
@@ -363,13 +369,13 @@ class ReplicaChecker:
         if not self._sets_aside(site.name):
             return set()
         last: dict[tuple[str, str], int] = {}
-        for entity_id in self.held[site.name].vectors.keys() - self.forked:
-            events = [
-                e for (id_, _, _), e in self.held[site.name].events.items() if id_ == entity_id
-            ]
-            count = counting(events)
-            for one in events:
-                if one not in count:
+        by_entity: dict[str, list[Event]] = defaultdict(list)
+        for (entity_id, _, _), event in self.held[site.name].events.items():
+            by_entity[entity_id].append(event)
+        for entity_id in by_entity.keys() - self.forked:
+            count = {(one.origin, one.n) for one in counting(by_entity[entity_id])}
+            for one in by_entity[entity_id]:
+                if (one.origin, one.n) not in count:
                     place = entity_id, one.origin
                     last[place] = max(one.n, last.get(place, 0))
         return {(*place, n) for place, n in last.items()}

@@ -32,3 +32,4 @@ class Held:
         self.flags: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
         self.aside: set[tuple[str, str, int]] = set()
         self.checked: dict[tuple[str, int], tuple[Any, int]] = {}
+        self.seen: dict[str, int] = {}

@@ -117,9 +117,20 @@ class Operators:
         """This replica shows other entities from now on."""
         if shown != self._scopes.shown[site.name]:
             self._hit("what is shown changed")
+            self._note_company()
             self._world.note(f"{site.name} shows {shown}")
             self._scopes.show(site.name, shown)
             set_shown_filter(site.journal.memory, TYPE, shown)
+
+    def _note_company(self) -> None:
+        """What goes on beside it."""
+        roles = [one.roles for one in self._present()]
+        if any(one.one_active for one in roles):
+            self._hit("what is shown changed in a hot standby")
+        if any(one.retiring for one in roles):
+            self._hit("what is shown changed while one retires")
+        if any(one.recovering for one in roles):
+            self._hit("what is shown changed while one recovers")
 
     def settle_shown(self) -> None:
         """All that they may, or not."""

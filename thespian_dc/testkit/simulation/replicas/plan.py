@@ -74,7 +74,7 @@ def plan_of(seed: int) -> Plan:
         trims=kind == "trims",
         restores=rng.choice(names) if kind == "restores" else "",
         retires=_leaver(rng, names, topology) if kind == "retires" and len(names) > 2 else "",
-        secret=_secret(random.Random(f"shown {seed}"), kind), workers=workers,
+        secret=_secret(random.Random(f"shown {seed}")), workers=workers,
         nodes=shared.choice((1, 1, 2)), machines=shared.choice((1, 2)),
     )  # fmt: skip
     plan = replace(plan, again=_again(random.Random(f"again {seed}"), plan))
@@ -102,9 +102,8 @@ def _slices(rng: random.Random, names: tuple[str, ...], workers: int) -> tuple[i
     return tuple(rng.choice((1, 2, 4)) for _ in names)
 
 
-def _secret(rng: random.Random, kind: str) -> str:
-    is_shared = kind in {"plain", "filters", "trims"} and rng.random() < 0.5
-    return f"l{rng.randrange(8)}" if is_shared else ""
+def _secret(rng: random.Random) -> str:
+    return f"l{rng.randrange(8)}" if rng.random() < 0.5 else ""
 
 
 def _filters(rng: random.Random, kind: str) -> str:

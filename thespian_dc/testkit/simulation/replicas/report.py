@@ -26,7 +26,8 @@ REPLICA = (
     "log trimmed", "lost for good", "promotion wished", "promotion wished, forced",
     "retired while it is down", "retirement wished", "state taken over",
     "told that it shows something else", "told while the call is open", "what is shown changed",
-    "withheld at rest",
+    "what is shown changed in a hot standby", "what is shown changed while one recovers",
+    "what is shown changed while one retires", "withheld at rest",
 )  # fmt: skip
 LINKS = (
     "EntityIds", "EntityState", "LookUp", "absorbed", "failed", "reads some of a peer's slices",

@@ -28,7 +28,7 @@ from thespian_dc.testkit.simulation.world import World
 
 ENTITIES = tuple(f"l{n}" for n in range(8))
 CALM_US, FAULTY_US, LATEST_US, REST_US = 1_500_000, 8_000_000, 4_000_000, 60_000_000
-QUIET_US = 500_000
+QUIET_US = LOOKED_US = 500_000
 PAUSE_US = 90_000
 
 
@@ -225,10 +225,10 @@ class ReplicaSimulation:
         for site in self._live():
             for entity_id in self.checker.entity_ids():
                 self.world.after(
-                    self.world.rng.randrange(500_000), partial(self._look_at, looked, site),
+                    self.world.rng.randrange(LOOKED_US), partial(self._look_at, looked, site),
                     entity_id,
                 )  # fmt: skip
-        self.world.run(3_000_000)
+        self.world.run(LOOKED_US)
         until_us = self.world.now_us + REST_US
         while self.world.now_us < until_us:
             again = [look for look in looked if self._is_void(*look)]

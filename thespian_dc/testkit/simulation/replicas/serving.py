@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -14,7 +14,6 @@ from thespian_dc.model.criteria import VersionedFilter
 from thespian_dc.model.errors import JournalDivergedError, ThespianDcError, TrimmedError
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.model.position import START
-from thespian_dc.model.record import Commit
 from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Stream
@@ -157,18 +156,6 @@ class ReplicaProducer(SimulatedProducer):
                 return JournalDivergedError(f"replica stream {key}", at.offset, f"{head}")
         return heads
 
-    def _commits(self, key: SliceKey, offset: int) -> Sequence[Commit]:
-        try:
-            return super()._commits(key, offset)
-        except TrimmedError as error:
-            for served in self.calls:
-                core = served.core
-                if core is None or not served.begun or key.slice not in core.sent:
-                    continue
-                if core.offset(key.slice) == offset:
-                    self.after(0, self.end_call, served, error)
-            return ()
-
     def _started(self, served: Served, heads: dict[int, int]) -> Started:
         begun = self._readers[served].reading.begun
         return super()._started(served, heads)._replace(replica=begun)
@@ -202,11 +189,6 @@ class ReplicaProducer(SimulatedProducer):
         call = self._readers.pop(served, None)
         if call is not None:
             self._group.forget(call)
-
-    def end_call(self, served: Served, error: ThespianDcError) -> None:
-        """The group says so."""
-        if served in self.calls:
-            self._end(served, error)
 
     def _follow(self) -> None:
         self._group.look()
