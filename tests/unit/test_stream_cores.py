@@ -268,6 +268,13 @@ def test_a_duplicate_is_dropped_and_its_credit_returned() -> None:
     assert core.take_credit() == Credit(99, 5)
 
 
+def test_what_is_handled_before_the_call_is_open_comes_back_once() -> None:
+    core = ConsumerCore("carts", "c", "", {}, Credit(99, 5), "peer", 1000, 0)
+    core.on_handled(Credit(99, 5))
+    assert core.first("").credit == WINDOW
+    assert core.take_credit() is None
+
+
 WANTED = VersionedFilter(3, Exclude.entity_ids("a"))
 
 

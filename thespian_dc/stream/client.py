@@ -247,9 +247,10 @@ class RemoteSource:
 
     def _take_back(self) -> None:
         self._armed = False
-        talk = self._talk
-        while talk is not None and self._handed_back:
-            talk.handled(self._handed_back.popleft())
+        core, talk = self._core, self._talk
+        while core is not None and talk is not None and self._handed_back:
+            core.on_handled(self._handed_back.popleft())  # of the next call, before it is open
+            talk.unhandled -= 1
         self._stir()
 
     def _stir(self) -> None:
@@ -269,9 +270,9 @@ class RemoteSource:
             self._events.heads({slice_: at.offset for slice_, at in positions.items()})
 
     async def _run(self) -> None:
-        reconnect, outstanding = Reconnect(), Credit(0, 0)
+        reconnect = Reconnect()
         while True:
-            core = self._core = self._next_core(outstanding)
+            core = self._core = self._next_core()
             try:
                 error = await self._one_call(core)
             except Exception as unforeseen:  # noqa: BLE001 - settings, memory, our own mistakes
@@ -295,14 +296,14 @@ class RemoteSource:
             while not core.has_room:
                 await asyncio.sleep(ROOM_S)
                 self._take_back()
-            outstanding = core.outstanding
 
     async def _where(self) -> Remote:
         """Where to read, asked for before each call. ThespianDcError."""
         return self._remote
 
-    def _next_core(self, outstanding: Credit) -> ConsumerCore:
+    def _next_core(self) -> ConsumerCore:
         replica = self._replica
+        outstanding = Credit(0, 0) if self._core is None else self._core.outstanding
         return ConsumerCore(
             self._remote.stream_id, self._consumer, self._journal_id, self._positions,
             outstanding, self._remote.target, self._heartbeat_ms, now_us(), self._remote.history,

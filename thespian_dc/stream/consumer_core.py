@@ -98,7 +98,8 @@ class ConsumerCore:
         self._started: Started | None = None
 
     def first(self, correlation_id: str) -> Start:
-        """The message that opens the call."""
+        """The message that opens the call. What is handled by now is part of its credit."""
+        self._due = Credit(0, 0)
         left = Credit(
             max(0, self._window.bytes - self._outstanding.bytes),
             max(0, self._window.events - self._outstanding.events),
