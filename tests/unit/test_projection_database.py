@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.stream_errors import PositionStoreError
-from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
 from thespian_dc.testkit.eventually import never
 
 
@@ -38,3 +39,10 @@ def test_who_makes_a_table_meanwhile_is_waited_for(tmp_path: Path) -> None:
         other.execute("commit")
         assert mode.result(30) == "wal"
     other.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "ranking.db"])
+def test_positions_are_kept_in_a_file(url: str) -> None:
+    """In memory each of a worker's threads would have a database of its own."""
+    with pytest.raises(SettingsError, match="the path of a file"):
+        sqlite_path(url)

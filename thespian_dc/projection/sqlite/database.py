@@ -39,10 +39,10 @@ _DENIED = "not authorized"  # of what `_authorize` denies
 
 def sqlite_path(url: str) -> str:
     """The file of `sqlite:///relative` or `sqlite:////absolute`; SettingsError for anything
-    else."""
+    else, a database in memory too: threads and processes with a connection each share it."""
     path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise SettingsError(f"positions must be 'sqlite:///path', not {url!r}")
+    if path == url or path in {"", ":memory:"}:
+        raise SettingsError(f"positions must be 'sqlite:///path', the path of a file, not {url!r}")
     return path
 
 
