@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from thespian_dc.entity.actor import EntityActor, EventSourcedActor
 from thespian_dc.entity.protocol import EntityRef
 from thespian_dc.model.entity_errors import CommandRejectedError
-from thespian_dc.testkit.simulation.oracle import ASK_TIMEOUT_S, Advice, Question
+from thespian_dc.testkit.simulation.oracle import ASK_TIMEOUT_S, Advice, Question, address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Consult:
-    """Ask the actor at this address, and add what it says."""
+    """Ask the actor of this name, and add what it says."""
 
     nonce: str
     amounts: tuple[int, ...]
-    address: str
+    oracle: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Adder(EntityActor):
         self.send(EntityRef(self.entity_type, command.to), Add(command.onward, command.amounts))
 
     def receiveMsg_Consult(self, command: Consult, sender: Any) -> None:
-        question = Question(command.nonce, command.amounts)
-        self.ask(command.address, question, on_reply=self._follow, timeout_s=ASK_TIMEOUT_S)
+        question, whom = Question(command.nonce, command.amounts), address_of(command.oracle)
+        self.ask(whom, question, on_reply=self._follow, timeout_s=ASK_TIMEOUT_S)
 
     def _follow(self, advice: Advice) -> None:
         self.receiveMsg_Add(Add(advice.nonce, advice.amounts), None)

@@ -23,7 +23,7 @@ from thespian_dc.slices.actions import Append
 from thespian_dc.slices.phases import Phase
 from thespian_dc.testkit.simulation.journal import SimulatedJournal
 from thespian_dc.testkit.simulation.network import Network
-from thespian_dc.testkit.simulation.oracle import Asking, Oracle
+from thespian_dc.testkit.simulation.oracle import Asking, Oracle, address_of
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.router import KnownFrames, SimulatedRouter
 from thespian_dc.testkit.simulation.world import World
@@ -147,11 +147,11 @@ class SimulatedHost(Process):
             self.doom.appending.discard(result.commit.write_id)
         self._perform(self.core.on_result(result, self.now_us))
 
-    def _on_message(self, address: str, message: Any) -> None:
-        self._perform(self.core.on_message(address, message, self.now_us))
+    def _on_message(self, oracle: str, message: Any) -> None:
+        self._perform(self.core.on_message(address_of(oracle), message, self.now_us))
 
-    def _on_settled(self, address: str) -> None:
-        self._perform(self.core.on_settled(address, self.now_us))
+    def _on_settled(self, oracle: str) -> None:
+        self._perform(self.core.on_settled(address_of(oracle), self.now_us))
 
     def _on_tick(self, at_us: int) -> None:
         if self._tick_us == at_us:
@@ -182,9 +182,9 @@ class SimulatedHost(Process):
                     self.world.hit(f"host: reported {event}")
                     self.world.note(f"{self.member_id} reports {event} of {where}: {what}")
                 case entity.Send(address, body):
-                    self._asking.ask(address, unpack(body))
+                    self._asking.ask(address.addressDetails, unpack(body))
                 case entity.Settle(address):
-                    self._asking.settle(address)
+                    self._asking.settle(address.addressDetails)
                 case entity.Forward():
                     raise AssertionError(f"these entities ask no entity: {action}")
                 case _:

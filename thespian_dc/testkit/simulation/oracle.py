@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thespian.actors import ActorAddress
+
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.world import World
 
@@ -48,8 +50,13 @@ class Line:
         self._world.after(at_us - self._world.now_us, deliver, *args)
 
 
+def address_of(oracle: str) -> Any:
+    """As entities have it of an ordinary actor: its details are its name."""
+    return ActorAddress(oracle)
+
+
 class Oracle(Process):
-    """Its name is its address. Never crashes: that what it owes is missing, it does anyway."""
+    """Never crashes: that what it owes is missing, it does anyway."""
 
     def boot(self) -> None:
         """It remembers nothing."""
@@ -83,18 +90,18 @@ class Asking:
         self._there: dict[str, Line] = {}
         self._back: dict[str, Line] = {}
 
-    def ask(self, address: str, question: Question) -> None:
-        oracle, back = self._oracles[address], self._line(self._back, address)
+    def ask(self, name: str, question: Question) -> None:
+        oracle, back = self._oracles[name], self._line(self._back, name)
 
         def answer(advice: Advice) -> None:
-            back.send(self._on_message, address, advice)
+            back.send(self._on_message, name, advice)
 
-        self._line(self._there, address).send(oracle.into(oracle.on_question), question, answer)
+        self._line(self._there, name).send(oracle.into(oracle.on_question), question, answer)
 
-    def settle(self, address: str) -> None:
-        oracle, back = self._oracles[address], self._line(self._back, address)
-        arrives = oracle.into(lambda: back.send(self._on_settled, address))
-        self._line(self._there, address).send(arrives)
+    def settle(self, name: str) -> None:
+        oracle, back = self._oracles[name], self._line(self._back, name)
+        arrives = oracle.into(lambda: back.send(self._on_settled, name))
+        self._line(self._there, name).send(arrives)
 
-    def _line(self, lines: dict[str, Line], address: str) -> Line:
-        return lines.setdefault(address, Line(self._process.world))
+    def _line(self, lines: dict[str, Line], name: str) -> Line:
+        return lines.setdefault(name, Line(self._process.world))
