@@ -13,7 +13,7 @@ from threading import Condition, Lock
 from typing import Any, Protocol
 
 from thespian_dc.entity.api import Deliver, Status
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack_reply
 
 OK = int(Status.OK)
 
@@ -41,7 +41,7 @@ def deliver(outcomes: Sequence[Deliver]) -> None:
 def outcome(status: int, value: Any) -> Any:
     """The reply, or the exception (returned, not raised)."""
     try:
-        return unpack(value) if isinstance(value, bytes) else value
+        return unpack_reply(value)
     except Exception as unreadable:  # noqa: BLE001  it is the outcome of this one command
         return unreadable
 

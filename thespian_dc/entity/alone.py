@@ -28,7 +28,7 @@ from thespian_dc.model.ids import SliceKey, check_name, slice_of
 from thespian_dc.model.kinds import check_kinds
 from thespian_dc.model.settings import Settings
 from thespian_dc.shell.facts import warn
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack_reply
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Alone(_Begun):
 
     def _answer(self, answer: Answer) -> None:
         to = answer.to.address if isinstance(answer.to, ReplyAddress) else answer.to
-        value = unpack(answer.value) if isinstance(answer.value, bytes) else answer.value
+        value = unpack_reply(answer.value)
         self._actor.send(to, value)
 
     def _wake_up(self) -> None:

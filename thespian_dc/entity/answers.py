@@ -14,7 +14,7 @@ from typing import Any
 
 from thespian_dc.entity.protocol import CommandFrame, ReplyAddress, ReplyFrame, Route, Status
 from thespian_dc.shell.addresses import key_of
-from thespian_dc.shell.frames import pack_error, pack_items, unpack
+from thespian_dc.shell.frames import pack_error, pack_items, unpack_reply
 from thespian_dc.shell.outbox import NOTHING, Outbox
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Answers:
     def answer(self, to: Any, status: Status, value: Any) -> None:
         """to: a ReplyAddress, or the address of a raw sender."""
         if type(to) is not ReplyAddress:
-            self.send(to, unpack(value) if isinstance(value, bytes) else value)
+            self.send(to, unpack_reply(value))
             return
         if status == Status.ERROR and not isinstance(value, bytes):
             value = pack_error(value)

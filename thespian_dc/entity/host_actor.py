@@ -46,7 +46,7 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.replication import Role
 from thespian_dc.shell.addresses import address_of, key_of, text_of
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.frames import unpack, unpack_items
+from thespian_dc.shell.frames import unpack, unpack_items, unpack_reply
 from thespian_dc.shell.garbage import collect_seldom
 from thespian_dc.shell.leaf_actor import LeafActor
 from thespian_dc.shell.protocol import Begin, GetRoutes, Peers, Routes
@@ -314,7 +314,7 @@ class HostActor(LeafActor):
         for reply_to, number, value in outcomes:
             status = Status(number)
             try:
-                result = unpack(value) if isinstance(value, bytes) else value
+                result = unpack_reply(value)
             except ThespianDcError as unreadable:
                 status, result = Status.ERROR, unreadable
             self._perform(self._core.on_answer(reply_to.correlation, status, result, now_us()))

@@ -22,7 +22,7 @@ from thespian_dc.journal.api import open_journal
 from thespian_dc.model.errors import UnexpectedMessageError
 from thespian_dc.model.settings import Settings
 from thespian_dc.shell.facts import warn
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack_reply
 from thespian_dc.shell.typed_actor import TypedActor
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class InlineHostActor(TypedActor):
                 on_answer(to.correlation, int(answer.status), answer.value)
         else:
             value = answer.value
-            self.send(to, unpack(value) if isinstance(value, bytes) else value)
+            self.send(to, unpack_reply(value))
 
 
 class InlineTypeActor(TypedActor):

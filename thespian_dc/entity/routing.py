@@ -18,7 +18,7 @@ from thespian_dc.entity.running import Running
 from thespian_dc.entity.turn import Turn
 from thespian_dc.model.entity_errors import HostBusyError
 from thespian_dc.model.errors import UnknownEntityTypeError
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack_reply
 
 INSIDE_MAX = 10_000
 """How many messages between entities of this host one input may set off; the rest goes on at the
@@ -119,5 +119,5 @@ class Routing:
         if isinstance(one, Command):
             self.accept(one)
         else:
-            value = unpack(one.value) if isinstance(one.value, bytes) else one.value
+            value = unpack_reply(one.value)
             self._asks.on_answer(one.to.correlation, one.status, value)

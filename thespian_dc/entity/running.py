@@ -32,7 +32,7 @@ from thespian_dc.model.entity_errors import (
     UnknownCommandError,
 )
 from thespian_dc.model.errors import CodecError, TooLargeError
-from thespian_dc.shell.frames import pack_reply, unpack
+from thespian_dc.shell.frames import pack_reply, unpack_reply
 from thespian_dc.slices.actions import Submission
 
 if TYPE_CHECKING:
@@ -247,5 +247,5 @@ class Running:
                 items[index] = Then(item.function, instance.state)
             elif isinstance(item, Answer) and effects.events is not None and item.to is reply_to:
                 assert item.status is Status.OK, "errors are recorded by _failed alone"
-                reply = (unpack(item.value) if isinstance(item.value, bytes) else item.value,)
+                reply = (unpack_reply(item.value),)
         return reply

@@ -28,7 +28,7 @@ from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.pending import Pending
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.shell.frames import pack, unpack_reply
 
 log = logging.getLogger(__name__)
 
@@ -330,7 +330,7 @@ class LinkGroup:
         if known is not None:  # nearly all answers are the same few bytes
             return known
         try:
-            found = unpack(value) if isinstance(value, bytes) else value
+            found = unpack_reply(value)
         except ThespianDcError as unreadable:
             found = unreadable
         if status != _OK or not isinstance(found, Absorbed):

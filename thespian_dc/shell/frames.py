@@ -34,6 +34,11 @@ def pack_reply(reply: Any) -> Any:
     return reply if type(reply) in _AS_THEY_ARE else pack(reply)
 
 
+def unpack_reply(value: Any) -> Any:
+    """What `pack_reply` was given; an exception too, packed or as it is."""
+    return unpack(value) if isinstance(value, bytes) else value
+
+
 def unpack(body: bytes) -> Any:
     """The message; MessageUnreadableError where this process cannot build it."""
     try:

@@ -16,7 +16,7 @@ from thespian_dc.entity.protocol import Command, ReplyAddress, Status
 from thespian_dc.journal.api import Journal, open_journal
 from thespian_dc.model.replication_settings import Replication
 from thespian_dc.model.settings import Limits
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack_reply
 
 CLIENT = "client"
 TICK_US = 20_000
@@ -88,7 +88,7 @@ class LocalEntities:
                 if answer.status is not Status.OK:
                     assert isinstance(answer.value, Exception), answer
                     raise answer.value
-                return unpack(answer.value) if isinstance(answer.value, bytes) else answer.value
+                return unpack_reply(answer.value)
             self.tick()
         raise TimeoutError(f"no answer after {TICKS_MAX * TICK_US / 1e6} s of this host's time")
 
@@ -136,7 +136,7 @@ class LocalEntities:
         if isinstance(answer.to, ReplyAddress):
             self.answers[answer.to.correlation] = answer
         else:
-            value = unpack(answer.value) if isinstance(answer.value, bytes) else answer.value
+            value = unpack_reply(answer.value)
             self._sent(answer.to, value)
 
     def _sent(self, address: Any, message: Any) -> None:

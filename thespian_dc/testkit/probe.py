@@ -36,7 +36,7 @@ from thespian_dc.model.record import (
     pack_record,
 )
 from thespian_dc.model.replication_settings import Peer, Replication
-from thespian_dc.shell.frames import unpack
+from thespian_dc.shell.frames import unpack, unpack_reply
 from thespian_dc.testkit.local_entities import LocalEntities
 from thespian_dc.testkit.others import Others, outcome_of, replayed
 
@@ -103,7 +103,7 @@ class EntityProbe:
             self._outcome = None
         else:
             value = answer.value
-            self._outcome = unpack(value) if isinstance(value, bytes) else value
+            self._outcome = unpack_reply(value)
         self._check_stored_forms()
         return self
 

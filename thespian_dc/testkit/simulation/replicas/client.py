@@ -11,7 +11,7 @@ from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.protocol import Status
 from thespian_dc.entity.router_core import Deliver, Outgoing
 from thespian_dc.model.errors import AskTimeoutError
-from thespian_dc.shell.frames import pack, unpack
+from thespian_dc.shell.frames import pack, unpack, unpack_reply
 from thespian_dc.testkit.simulation.process import Process
 from thespian_dc.testkit.simulation.replicas.ledger import REGIONS, Change, Ledger, Look, Plain
 from thespian_dc.testkit.simulation.replicas.site import Site
@@ -104,7 +104,7 @@ class ReplicaClient(Process):
         if outcome.status == Status.OK:
             asked.told, asked.seen = "ok", unpack(value)
         else:
-            error = unpack(value) if isinstance(value, bytes) else value
+            error = unpack_reply(value)
             asked.told = type(error).__name__
             self.world.hit(f"client: told {asked.told}")
             self.world.note(f"{self.name} is told {error}")
