@@ -9,13 +9,12 @@ from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.replicas.edges import CALLED_US, Line
 from thespian_dc.testkit.simulation.replicas.serving import ReplicaProducer
-from thespian_dc.testkit.simulation.replicas.source import ReplicaSource, ask
+from thespian_dc.testkit.simulation.replicas.source import ReplicaSource, ask, once
+from thespian_dc.testkit.simulation.stream_source import REFUSED_US
 from thespian_dc.wire.conversion import Credit
 
 if TYPE_CHECKING:
     from thespian_dc.testkit.simulation.replicas.linking import LinksProcess
-
-REFUSED_US = (500, 3_000)
 
 
 def find_line(
@@ -23,18 +22,12 @@ def find_line(
 ) -> None:
     """An edge's call, by way of the producer on the reader's machine; on_line is called once, with
     None where none comes in time."""
-    relay, answered = reader.relay, [False]
-
-    def once(line: Line | None) -> None:
-        if not answered[0]:
-            answered[0] = True
-            on_line(line)
-
+    relay, take = reader.relay, once(on_line)
     if relay is None or not relay.alive:
-        reader.after(reader.world.between(*REFUSED_US), once, None)
+        reader.after(reader.world.between(*REFUSED_US), take, None)
     else:
-        reader.after(CALLED_US, once, None)
-        relay.enter(relay.incarnation, relay.lines.find, name, lend, reader.into(once))
+        reader.after(CALLED_US, take, None)
+        relay.enter(relay.incarnation, relay.lines.find, name, lend, reader.into(take))
 
 
 def ask_edge(

@@ -157,14 +157,8 @@ def ask(
 ) -> None:
     """A question that is no part of a call; on_answer is called once, with an error where no answer
     comes."""
-    answered = [False]
-
-    def once(found: Any) -> None:
-        if not answered[0]:
-            answered[0] = True
-            on_answer(found)
-
-    take = process.into(once)
+    heard = once(on_answer)
+    take = process.into(heard)
 
     def back(found: Any) -> None:
         network.send(to.name, process.name, take, found)
@@ -174,4 +168,17 @@ def ask(
 
     network.send(process.name, to.name, there, once=True)
     silence = PeerUnavailableError(to.name, "no answer came")
-    process.after(ASK_TIMEOUT_US, once, silence)
+    process.after(ASK_TIMEOUT_US, heard, silence)
+
+
+def once(act: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Calls `act` the first time, and does nothing later."""
+    called = False
+
+    def first(found: Any) -> None:
+        nonlocal called
+        if not called:
+            called = True
+            act(found)
+
+    return first
