@@ -20,10 +20,10 @@ from tests.streams.material import (
     projection,
 )
 from tests.streams.processes import Child
-from tests.streams.pushing import Ends, answers
+from tests.streams.pushing import FAR_SLICES, FAR_TYPE, Ends, answers
 from tests.streams.replicas import Link, Log, replication
 from tests.streams.running import consumers, projections
-from thespian_dc.journal.api import apply_schema
+from thespian_dc.journal.api import Journal, apply_schema, open_journal
 from thespian_dc.model.settings import Local, Projection, Remote, Stream
 from thespian_dc.projection.api import RunningProjection, local_source
 from thespian_dc.projection.databases import Stores, open_stores
@@ -66,6 +66,15 @@ def far_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     apply_schema(url)
     eventually(partial(answers, url), deadline_s=60)
     return url
+
+
+@pytest.fixture
+def far(far_url: str) -> Iterator[Journal]:
+    """The destination's journal, as another process sees it."""
+    opened = open_journal(far_url)
+    opened.slices(FAR_TYPE, FAR_SLICES)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

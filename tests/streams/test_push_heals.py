@@ -4,14 +4,13 @@ order, each event once."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from tests.streams.material import Writer
 from tests.streams.pushing import FAR_SLICES, FAR_TYPE, Ends, stored
 from tests.streams.test_kills import Load
-from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.journal.api import Journal
 from thespian_dc.model.criteria import Exclude, Filter
 from thespian_dc.model.ids import SliceKey, slice_of
 from thespian_dc.stream import push_core as key
@@ -21,15 +20,6 @@ from thespian_dc.testkit.eventually import eventually
 pytestmark = pytest.mark.processes
 ROUNDS = 3
 ENTITIES = [f"c-{n}" for n in range(50)]  # of Load
-
-
-@pytest.fixture
-def far(far_url: str) -> Iterator[Journal]:
-    """The destination's journal, as another process sees it."""
-    opened = open_journal(far_url)
-    opened.slices(FAR_TYPE, FAR_SLICES)
-    yield opened
-    opened.close()
 
 
 def came(far: Journal, entity_id: str) -> list[int]:

@@ -24,7 +24,7 @@ from tests.streams.pushing import (
 )
 from tests.streams.test_kills import Load, in_order
 from thespian_dc.cli.main import main
-from thespian_dc.journal.api import Journal, StateRow, open_journal
+from thespian_dc.journal.api import Journal, StateRow
 from thespian_dc.model.errors import CorruptPayloadError
 from thespian_dc.model.history import History
 from thespian_dc.model.ids import SliceKey, slice_of
@@ -79,15 +79,6 @@ def both(writer: Writer, journal_url: str, far_url: str) -> Iterator[Both]:
     found = Both(journal_url, far_url)
     yield found
     found.stop()
-
-
-@pytest.fixture
-def far(far_url: str) -> Iterator[Journal]:
-    """The destination's journal, as another process sees it."""
-    opened = open_journal(far_url)
-    opened.slices(FAR_TYPE, FAR_SLICES)
-    yield opened
-    opened.close()
 
 
 def written(far: Journal) -> int:
