@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import (
-    Parameter,
-    isasyncgenfunction,
-    iscoroutinefunction,
-    isgeneratorfunction,
-    signature,
-)
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 from thespian_dc.codec.api import Registry
@@ -19,6 +13,7 @@ from thespian_dc.model.ids import SLICES_DEFAULT, check_name, check_slices
 from thespian_dc.model.node_errors import NotImportableError
 from thespian_dc.model.record import VALUE_MANIFEST
 from thespian_dc.model.replication_settings import Replication
+from thespian_dc.model.setting_checks import is_lazy
 
 HANDLER = "receiveMsg_"
 UNRECOGNIZED = "receiveUnrecognizedMessage"
@@ -204,8 +199,7 @@ def _check_handlers(entity: Any, name: str) -> None:
         if given is None:
             continue
         function = getattr(entity, one)
-        lazy = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
-        if any(is_lazy(function) for is_lazy in lazy):
+        if is_lazy(function):
             how = "; use self.ask to wait" if is_handler else ""
             raise EntityClassError(name, f"{one} must be a plain function{how}")
         if not _takes(function, given.count(",") + 1):

@@ -79,9 +79,16 @@ def check_called(where: str, thing: Any) -> None:
     only return something that nobody awaits or goes through: its event would count as handled."""
     called = [getattr(thing, name, None) for name in CALLED] if isinstance(thing, type) else [thing]
     for one in called:
-        later = iscoroutinefunction(one) or isasyncgenfunction(one)
-        if one is not None and (later or isgeneratorfunction(one)):
+        if one is not None and is_lazy(one):
+            how = "a generator" if isgeneratorfunction(one) else "async"
             raise SettingsError(
-                f"{where}: {one.__qualname__} must not be {'async' if later else 'a generator'}: "
+                f"{where}: {one.__qualname__} must not be {how}: "
                 "it is called on the projection's thread, and nobody looks at what it returns"
             )
+
+
+def is_lazy(function: Any) -> bool:
+    """Called, it would only return something to await or go through, and nothing of it would
+    run."""
+    lazy = iscoroutinefunction, isgeneratorfunction, isasyncgenfunction
+    return any(one(function) for one in lazy)
