@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.streams.material import Writer
+from tests.unit.meeting import Meets
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import EVENT, Record
@@ -24,27 +25,6 @@ FAR = "far-cart"
 KEY = SliceKey(FAR, 0)
 EVENTS, PASSED = 12, 7
 SLOW = "local far/sales"
-
-
-class Meets:
-    """A journal; before its call number `at`, something else happens."""
-
-    def __init__(self, journal: Journal, at: int, what: Callable[[], object]) -> None:
-        self._journal, self._at, self._what = journal, at, what
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._journal, name)
-        if not callable(found):
-            return found
-
-        def call(*arguments: Any, **more: Any) -> Any:
-            self.calls += 1
-            if self.calls == self._at:
-                self._what()
-            return found(*arguments, **more)
-
-        return call
 
 
 @pytest.fixture

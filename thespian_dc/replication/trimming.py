@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from thespian_dc.entity.api import Seen, seen_by
 from thespian_dc.journal.api import Journal
+from thespian_dc.model.errors import TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
 from thespian_dc.model.roles import Roles
@@ -64,7 +65,11 @@ def uncovered(
     state of its entity, in order, of at most `limit` entities. Reads the log."""
     at, found = from_, dict[str, int]()
     while at < until and len(found) < limit:
-        commits = journal.read(key, at, READ_BYTES)
+        try:
+            commits = journal.read(key, at, READ_BYTES)
+        except TrimmedError as trimmed:  # by another at this moment: states contain what is gone
+            at = trimmed.trimmed_to
+            continue
         if not commits:
             break
         offsets: dict[str, list[int]] = {}
@@ -136,7 +141,8 @@ def trim(
     limits: Mapping[SliceKey, tuple[int, int, list[Held]]],
     dry_run: bool = False,
 ) -> list[Trimmed]:
-    """Delete from each slice what nobody misses any more; a row per slice."""
+    """Delete from each slice what nobody misses any more; a row per slice. Another may do the same
+    at this moment: who comes later finds less to delete."""
     rows = []
     for key, (head, limit, holders) in limits.items():
         before = first_offset(journal, key)
@@ -144,6 +150,7 @@ def trim(
         after = max(before, until)
         if until > before and not dry_run:
             after = journal.trim(key, until)
-        held = [*(one for one in holders if one.offset <= until), *entities]
+        left = (one for one in entities if one.offset >= after)  # another may have trimmed more
+        held = [*(one for one in holders if one.offset <= until), *left]
         rows.append(Trimmed(key.slice, before, after, head, tuple(held[:HELD_MAX])))
     return rows
