@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ from click.testing import CliRunner
 from tests import laws
 from tests.streams.material import Added, Writer
 from thespian_dc.cli.main import main
-from thespian_dc.projection.api import noted_consumers
+from thespian_dc.model.criteria import UNFILTERED
+from thespian_dc.model.settings import Remote
+from thespian_dc.projection.api import SourceBatch, SourceEvents, noted_consumers
+from thespian_dc.stream.client import RemoteSource
 from thespian_dc.stream.server import StreamServer
 from thespian_dc.testkit.eventually import eventually
 
@@ -62,6 +66,25 @@ def test_from_the_beginning(writer: Writer, tail: Tail) -> None:
     assert second["offset"] == first["offset"] + 1
     assert noted_consumers(writer.journal, "cart") == [], "what is not handled is not waited for"
     assert 'c-1#2 Added/1 tags=large {"' in tail(limit=2).output
+
+
+@pytest.mark.parametrize("looks_on", [False, True])
+def test_what_handles_is_waited_for_whatever_its_name(
+    writer: Writer, serve: Any, looks_on: bool
+) -> None:
+    """Who only looks on says so itself: no name means it."""
+    writer.add([("c-1", Added("apple", 1))])
+    _, port = serve()
+    source = RemoteSource(Remote("carts", f"127.0.0.1:{port}"), "stream tail", looks_on=looks_on)
+    came: SimpleQueue[Any] = SimpleQueue()
+    ignore = SimpleQueue[Any]().put
+    source.start("", {}, UNFILTERED, None, SourceEvents(ignore, came.put, ignore, came.put))
+    try:
+        assert isinstance(came.get(timeout=60), SourceBatch)
+    finally:
+        source.stop()
+    noted = [one.name for one in noted_consumers(writer.journal, "cart")]
+    assert noted == ([] if looks_on else ["carts to stream tail"])
 
 
 def test_from_a_time(writer: Writer, tail: Tail) -> None:

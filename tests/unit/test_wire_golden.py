@@ -129,6 +129,7 @@ CASES: dict[str, Case] = {
         ),
         "consumer start": _consumer(_START),
         "consumer start latest": _consumer(_START._replace(history=History.LATEST)),
+        "consumer start looks on": _consumer(_START._replace(looks_on=True)),
         "consumer start replica": _consumer(_START._replace(replica=REPLICA_START)),
         "consumer start replica first": _consumer(
             _START._replace(replica=ReplicaStart("eu", "cart", ("eu",)))

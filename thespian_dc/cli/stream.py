@@ -20,13 +20,7 @@ from thespian_dc.model.criteria import UNFILTERED, Criteria, Filter, VersionedFi
 from thespian_dc.model.position import START
 from thespian_dc.model.record import CONTROL, Record, shown_as
 from thespian_dc.model.settings import Remote, Tls
-from thespian_dc.projection.api import (
-    LOOKING_ON,
-    Source,
-    SourceBatch,
-    SourceDescription,
-    SourceEvents,
-)
+from thespian_dc.projection.api import Source, SourceBatch, SourceDescription, SourceEvents
 
 LOOK_S = 0.2
 
@@ -78,7 +72,7 @@ def tail(
         raise click.UsageError("--metadata is KEY=VALUE")
     carried = dict(one.split("=", 1) for one in metadata)
     remote = Remote(stream_id, target, tls, plaintext_beyond_loopback, metadata=carried)
-    source = RemoteSource(remote, LOOKING_ON)
+    source = RemoteSource(remote, "stream tail", looks_on=True)
     logging.getLogger("thespian_dc").addHandler(logging.NullHandler())  # `_events` says it whole
     for count, event in enumerate(_events(source, begin, since, filter_), 1):
         click.echo(json_line(event) if as_json else _text(event))

@@ -18,7 +18,6 @@ from thespian_dc.projection.actors import Answer as Answer
 from thespian_dc.projection.actors import Courier as Courier
 from thespian_dc.projection.consumers import CONSUMER_DAYS as CONSUMER_DAYS
 from thespian_dc.projection.consumers import DAY_US as DAY_US
-from thespian_dc.projection.consumers import LOOKING_ON as LOOKING_ON
 from thespian_dc.projection.consumers import Consumer as Consumer
 from thespian_dc.projection.consumers import Held as Held
 from thespian_dc.projection.consumers import Trimmed as Trimmed

@@ -15,8 +15,6 @@ CONSUMERS_MAX = 256
 """Of one entity type; of more the one that has not come for longest is forgotten."""
 CONSUMER_DAYS = 7.0
 """Who did not begin to read for so long is not waited for."""
-LOOKING_ON = "stream tail"
-"""A reader of this name keeps no position and handles nothing: it is not waited for."""
 DAY_US = 24 * 3600 * 1_000_000
 
 

@@ -59,17 +59,14 @@ Ask = Callable[[LookupsClient], Coroutine[Any, Any, Any]]
 
 class RemoteSource:
     """Implements projection.api.Source over a stream. consumer: service and projection, for the
-    producer's logs. replica: of a replica stream."""
+    producer's logs. replica: of a replica stream. looks_on: see Start."""
 
     def __init__(
-        self,
-        remote: Remote,
-        consumer: str,
-        heartbeat_ms: int = HEARTBEAT_MS,
-        replica: ReplicaCall | None = None,
-    ) -> None:
+        self, remote: Remote, consumer: str, heartbeat_ms: int = HEARTBEAT_MS,
+        replica: ReplicaCall | None = None, looks_on: bool = False,
+    ) -> None:  # fmt: skip
         self._remote, self._consumer, self._heartbeat_ms = remote, consumer, heartbeat_ms
-        self._replica, self._replica_id = replica, ""
+        self._replica, self._replica_id, self._looks_on = replica, "", looks_on
         self._shown_version: int | None = None  # that the other replica told of last
         self._loop: LoopThread | None = None
         self._task: asyncio.Task[None] | None = None
@@ -308,7 +305,7 @@ class RemoteSource:
             self._remote.stream_id, self._consumer, self._journal_id, self._positions,
             outstanding, self._remote.target, self._heartbeat_ms, now_us(), self._remote.history,
             self._wanted, self._slices, replica=None if replica is None else replica.start(),
-            replica_expected="" if replica is None else replica.peer_id,
+            replica_expected="" if replica is None else replica.peer_id, looks_on=self._looks_on,
         )  # fmt: skip
 
     async def _one_call(self, core: ConsumerCore) -> ThespianDcError | None:

@@ -62,7 +62,7 @@ class Reconnect:
 class ConsumerCore:
     """One call. outstanding: what earlier calls handed over and is not handled yet. slices: the
     ones wanted, None for all. window: what may be handed over and not yet handled. replica: of a
-    replica stream, with replica_expected: who must be at the other end."""
+    replica stream, with replica_expected: who must be at the other end. looks_on: see Start."""
 
     def __init__(
         self,
@@ -80,8 +80,9 @@ class ConsumerCore:
         window: Credit = WINDOW,
         replica: ReplicaStart | None = None,
         replica_expected: str = "",
+        looks_on: bool = False,
     ) -> None:
-        self._window = window
+        self._window, self._looks_on = window, looks_on
         self._replica, self._expected = replica, replica_expected
         self._known: Known | None = None
         self._wanted = self._told = wanted
@@ -107,6 +108,7 @@ class ConsumerCore:
         return Start(
             PROTOCOL, self._stream_id, self._consumer, self._journal_id, self.positions, left,
             self._heartbeat_ms, correlation_id, self._wanted, self._history, self._replica,
+            self._looks_on,
         )  # fmt: skip
 
     # --- what comes ---

@@ -19,7 +19,7 @@ from thespian_dc.model.position import NO_WRITE_ID, START, Position
 from thespian_dc.model.replica_errors import NotAReplicaStreamError
 from thespian_dc.model.replication_handshake import Known
 from thespian_dc.model.stream_errors import PeerUnavailableError, WrongFirstMessageError
-from thespian_dc.projection.api import LOOKING_ON, SourceBatch, note_consumer
+from thespian_dc.projection.api import SourceBatch, note_consumer
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.batches import write_batch
 from thespian_dc.stream.history import CallHistory, check_history
@@ -262,8 +262,7 @@ def check_positions(stream: OpenStream, start: Start, trusted: bool = True) -> d
         named = at.write_id != NO_WRITE_ID  # set by hand it names no commit
         if named and not is_before(journal, key, at, start.history):
             raise JournalDivergedError(where, at.offset, "another commit stands before it")
-    waits = start.history is History.FULL and start.consumer != LOOKING_ON
-    if stream.group is None and waits:
+    if stream.group is None and start.history is History.FULL and not start.looks_on:
         here = {slice_: start.positions.get(slice_, START).offset for slice_ in heads}
         note_consumer(journal, tail.entity_type, f"{stream.stream_id} to {start.consumer}", here,
                       now_us())  # fmt: skip

@@ -45,7 +45,8 @@ class Beat(NamedTuple):
 
 class Start(NamedTuple):
     """A consumer's first message. positions: none for all slices from the beginning. filter:
-    UNFILTERED is not sent, and is answered by no FilterInForce. replica: of replica streams."""
+    UNFILTERED is not sent, and is answered by no FilterInForce. replica: of replica streams.
+    looks_on: it handles nothing and keeps no position."""
 
     protocol: int
     stream_id: str
@@ -58,6 +59,7 @@ class Start(NamedTuple):
     filter: VersionedFilter = UNFILTERED
     history: History = History.FULL
     replica: ReplicaStart | None = None
+    looks_on: bool = False
 
 
 class Offer(NamedTuple):
@@ -155,6 +157,7 @@ def write_from_consumer(message: FromConsumer) -> bytes:
         filter=None if message.filter == UNFILTERED else write_filter(message.filter),
         history=pb.History.Name(message.history.value),
         replica=None if message.replica is None else replicas.write_replica_start(message.replica),
+        looks_on=message.looks_on,
     )  # fmt: skip
     return pb.FromConsumer(start=start).SerializeToString()
 
@@ -205,6 +208,7 @@ def _start(start: pb.Start) -> Start:
         start.correlation_id, filter_of(start.filter) if start.HasField("filter") else UNFILTERED,
         history_of(what, start.history),
         replicas.replica_start_of(start.replica) if start.HasField("replica") else None,
+        start.looks_on,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class FromConsumer(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., known: _Optional[_Union[Known, _Mapping]] = ..., question: _Optional[_Union[Question, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history", "replica")
+    __slots__ = ("protocol", "stream_id", "consumer", "journal_id", "positions", "credit", "heartbeat_ms", "filter", "correlation_id", "history", "replica", "looks_on")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Start(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_ON_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     stream_id: str
     consumer: str
@@ -56,7 +57,8 @@ class Start(_message.Message):
     correlation_id: str
     history: History
     replica: ReplicaStart
-    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica: _Optional[_Union[ReplicaStart, _Mapping]] = ...) -> None: ...
+    looks_on: bool
+    def __init__(self, protocol: _Optional[int] = ..., stream_id: _Optional[str] = ..., consumer: _Optional[str] = ..., journal_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[SlicePosition, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., heartbeat_ms: _Optional[int] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., correlation_id: _Optional[str] = ..., history: _Optional[_Union[History, str]] = ..., replica: _Optional[_Union[ReplicaStart, _Mapping]] = ..., looks_on: bool = ...) -> None: ...
 
 class ReplicaStart(_message.Message):
     __slots__ = ("replica_id", "entity_type", "replicas", "epoch", "active", "generation", "origins", "known", "retiring", "retired")
