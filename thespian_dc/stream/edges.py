@@ -172,8 +172,8 @@ class Edges:
         self._lines: dict[Key, EdgeLine] = {}
         self._called = asyncio.Condition()
         self._target = ""
-        self._keys = {
-            secrets.token_hex(16): (stream_id, peer.replica_id)
+        self._tokens = {
+            (stream_id, peer.replica_id): secrets.token_hex(16)
             for stream_id, group in groups.items()
             for peer in group.setting.peers
             if peer.edge and not peer.target
@@ -182,17 +182,16 @@ class Edges:
     @property
     def expected(self) -> bool:
         """Is there any such replica?"""
-        return bool(self._keys)
+        return bool(self._tokens)
 
     async def announce(self, target: str) -> None:
         """Say in the registry where links find the calls: here, unless one comes in elsewhere."""
         self._target = target
-        for key in self._keys.values():
+        for key in self._tokens:
             await self._say_here(key)
 
     async def _say_here(self, key: Key) -> None:
-        token = next(token for token, one in self._keys.items() if one == key)
-        entry, value = edge_entry(*key), [self._target, token]
+        entry, value = edge_entry(*key), [self._target, self._tokens[key]]
         await asyncio.get_running_loop().run_in_executor(self._pool, self._store, entry, value)
 
     def _store(self, name: str, value: list[str]) -> None:
@@ -201,7 +200,7 @@ class Edges:
     def check(self, offer: Offer, caller: Caller) -> None:
         """OriginRefusedError where nobody of that name calls here, and what check_caller raises."""
         group = self._groups.get(offer.stream_id)
-        if group is None or (offer.stream_id, offer.origin) not in self._keys.values():
+        if group is None or (offer.stream_id, offer.origin) not in self._tokens:
             facts = {"stream_id": offer.stream_id, "origin": offer.origin, "peer": caller.peer}
             log.warning("replica_refused", extra=facts)
             raise OriginRefusedError(offer.stream_id, offer.origin)
@@ -235,7 +234,7 @@ class Edges:
 
     def key_of(self, token: str) -> Key | None:
         """What a link with this token may read."""
-        return self._keys.get(token)
+        return next((key for key, one in self._tokens.items() if one == token), None)
 
     async def line(self, key: Key, lend: bool) -> EdgeLine:
         """The replica's call, which may take it a moment; lend: to nobody else from now on.
