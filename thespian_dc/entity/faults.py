@@ -29,8 +29,6 @@ _AS_IT_IS = (
     UnknownCommandError,
 )  # fmt: skip
 _DEPTH_MAX = 6
-RAISED = (Exception, SystemExit)
-"""What user code may raise: sys.exit() in one entity must not end the host of thousands."""
 
 
 def failure_of(

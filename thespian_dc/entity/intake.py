@@ -14,7 +14,6 @@ from typing import Any
 import msgpack
 
 from thespian_dc.entity.entity_type import Encoded
-from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.notes import Note, listed_of, noted, plain_of_notes
 from thespian_dc.entity.protocol import RemoteEvent
@@ -39,6 +38,7 @@ from thespian_dc.model.replication import (
     state_meta,
 )
 from thespian_dc.model.replication_errors import ReplicatedEventRefused
+from thespian_dc.model.user_code import RAISED
 
 _PLAIN, _LONG = 5, 7  # elements of what came, without `concurrent`
 

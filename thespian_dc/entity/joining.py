@@ -17,7 +17,6 @@ from collections.abc import Mapping
 
 from thespian_dc.entity.causality import lacking
 from thespian_dc.entity.entity_type import Encoded
-from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.intake import Intake
 from thespian_dc.entity.protocol import Absorbed, ReplicatedState
@@ -30,6 +29,7 @@ from thespian_dc.model.replication_errors import (
     OwnEventsTrimmedError,
     ReplicatedEntityFailedError,
 )
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.model.vector import covers, merged
 
 

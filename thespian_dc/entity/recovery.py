@@ -17,7 +17,7 @@ from typing import Any
 
 from thespian_dc.entity.actions import Recover, Recovered
 from thespian_dc.entity.effects import Stage
-from thespian_dc.entity.faults import RAISED, reason_of
+from thespian_dc.entity.faults import reason_of
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance, Phase, ReplicatedInstance
 from thespian_dc.entity.protocol import Command, Replicated
@@ -32,6 +32,7 @@ from thespian_dc.journal.api import Found, StateRow
 from thespian_dc.model.entity_errors import RecoveryError
 from thespian_dc.model.errors import CodecError
 from thespian_dc.model.record import CONTROL, DELETED_MANIFEST
+from thespian_dc.model.user_code import RAISED
 
 RETRY_US = 300_000
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thespian_dc.entity.causality import comes_unaware, is_late, lacking
-from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.notes import Note, Notes, noted, notes_from
 from thespian_dc.entity.recording import apply
@@ -28,6 +27,7 @@ from thespian_dc.model.replication import (
     meta_of,
     read_state,
 )
+from thespian_dc.model.user_code import RAISED
 
 
 def own_id(instance: ReplicatedInstance) -> str:

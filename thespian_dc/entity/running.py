@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.actions import Answer
 from thespian_dc.entity.effects import Effects, ReplyWith, Stage, Then
-from thespian_dc.entity.faults import RAISED, failure_of, mentions
+from thespian_dc.entity.faults import failure_of, mentions
 from thespian_dc.entity.hosted import Hosted
 from thespian_dc.entity.instance import Instance
 from thespian_dc.entity.protocol import Status
@@ -32,6 +32,7 @@ from thespian_dc.model.entity_errors import (
     UnknownCommandError,
 )
 from thespian_dc.model.errors import CodecError, TooLargeError
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.shell.frames import pack_reply, unpack_reply
 from thespian_dc.slices.actions import Submission
 

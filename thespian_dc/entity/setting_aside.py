@@ -19,7 +19,6 @@ from operator import itemgetter
 from typing import Any
 
 from thespian_dc.entity.causality import comes_unaware, is_late, late_among
-from thespian_dc.entity.faults import RAISED
 from thespian_dc.entity.instance import ReplicatedInstance
 from thespian_dc.entity.intake import Intake, epoch_of
 from thespian_dc.entity.protocol import RemoteEvent
@@ -27,6 +26,7 @@ from thespian_dc.entity.recording import apply
 from thespian_dc.entity.replaying import is_aside
 from thespian_dc.model.record import Record
 from thespian_dc.model.replication import REFUSED_META, ReplicaMeta
+from thespian_dc.model.user_code import RAISED
 
 Placed = tuple[ReplicaMeta, Record]
 Names = Collection[tuple[str, int]]

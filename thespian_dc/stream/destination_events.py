@@ -14,9 +14,9 @@ from thespian_dc.model.push_errors import DestinationTransformError
 from thespian_dc.model.record import CHANGE_META, CONTROL, SNAPSHOT_META, shown_as
 from thespian_dc.model.settings import Destination
 from thespian_dc.model.stream_errors import MalformedMessageError
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.projection.api import SourceBatch, records_in
 from thespian_dc.stream import push_core as key
-from thespian_dc.stream.transform import RAISED
 from thespian_dc.wire.conversion import OFFSET_MAX, Offer
 
 OF_SOURCE = (CHANGE_META, SNAPSHOT_META)

@@ -29,11 +29,11 @@ from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.replica_errors import NotAReplicaStreamError
 from thespian_dc.model.replication_settings import REPLICA_PREFIX
 from thespian_dc.model.stream_errors import UnknownStreamError
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.shell.clock import now_us
 from thespian_dc.stream.identity import Caller, caller_of
 from thespian_dc.stream.limits_core import LimitsCore
 from thespian_dc.stream.open_stream import OpenStream, OpenStreams
-from thespian_dc.stream.transform import RAISED
 from thespian_dc.wire.status import status_of
 
 log = logging.getLogger(__name__)

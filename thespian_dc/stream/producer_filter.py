@@ -19,8 +19,9 @@ from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.passing import Evaluator
 from thespian_dc.model.record import Commit
 from thespian_dc.model.settings import Stream
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.projection.api import ID, TAGS, CommitView
-from thespian_dc.stream.transform import RAISED, AsyncView, Originals, View, stored_registry
+from thespian_dc.stream.transform import AsyncView, Originals, View, stored_registry
 
 
 class ProducerFilter:
