@@ -23,6 +23,7 @@ from thespian_dc.model.record import SNAPSHOT_META, make_commit
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.state_body import unpack_state
 from thespian_dc.model.stream_errors import HistoryRefusedError, TransformError
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.projection.api import (
     Chosen,
     CommitView,
@@ -42,7 +43,6 @@ from thespian_dc.stream.producer_core import ProducerCore
 from thespian_dc.stream.producer_filter import ProducerFilter
 from thespian_dc.stream.tail import Waiter
 from thespian_dc.stream.transform import (
-    RAISED,
     TRANSFORM_S,
     AsyncView,
     View,
@@ -132,7 +132,7 @@ class StateShower:
         try:
             event.manifest, payload, *_ = unpack_state(row.entity_id, row.body)
             event.payload = self._stored.decode(event.manifest, payload)
-        except Exception as error:
+        except RAISED as error:
             raise self._named(event, error) from error
         return event
 

@@ -32,14 +32,13 @@ from thespian_dc.model.record import (
 from thespian_dc.model.settings import Stream
 from thespian_dc.model.stream_errors import TransformError, UnmappedEventError
 from thespian_dc.model.transformation import Function, How, Step, Transformation, functions_of
+from thespian_dc.model.user_code import RAISED
 from thespian_dc.projection.api import CommitView, body_of
 
 PARALLEL = 16
 """Asynchronous transforms of one commit that run side by side."""
 TRANSFORM_S = 30.0
 """An asynchronous transform that takes longer has failed."""
-RAISED = (Exception, SystemExit)
-"""What a user's code raises where it fails; let through, sys.exit would end the loop of all."""
 _HEADER_BYTES = 5
 _AS_STORED = object()
 Event = tuple[int, Record, Envelope[Any]]
@@ -143,7 +142,7 @@ class Originals:
             )  # fmt: skip
             try:
                 event.payload = self._stored.decode(manifest, stored)
-            except Exception as error:
+            except RAISED as error:  # upcasters are users' code, too
                 raise self.named(event, error) from error
             yield index, record, event
 
