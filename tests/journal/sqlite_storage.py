@@ -9,15 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
 from tests.journal.memory_storage import flip_value
-from thespian_dc.journal.api import Journal, open_journal
+from thespian_dc.journal.api import Journal
+from thespian_dc.journal.sqlite.entities import EntityIndex
+from thespian_dc.journal.sqlite.open import open_sqlite
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.journal_kit import Flip
 
 # Columns that rows are looked up by: a flip there takes the row away from its place.
 _KEYS = {
     "cell": {"name"}, "slice": {"id", "entity_type", "slice"}, "commits": {"slice", "base_offset"},
-    "entity": {"slice", "entity_id"}, "entry": {"entity", "seq_nr"},
+    "entity": {"slice", "entity_id"}, "chunk": {"slice", "entity_id", "last_seq_nr"},
     "state": {"slice", "entity_id"},
 }  # fmt: skip
 
@@ -39,7 +43,9 @@ class SqliteUnderTest:
         self._raw: sqlite3.Connection | None = None
 
     def open(self) -> Journal:
-        return open_journal(self.race_url)
+        journal = open_sqlite(self.race_url)
+        journal._entities = EntityIndex(runs_in_tail=2)  # so that there are chunks, too
+        return journal
 
     def close(self) -> None:
         if self._raw is not None:
@@ -115,20 +121,8 @@ class SqliteUnderTest:
             return None, None, frozenset()
         if table == "slice":
             return SliceKey(old["entity_type"], old["slice"]), None, frozenset()
-        if table == "entry":  # the row may now stand among another entity's
-            key, names = None, set()
-            for entity in (new["entity"], old["entity"]):
-                for at, name in self.raw.execute(
-                    "select slice, entity_id from entity where id = ?", (entity,)
-                ):
-                    key, names = self._key(at), names | {name}
-            return key, None, frozenset(names)
         if table == "commits":
-            names = {
-                name for (name,) in self.raw.execute(
-                    "select entity_id from entity join entry on entity.id = entry.entity"
-                    " where slice = ? and base_offset = ?", (old["slice"], old["base_offset"]))
-            }  # fmt: skip
+            names = {name for name, *_ in msgpack.unpackb(old["heads"])}
             return self._key(old["slice"]), old["base_offset"], frozenset(names)
         return self._key(old["slice"]), None, frozenset([old["entity_id"]])
 

@@ -1,141 +1,185 @@
 """The entity index in SQLite: which commits hold an entity's records. `append` writes it.
 
-`entity` gives a name its integer id and keeps the last seq_nr; `entry` has one row per record. Two
-tables that must agree are what makes a lost or moved row visible, and the primary key of `entry` is
-the second fence.
+What it holds are *runs*: an entity's records of one commit, (base_offset, last seq_nr, how many)
+and a CRC-32 of these. The row in `entity` keeps the latest, its tail; once these are
+`runs_in_tail`, they move together to a row in `chunk`. With a row for each record an append would
+touch as many pages as it has entities; this way it touches the few that hold all tails.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from heapq import merge
 from itertools import groupby, islice
-
-import msgpack
+from typing import NamedTuple
+from zlib import crc32
 
 from thespian_dc.journal.reading import IndexRow, damage_of
 from thespian_dc.journal.sqlite.slice_row import SliceRow
-from thespian_dc.model.errors import TrimmedError
-from thespian_dc.model.record import Commit
+from thespian_dc.model.errors import CorruptRecordError, TrimmedError
+from thespian_dc.model.record import Commit, seq_nr_runs
 
-Ids = dict[tuple[int, str], int]
-IDS_MAX = 200_000
+RUNS_IN_TAIL = 16
+NAMES_MAX = 200_000
+_RUN, _CHECKED_RUN = struct.Struct(">QQI"), struct.Struct(">20sI")
 _NO_END = (1 << 63) - 1
-_NEED_ID = (
-    "insert into entity(slice, entity_id, last_seq_nr) values (?, ?, 0)"
-    " on conflict(slice, entity_id) do update set last_seq_nr = last_seq_nr returning id"
+_EXTEND = (  # the second fence: no record with this or a later seq_nr is there
+    "insert into entity(slice, entity_id, last_seq_nr, tail) values (?1, ?2, ?3, ?4)"
+    " on conflict do update set last_seq_nr = excluded.last_seq_nr,"
+    " tail = cast(tail || excluded.tail as blob) where last_seq_nr < ?5"
+)
+_LONG = "where slice = ? and entity_id = ? and length(tail) >= ?"
+_MOVE = (
+    f"insert into chunk select slice, entity_id, last_seq_nr, tail from entity {_LONG}",
+    f"update entity set tail = x'' {_LONG}",
 )
 
 
+class Run(NamedTuple):
+    """An entity's records of one commit: `records` of them, the last one with seq_nr `last`."""
+
+    base_offset: int
+    last: int
+    records: int
+
+    @property
+    def first(self) -> int:
+        return self.last - self.records + 1
+
+
+def packed_run(base_offset: int, last: int, records: int) -> bytes:
+    """The bytes of a run; those of several, one after the other, are a tail or a chunk."""
+    run = _RUN.pack(base_offset, last, records)
+    return run + crc32(run).to_bytes(4, "big")
+
+
 class EntityIndex:
-    """Ids of entities seen by this process. An id never changes: what is remembered stays true."""
+    """Writes the index, and knows about how many runs are in the tails that this process wrote to.
 
-    def __init__(self) -> None:
-        self._known: Ids = {}
+    A count that is wrong (a transaction was rolled back, another process wrote) makes a chunk
+    longer than others, no more: at its first touch a tail is measured.
+    """
 
-    def add(self, connection: sqlite3.Connection, placed: Sequence[tuple[int, Commit]]) -> Ids:
-        """Index commits by slice id; IntegrityError where an (entity, seq_nr) is there already.
+    def __init__(self, runs_in_tail: int = RUNS_IN_TAIL) -> None:
+        self._runs_in_tail = runs_in_tail
+        self._tails: dict[tuple[int, str], int] = {}
 
-        Returns the ids found on the way: `remember` them once the transaction is committed, not
-        before.
-        """
-        known, fresh = self._known, Ids()
-        entries: list[tuple[int, int, int]] = []
-        last: dict[int, int] = {}
+    def add(self, connection: sqlite3.Connection, placed: Sequence[tuple[int, Commit]]) -> None:
+        """Index commits by slice id; IntegrityError where an (entity, seq_nr) is there already."""
+        rows: list[tuple[int, str, int, bytes, int]] = []
+        long: list[tuple[int, str, int]] = []
+        tails, most = self._tails, self._runs_in_tail
+        if len(tails) > NAMES_MAX:
+            tails.clear()
         for slice_id, commit in placed:
             base = commit.base_offset
-            for fields in msgpack.unpackb(commit.body):
-                name, seq_nr = (slice_id, fields[1]), fields[2]
-                entity = known.get(name) or fresh.get(name)
-                if entity is None:
-                    entity = fresh[name] = _need_id(connection, name)
-                entries.append((entity, seq_nr, base))
-                last[entity] = seq_nr
-        entries.sort()  # neighbours in the table one after the other
-        connection.executemany("insert into entry values (?, ?, ?)", entries)
-        connection.executemany(
-            "update entity set last_seq_nr = ? where id = ?",
-            [(n, e) for e, n in sorted(last.items())],
-        )
-        return fresh
-
-    def remember(self, fresh: Ids) -> None:
-        if len(self._known) > IDS_MAX:
-            self._known = {}
-        self._known.update(fresh)
-
-
-def _need_id(connection: sqlite3.Connection, name: tuple[int, str]) -> int:
-    cursor = connection.execute(_NEED_ID, name)
-    (entity,) = cursor.fetchone()
-    cursor.close()
-    return int(entity)
+            for entity_id, (first, last) in seq_nr_runs(commit).items():
+                run = packed_run(base, last, last - first + 1)
+                rows.append((slice_id, entity_id, last, run, first))
+                name = (slice_id, entity_id)
+                count = tails.get(name, most) + 1
+                if count > most:
+                    long.append((*name, most * _CHECKED_RUN.size))
+                    count = 1
+                tails[name] = count
+        rows.sort()  # neighbours in the table one after the other
+        if connection.executemany(_EXTEND, rows).rowcount != len(rows):
+            raise sqlite3.IntegrityError("an entity has a record with this or a later seq_nr")
+        for statement in _MOVE if long else ():
+            connection.executemany(statement, long)
 
 
 def indexed(
     connection: sqlite3.Connection, row: SliceRow, entity_id: str, from_seq_nr: int,
     until_seq_nr: int | None = None,
-) -> dict[int, list[int]]:  # fmt: skip
-    """{base_offset: seq_nrs} of the entity's records with from_seq_nr <= seq_nr < until_seq_nr, in
-    order."""
+) -> list[Run]:  # fmt: skip
+    """Runs with the entity's records with from_seq_nr <= seq_nr < until_seq_nr, in order."""
     found = connection.execute(
-        "select id, last_seq_nr from entity where slice = ? and entity_id = ?", (row.id, entity_id)
+        "select last_seq_nr, tail from entity where slice = ? and entity_id = ?",
+        (row.id, entity_id),
     ).fetchone()
-    if found is None or found[1] < from_seq_nr:
-        _check_no_more(connection, row, entity_id, found)
-        return {}
+    if found is None:
+        return []
+    last_seq_nr, _ = found
+    latest = _latest(connection, row, entity_id, *found)
     until = _NO_END if until_seq_nr is None else until_seq_nr
-    last = min(found[1], until - 1)
+    last = min(last_seq_nr, until - 1)
     if last < from_seq_nr:
-        return {}
-    # Not `<= last`: entries behind it say that it is wrong.
-    entries = connection.execute(
-        "select base_offset, seq_nr from entry where entity = ? and seq_nr >= ? and seq_nr < ?"
-        " order by seq_nr",
-        (found[0], from_seq_nr, until),
-    ).fetchall()
-    if entries and entries[0][0] < row.trimmed_to:  # the last one of an earlier trimming, or more
-        raise TrimmedError(f"{row.entity_type}|{entity_id}", entries[0][0], row.trimmed_to)
-    if not entries or entries[-1][1] != last:
-        there = entries[-1][0] if entries else row.head
-        if entries or last == found[1] or not row.trimmed_to:
-            reason = f"the index does not end with its seq_nr {last}"
-            raise damage_of(row.key, there, entity_id, reason)
-        raise TrimmedError(f"{row.entity_type}|{entity_id}", 0, row.trimmed_to)
-    return {
-        base: [n for _, n in some] for base, some in groupby(entries, key=lambda entry: entry[0])
-    }
+        return []
+    runs: list[Run] = []
+    chunks = _chunks(connection, row, entity_id, from_seq_nr)
+    for ends_with, packed in chunks:
+        runs += _runs_in(row, entity_id, packed, ends_with)
+        if ends_with >= last:
+            break
+    else:
+        runs += latest
+    chunks.close()
+    runs = [run for run in runs if run.last >= from_seq_nr and run.first < until]
+    where = f"{row.entity_type}|{entity_id}"
+    if runs and runs[0].base_offset < row.trimmed_to:
+        raise TrimmedError(where, runs[0].base_offset, row.trimmed_to)
+    if not runs and last < last_seq_nr and row.trimmed_to:
+        raise TrimmedError(where, 0, row.trimmed_to)
+    if not runs or runs[-1].last < last:
+        there = runs[-1].base_offset if runs else row.head
+        raise damage_of(row.key, there, entity_id, f"the index does not reach its seq_nr {last}")
+    return runs
 
 
-def _check_no_more(
-    connection: sqlite3.Connection, row: SliceRow, entity_id: str, found: tuple[int, int] | None
-) -> None:
-    """The entity's last seq_nr says there is nothing; its entries must say so too."""
-    last = (
-        found
-        and connection.execute(
-            "select max(seq_nr) from entry where entity = ?", (found[0],)
-        ).fetchone()[0]
+def _chunks(
+    connection: sqlite3.Connection, row: SliceRow, entity_id: str, from_seq_nr: int
+) -> sqlite3.Cursor:
+    """(last seq_nr, packed runs) of chunks that end with from_seq_nr or later, in order."""
+    return connection.execute(
+        "select last_seq_nr, runs from chunk"
+        " where slice = ? and entity_id = ? and last_seq_nr >= ? order by last_seq_nr",
+        (row.id, entity_id, from_seq_nr),
     )
-    if found and (last or 0) != found[1]:
-        raise damage_of(
-            row.key, row.head, entity_id, f"its last seq_nr {found[1]} is not the index's"
-        )
+
+
+def _latest(
+    connection: sqlite3.Connection, row: SliceRow, entity_id: str, last_seq_nr: int, tail: bytes
+) -> list[Run]:
+    """The runs of the tail. Where it has none, the last chunk must lead up to the last seq_nr."""
+    if tail:
+        return _runs_in(row, entity_id, tail, last_seq_nr)
+    select = "select max(last_seq_nr) from chunk where slice = ? and entity_id = ?"
+    (ends_with,) = connection.execute(select, (row.id, entity_id)).fetchone()
+    if ends_with != last_seq_nr:
+        raise _no_end(row, entity_id, ends_with, last_seq_nr)
+    return []
+
+
+def _runs_in(row: SliceRow, entity_id: str, packed: bytes, last_seq_nr: int) -> list[Run]:
+    """The runs of a tail or a chunk; damage unless they end with the seq_nr that stands beside."""
+    reason = f"its runs in the index do not end with seq_nr {last_seq_nr}"
+    runs: list[Run] = []
+    with suppress(struct.error, TypeError):
+        for fields, crc in _CHECKED_RUN.iter_unpack(packed):
+            if crc32(fields) != crc:
+                reason = "a run of it in the index does not match its checksum"
+                break
+            runs.append(Run(*_RUN.unpack(fields)))
+        else:
+            if runs and runs[-1].last == last_seq_nr:
+                return runs
+    there = runs[-1].base_offset if runs else row.head
+    raise damage_of(row.key, there, entity_id, reason)
 
 
 def drop_trimmed(connection: sqlite3.Connection, row: SliceRow, commits: Sequence[Commit]) -> None:
-    """Forget where these were, but each entity's last: it tells trimmed from never there."""
-    names = [
-        (row.id, fields[1], fields[2])
-        for commit in commits
-        for fields in msgpack.unpackb(commit.body)
-    ]
+    """Forget chunks of these alone, but each entity's last: it tells trimmed from never there."""
+    gone: dict[str, int] = {}
+    for commit in commits:
+        gone.update((name, last) for name, (_, last) in seq_nr_runs(commit).items())
     connection.executemany(
-        "delete from entry where entity ="
-        " (select id from entity where slice = ?1 and entity_id = ?2 and last_seq_nr > ?3)"
-        " and seq_nr = ?3",
-        names,
+        "delete from chunk where slice = ?1 and entity_id = ?2 and last_seq_nr <= ?3"
+        " and last_seq_nr < (select last_seq_nr from entity where slice = ?1 and entity_id = ?2)",
+        [(row.id, name, last) for name, last in gone.items()],
     )
 
 
@@ -151,22 +195,27 @@ def list_entity_ids(
 def all_rows(connection: sqlite3.Connection, row: SliceRow) -> Iterator[IndexRow | Exception]:
     """The whole index of a slice: one row per entity and commit, or what is wrong with it."""
     rows = connection.execute(
-        "select e.entity_id, e.last_seq_nr, i.base_offset,"
-        " min(i.seq_nr), max(i.seq_nr), count(i.seq_nr)"
-        " from entity e left join entry i on i.entity = e.id where e.slice = ?"
-        " group by e.id, i.base_offset order by e.id, max(i.seq_nr)",
+        "select e.entity_id, e.last_seq_nr, e.tail, c.last_seq_nr, c.runs"
+        " from entity e left join chunk c on c.slice = e.slice and c.entity_id = e.entity_id"
+        " where e.slice = ? order by e.entity_id, c.last_seq_nr",
         (row.id,),
     )
-    for entity_id, of_entity in groupby(rows, key=lambda found: found[0]):
-        last_of_entries = 0
-        for _, last_seq_nr, base, first, last, count in of_entity:  # noqa: B007  # used after
-            if base is None:
-                yield damage_of(row.key, row.head, entity_id, "it has no entry in the index")
-                continue
-            last_of_entries = last
-            if count != last - first + 1:
-                yield damage_of(row.key, base, entity_id, "its entries in the index have a hole")
-            yield IndexRow(entity_id, base, first, last)
-        if last_of_entries and last_of_entries != last_seq_nr:
-            reason = f"the index ends with {last_of_entries}, its last seq_nr is {last_seq_nr}"
-            yield damage_of(row.key, row.head, entity_id, reason)
+    for (entity_id, last_seq_nr, tail), chunks in groupby(rows, key=lambda found: found[:3]):
+        parts = [chunk[3:] for chunk in chunks if chunk[3] is not None]
+        if tail:
+            parts.append((last_seq_nr, tail))
+        elif not parts or parts[-1][0] != last_seq_nr:
+            yield _no_end(row, entity_id, parts[-1][0] if parts else None, last_seq_nr)
+        for ends_with, packed in parts:
+            try:
+                for run in _runs_in(row, entity_id, packed, ends_with):
+                    yield IndexRow(entity_id, run.base_offset, run.first, run.last)
+            except CorruptRecordError as damage:
+                yield damage
+
+
+def _no_end(
+    row: SliceRow, entity_id: str, ends_with: int | None, last_seq_nr: int
+) -> CorruptRecordError:
+    reason = f"the index ends with {ends_with}, its last seq_nr is {last_seq_nr}"
+    return damage_of(row.key, row.head, entity_id, reason)

@@ -23,7 +23,7 @@ from thespian_dc.journal.reading import (
 from thespian_dc.journal.sqlite.database import BusyError, Database, UnknownOutcomeError
 from thespian_dc.journal.sqlite.entities import (
     EntityIndex,
-    Ids,
+    Run,
     drop_trimmed,
     indexed,
     list_entity_ids,
@@ -103,46 +103,44 @@ class SqliteLog:
     def _append(self, commits: Sequence[Commit], at_once: bool = False) -> list[Appended]:
         try:
             try:
-                answers, fresh = self._db.write(
+                return self._db.write(
                     lambda connection: self._append_all(connection, commits), at_once
                 )
             except sqlite3.IntegrityError:  # the second fence: find out whose commit it is
-                answers, fresh = self._db.write(
+                return self._db.write(
                     lambda connection: self._append_each(connection, commits), at_once
                 )
         except UnknownOutcomeError as error:
             return [Appended(commit, Outcome.UNKNOWN, str(error)) for commit in commits]
         except JournalError as error:
             return [Appended(commit, Outcome.REFUSED, str(error)) for commit in commits]
-        self._entities.remember(fresh)
-        return answers
 
     def _append_all(
         self, connection: sqlite3.Connection, commits: Sequence[Commit]
-    ) -> tuple[list[Appended], Ids]:
+    ) -> list[Appended]:
         answers, placed = [], []
         for commit in commits:
             answer, slice_id = self._place(connection, commit)
             answers.append(answer)
             if answer.outcome is Outcome.DONE:
                 placed.append((slice_id, commit))
-        return answers, self._entities.add(connection, placed)
+        self._entities.add(connection, placed)
+        return answers
 
     def _append_each(
         self, connection: sqlite3.Connection, commits: Sequence[Commit]
-    ) -> tuple[list[Appended], Ids]:
+    ) -> list[Appended]:
         answers: list[Appended] = []
         for commit in commits:
             connection.execute("savepoint one")
             try:
-                done, _ = self._append_all(connection, [commit])
-                answers += done
+                answers += self._append_all(connection, [commit])
             except sqlite3.IntegrityError:
                 connection.execute("rollback to one")
                 reason = "the entity has a record with this seq_nr already"
                 answers.append(Appended(commit, Outcome.CONFLICT, reason))
             connection.execute("release one")
-        return answers, {}
+        return answers
 
     def _place(self, connection: sqlite3.Connection, commit: Commit) -> tuple[Appended, int]:
         """Compare, store the row, move the head."""
@@ -210,9 +208,9 @@ class SqliteLog:
             until = row.head if until_offset is None else min(until_offset, row.head)
             found: list[Found] = []
             wanted = (from_seq_nr, until_seq_nr)
-            for base, seq_nrs in indexed(connection, row, entity_id, *wanted).items():
-                found += _records_at(connection, row, entity_id, base, seq_nrs, until_seq_nr)
-                if base >= until:  # read one too many: what says it lies beyond must really do
+            for run in indexed(connection, row, entity_id, *wanted):
+                found += _records_of(connection, row, entity_id, run, *wanted)
+                if run.base_offset >= until:  # one too many: what says it lies beyond must do so
                     break
             check_contiguous(key, entity_id, found, from_seq_nr, row.trimmed_to)
             return [one for one in found if one.offset < until]
@@ -308,18 +306,22 @@ def _covering(connection: sqlite3.Connection, row: SliceRow, offset: int) -> Com
     return next(filter(is_sound, covering), covering[0])
 
 
-def _records_at(
-    connection: sqlite3.Connection, row: SliceRow, entity_id: str, base: int, seq_nrs: list[int],
+def _records_of(
+    connection: sqlite3.Connection, row: SliceRow, entity_id: str, run: Run, from_seq_nr: int,
     until_seq_nr: int | None,
 ) -> list[Found]:  # fmt: skip
-    commit = _at(connection, row, base)
+    """Those of the run with from_seq_nr <= seq_nr < until_seq_nr."""
+    commit = _at(connection, row, run.base_offset)
     if commit is None:
-        raise damage_of(row.key, base, entity_id, "the index names a commit that is not there")
-    found = found_in([commit], entity_id, seq_nrs[0], commit.end_offset, until_seq_nr)
-    if [one.record.seq_nr for one in found] != seq_nrs:
-        raise damage_of(
-            row.key, base, entity_id, f"the index says seq_nr {seq_nrs}, the log does not"
-        )
+        reason = "the index names a commit that is not there"
+        raise damage_of(row.key, run.base_offset, entity_id, reason)
+    found = found_in([commit], entity_id, from_seq_nr, commit.end_offset, until_seq_nr)
+    first = max(run.first, from_seq_nr)
+    last = run.last if until_seq_nr is None else min(run.last, until_seq_nr - 1)
+    seq_nrs = [one.record.seq_nr for one in found]
+    if not seq_nrs or (seq_nrs[0], seq_nrs[-1], len(seq_nrs)) != (first, last, last - first + 1):
+        reason = f"the index says seq_nr {run.first} to {run.last}, the log does not"
+        raise damage_of(row.key, run.base_offset, entity_id, reason)
     return found
 
 

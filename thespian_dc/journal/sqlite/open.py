@@ -14,7 +14,7 @@ from thespian_dc.journal.sqlite.database import Database
 from thespian_dc.journal.sqlite.entities import EntityIndex
 from thespian_dc.journal.sqlite.log import SqliteLog
 from thespian_dc.journal.sqlite.registry import SqliteRegistry
-from thespian_dc.journal.sqlite.schema import SCHEMA_VERSION, create_tables, found_version
+from thespian_dc.journal.sqlite.schema import SCHEMA_VERSION, create_tables, found_version, migrate
 from thespian_dc.journal.sqlite.slice_row import load_slice
 from thespian_dc.journal.sqlite.states import (
     list_states,
@@ -99,9 +99,9 @@ def open_sqlite(url: str, create: bool = True) -> SqliteJournal:
 
     Parameters: `?synchronous=full|normal` (default full) and `lock_timeout_s` (default 30).
 
-    JournalUrlError: no such directory, not an SQLite file, another program's file, an unknown
-    parameter. SchemaError: the file's schema is another version, or there is none and `create` is
-    False.
+    A file of an older version is migrated, in one transaction. JournalUrlError: no such directory,
+    not an SQLite file, another program's file, an unknown parameter. SchemaError: the file's schema
+    is of a newer version, or there is none and `create` is False.
     """
     path, synchronous, lock_timeout_s = _parse(url)
     where = Path(path)
@@ -145,12 +145,14 @@ def _parse(url: str) -> tuple[str, str, float]:
 
 
 def _prepare(database: Database, url: str, create: bool) -> None:
-    """Check the schema, or make it; several processes may do so at the same time."""
+    """Check the schema, make it, or migrate it; several processes may do so at the same time."""
     try:
         found = database.read(found_version)
         if found == 0 and create:
             database.use_wal()
             found = database.write(_create_if_empty)
+        elif 0 < found < SCHEMA_VERSION:
+            found = database.write(_migrate_if_older)
     except CorruptJournalError as error:
         raise JournalUrlError(url, f"it is not an SQLite database ({error.reason})") from error
     if found == -1:
@@ -164,4 +166,11 @@ def _create_if_empty(connection: sqlite3.Connection) -> int:
         create_tables(connection)
         identity = Cell.make("journal/id", 1, uuid.uuid4().hex)
         connection.execute("insert into cell values (?, ?, ?, ?)", identity)
+    return found_version(connection)
+
+
+def _migrate_if_older(connection: sqlite3.Connection) -> int:
+    found = found_version(connection)
+    if found < SCHEMA_VERSION:
+        migrate(connection, found)
     return found_version(connection)

@@ -1,17 +1,31 @@
 """The tables, their version (the file's `user_version`), and how they come to be.
 
 Every table's rows are guarded: `cell`, `slice` and `state` by a seal, `commits` by the commit's own
-checksum, `entity` and `entry` by each other (the entity's last seq_nr is that of its last entry)
-and by the log itself.
+checksum, `entity` and `chunk` by each other (the last seq_nr of a row is that of its last run) and
+by the log itself.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from itertools import groupby, islice
 
-SCHEMA_VERSION = 1
+from thespian_dc.journal.sqlite.entities import RUNS_IN_TAIL, packed_run
+
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7464636A  # "tdcj": says to `file` and to us whose file this is
 
+# The entity index (entities.py). `last_seq_nr` is the second fence: an append only raises it.
+_INDEX = (
+    """create table entity(
+        slice integer not null, entity_id text not null,
+        last_seq_nr integer not null, tail blob not null, primary key(slice, entity_id)
+    ) without rowid""",
+    """create table chunk(
+        slice integer not null, entity_id text not null,
+        last_seq_nr integer not null, runs blob not null, primary key(slice, entity_id, last_seq_nr)
+    ) without rowid""",
+)
 TABLES = (
     # The registry's named values (journal/cells.py).
     """create table cell(
@@ -31,13 +45,7 @@ TABLES = (
         checksum integer not null, heads blob not null, body blob not null,
         primary key(slice, base_offset))""",
     "create index commits_by_time on commits(slice, time_us, base_offset)",
-    # The entity index. Its primary key is the second fence: one record per (entity, seq_nr).
-    """create table entity(
-        id integer primary key, slice integer not null, entity_id text not null,
-        last_seq_nr integer not null, unique(slice, entity_id))""",
-    """create table entry(
-        entity integer not null, seq_nr integer not null, base_offset integer not null,
-        primary key(entity, seq_nr)) without rowid""",
+    *_INDEX,
     # Snapshots and latest states.
     """create table state(
         slice integer not null, entity_id text not null, seq_nr integer not null,
@@ -61,4 +69,27 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for statement in TABLES:
         connection.execute(statement)
     connection.execute(f"pragma application_id = {APPLICATION_ID}")
+    connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+
+
+def migrate(connection: sqlite3.Connection, found: int) -> None:
+    """Bring an older file's tables to this version; inside the caller's transaction."""
+    if found == 1:  # an index row for each record
+        connection.execute("alter table entity rename to entity_1")
+        for statement in _INDEX:
+            connection.execute(statement)
+        connection.execute(
+            "insert into entity select slice, entity_id, last_seq_nr, x'' from entity_1"
+        )
+        runs = connection.execute(
+            "select slice, entity_id, base_offset, max(seq_nr), count(*)"
+            " from entity_1 join entry on entry.entity = entity_1.id"
+            " group by id, base_offset order by id, max(seq_nr)"
+        )
+        for name, of_entity in groupby(runs, key=lambda row: row[:2]):
+            while some := [row[2:] for row in islice(of_entity, RUNS_IN_TAIL)]:
+                chunk = (*name, some[-1][1], b"".join(packed_run(*run) for run in some))
+                connection.execute("insert into chunk values (?, ?, ?, ?)", chunk)
+        connection.execute("drop table entry")
+        connection.execute("drop table entity_1")
     connection.execute(f"pragma user_version = {SCHEMA_VERSION}")

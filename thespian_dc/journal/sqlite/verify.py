@@ -18,7 +18,8 @@ _PAGES_REPORTED_MAX = 20
 _ORPHANS = {
     "commits": "select slice, base_offset from commits where slice not in (select id from slice)",
     "entity": "select slice, entity_id from entity where slice not in (select id from slice)",
-    "entry": "select entity, seq_nr from entry where entity not in (select id from entity)",
+    "chunk": "select slice, entity_id from chunk where (slice, entity_id) not in"
+    " (select slice, entity_id from entity)",
     "state": "select slice, entity_id from state where slice not in (select id from slice)",
 }
 
