@@ -142,6 +142,17 @@ def test_an_edge_is_read_where_it_calls(log: Log, star: Any) -> None:
     eventually(lambda: link.entities == [A])
 
 
+def test_an_edge_is_asked_on_its_call_though_another_node_began_since(log: Log, star: Any) -> None:
+    """The registry names that one by now, where the edge has no call."""
+    world = star()
+    world.edge()
+    log.wrote(A)
+    link = world.link().open()
+    eventually(lambda: link.entities == [A])
+    star()
+    assert link.source.heads().positions[SLICE_A].offset == 1
+
+
 def test_an_edge_brings_its_log_to_two_hubs(log: Log, star: Any) -> None:
     """To each what that one lacks; one that is gone holds up nobody."""
     one, two = star(), star(SECOND)

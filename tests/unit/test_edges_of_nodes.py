@@ -12,12 +12,22 @@ import pytest
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.position import Position
 from thespian_dc.model.replication_settings import Peer, Replication
+from thespian_dc.model.settings import Remote
+from thespian_dc.projection.api import JournalPositions
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.protocol import StartReplication
 from thespian_dc.replication.replica import RunningReplica
+from thespian_dc.stream.client import RemoteSource
 
 EDGES = [Peer("shop", edge=True), Peer("van", edge=True)]
 FAR = {0: Position(9, b"w"), 1: Position(8, b"w")}
+
+
+class OnCall(RemoteSource):
+    """Has the call."""
+
+    def heads(self) -> JournalPositions:
+        return JournalPositions("journal", FAR)
 
 
 @pytest.fixture
@@ -33,6 +43,12 @@ def node(tmp_path: Path) -> Iterator[RunningReplica]:
 def test_how_far_another_node_is_with_an_edge_counts(node: RunningReplica) -> None:
     KeptProgress(node._journal, "cart", "shop").store(LinkProgress("journal", 0, FAR))
     assert node.cursors(0) == {"shop": {0: 9, 1: 8}, "van": {}}
+
+
+def test_an_edge_is_asked_where_its_call_is(node: RunningReplica) -> None:
+    """By the source that has it: the registry may name another node by now."""
+    node.group.links["shop"]._source = OnCall(Remote("carts", "127.0.0.1:1"), "eu")
+    assert node.heads("shop") == {0: 9, 1: 8}
 
 
 def test_what_was_read_before_the_own_journal_was_restored_does_not(node: RunningReplica) -> None:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.unit.keepers import SECOND, World, ended, promote, worlds
+from tests.unit.keepers import SECOND, Replica, World, ended, promote, worlds
 from thespian_dc.entity.role_registry import (
     change_roles,
 )
+from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
 from thespian_dc.replication.keeper import Keeper
+
+
+class AskNot:
+    """Links of which one peer cannot be asked where its log ends."""
+
+    def __init__(self, links: Replica, peer: str) -> None:
+        self.reading, self.cursors = links.reading, links.cursors
+        self._heads, self._peer = links.heads, peer
+
+    def heads(self, peer: str) -> Mapping[int, int]:
+        if peer == self._peer:
+            raise PeerUnavailableError(peer, "its calls come in elsewhere")
+        return self._heads(peer)
 
 
 @pytest.fixture
@@ -124,6 +138,42 @@ def test_a_promotion_that_was_withdrawn_changes_nothing(standby: World) -> None:
     for _ in range(10):
         standby.round()
     assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+
+
+def test_a_node_that_cannot_ask_a_peer_follows_the_one_that_can(standby: World) -> None:
+    """Two nodes share the journal of one replica; a's calls come in at the other one. The wish ends
+    by what that one did, and not because the time was over while it settled."""
+    next_ = standby.replicas["b"]
+    second = Keeper(next_.journal, next_.setting, "node 2", AskNot(next_, "a"), lambda _: None)
+    nr = promote(next_, timeout_us=3 * SECOND)
+    second.round(standby.now_us)
+    standby.until(lambda: next_.roles.promoting)
+    second.round(standby.now_us + 4 * SECOND)
+    second.round(standby.now_us + 5 * SECOND)
+    assert ended(next_, nr) is None
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, wish.answer["behind"]) == (wishes.DONE, {"a": [0, ""], "c": [0, ""]})
+    second.stop(0)
+
+
+def test_who_settles_an_earlier_promotion_does_not_open_a_later_one(standby: World) -> None:
+    """Another node opened the earlier one long since."""
+    next_ = standby.replicas["b"]
+    second = Keeper(next_.journal, next_.setting, "node 2", AskNot(next_, "a"), lambda _: None)
+    nr = promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    second.round(SECOND)
+    standby.until(lambda: ended(next_, nr))
+    demoting = wishes.wish(next_.journal, "cart", wishes.DEMOTE).nr
+    standby.until(lambda: ended(next_, demoting))
+    promote(next_)
+    standby.until(lambda: next_.roles.promoting)
+    second.round(60 * SECOND)
+    second.round(120 * SECOND)
+    assert next_.roles.promoting
+    second.stop(0)
 
 
 def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> None:

@@ -88,6 +88,21 @@ def test_what_only_a_dead_peer_has_is_waited_for_after_a_restart(three: World, b
     it_waits_for_c(three, 2)
 
 
+def test_what_only_another_node_hears_of_a_peer_is_waited_for(three: World) -> None:
+    """The peer calls by itself, at the other node, when the recovery has begun at both; then it is
+    gone."""
+    one, gone = (three.replicas[name] for name in "ac")
+    second = Keeper(one.journal, one.setting, "node 2", one, lambda _: None)
+    said_of(three, 0, b=4)
+    assert one.roles.recovering
+    second.round(three.now_us)
+    said_of(three, 0, c=6)
+    gone.down = True
+    one.keeper.stop(0)
+    one.keeper = second
+    it_waits_for_c(three, 2)
+
+
 @pytest.mark.parametrize("after_another_restart", [False, True])
 def test_of_two_logs_that_were_lost_in_a_row_what_only_a_dead_peer_has_of_either_is_waited_for(
     three: World, after_another_restart: bool

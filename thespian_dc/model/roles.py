@@ -139,9 +139,10 @@ def promoted(before: Roles, entity_type: str, wish: int = 0) -> Roles:
     return replace(before, epoch=epoch, active=me, promoting=True, wish=wish)
 
 
-def opened(before: Roles) -> Roles:
-    """The promotion is complete: this replica takes commands."""
-    return replace(before, promoting=False)
+def opened(before: Roles, wish: int = 0) -> Roles:
+    """The promotion is complete: this replica takes commands. wish: as for `promoted`; where
+    another one came after it nothing changes."""
+    return replace(before, promoting=False) if wish == before.wish else before
 
 
 def demoted(before: Roles, entity_type: str, wish: int = 0) -> Roles:

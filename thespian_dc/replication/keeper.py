@@ -231,6 +231,8 @@ class Keeper:
             self._lost.remind(core, self.roles)
         elif core.recovering and not self.roles.recovering:
             core.on_recovered()
+        elif core.recovering:  # what another node heard since
+            self._lost.remind(core, self.roles)
         core.without(self.roles.fenced)
         core.catch_up.on_cursors(cursors)
         for step in core.on_tick(now):

@@ -227,7 +227,10 @@ class Link:
 
     def heads(self) -> dict[int, int]:
         """Where the peer's slices end now. Blocks; from any thread. ThespianDcError."""
-        positions = self._new_source(lambda _: None).heads().positions
+        source = self._source
+        if source is None or self.peer.target:  # an edge can be asked on its call alone
+            source = self._new_source(lambda _: None)
+        positions = source.heads().positions
         return {slice_: at.offset for slice_, at in positions.items()}
 
     def _hand(self, run: int) -> Callable[[Any], None]:

@@ -61,6 +61,8 @@ class Performing:
                 return
         nr, core = self.promotion
         core.catch_up.on_cursors(cursors)
+        if core.phase is Phase.CATCHING_UP and self._own.roles.wish == nr:  # by another node
+            core.go_on(self._own.roles.epoch, now)
         for step in core.on_tick(now):
             match step:
                 case AskHeads():
@@ -73,7 +75,7 @@ class Performing:
                     self._own.change_once(change, "epoch")
                     core.on_raised(self._own.roles.epoch, now)
                 case promotion.Step.OPEN:
-                    self._own.change(opened)
+                    self._own.change(partial(opened, wish=nr))
                     core.on_opened()
         is_raised = core.phase in (Phase.SETTLING, Phase.OPENED)
         if is_raised and self._own.roles.active != self._own.roles.replica_id:

@@ -79,14 +79,14 @@ class Promotion:
 
     def on_raised(self, epoch: int, now_us: int) -> None:
         """RAISE was stored. Who was not waited for before is not now."""
-        answered = self.catch_up.forget("it has not heard of the promotion yet")
-        self._passed_by = frozenset(self._linked) - frozenset(answered)
-        self.go_on(epoch, now_us)
+        self._passed_by = frozenset(self._linked) - self.go_on(epoch, now_us)
 
-    def go_on(self, epoch: int, now_us: int) -> None:
-        """The epoch was raised, maybe by a process that died then: settle."""
+    def go_on(self, epoch: int, now_us: int) -> frozenset[str]:
+        """The epoch was raised, maybe by another node, or by a process that died then: settle.
+        Returns who had answered; that counts no more."""
         self.phase, self._epoch = Phase.SETTLING, epoch
         self._until_us = now_us + SETTLE_US_MAX
+        return frozenset(self.catch_up.forget("it has not heard of the promotion yet"))
 
     def on_opened(self) -> None:
         """OPEN was stored."""

@@ -124,7 +124,10 @@ class EdgeSource(RemoteSource):
         self._entry = edge_entry(setting.stream_id, peer_id)
 
     async def _where(self) -> Remote:
-        """The relay, as the registry says; it is another one after a restart."""
+        """The relay, as the registry says; it is another one after a restart. While a call is open
+        it is that one's: another node that began since has none."""
+        if self._core is not None and self._core.started:
+            return self._remote
         value = (await asyncio.to_thread(self._journal.entry, self._entry)).value
         if value is None:
             reason = "no producer of this service that it could call has run yet"
