@@ -82,6 +82,7 @@ class SimulatedHost(Process):
         """By address, ordinary actors that entities may ask."""
         self.on_doubt: Callable[[Doubt], None] = lambda doubt: None
         """Told of an append with an unknown outcome, when the owner begins to find out."""
+        self.on_crash_in_append: Callable[[], None] = lambda: None
 
     def boot(self) -> None:
         self.doom = Doom()
@@ -205,6 +206,7 @@ class SimulatedHost(Process):
         if self.doom.in_append and write_id in self.doom.appending:
             self.world.hit("fault: crash during an append")
             self.crash(self.world.between(*RESTART_US))
+            self.on_crash_in_append()
 
     def _ends_here(self) -> bool:
         if self.doom.actions is None:

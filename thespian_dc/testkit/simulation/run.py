@@ -213,10 +213,18 @@ class Simulation:
         keys = self.checker.keys
         return {key.slice: self.journal.memory.find_head(key).head for key in keys}
 
+    def _changed(self) -> int:
+        """How many entities have acknowledged a change."""
+        return len({
+            sent.entity_id for sent in self.history.sent.values()
+            if sent.amounts and any(told.seen is not None for told in sent.told)
+        })  # fmt: skip
+
     def outcome(self) -> Outcome:
         """As far as it has run."""
         world = self.world
         return Outcome(
-            world.seed, world.steps, len(self.history.sent), sum(self._heads().values()),
-            world.hits, self.history.broken, list(world.trace), str(self.plan),
+            world.seed, world.steps, self._changed(), len(self.history.sent),
+            sum(self._heads().values()), world.hits, self.history.broken, list(world.trace),
+            str(self.plan),
         )  # fmt: skip

@@ -10,7 +10,7 @@ everywhere), states equal to the fold of these events.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -316,18 +316,20 @@ class ReplicaChecker:
                 if vector.keys() - {name} and not (shown and scopes.was_in(name, entity_id)):
                     self._breaks("scope", f"{entity_id} is at {name}: {vector}")
 
-    def check_forks(self, names: Sequence[str]) -> None:
-        """Two events under one number at two replicas: somebody has noticed. What its origin lost
-        before anybody read it was written again, and is no fork."""
-        there: dict[tuple[str, str, int], Event] = {}
-        for (entity_id, origin, n), event in self._all_events(names):
-            first = there.setdefault((entity_id, origin, n), event)
-            if event.changed != first.changed and entity_id not in self.forked:
-                self._breaks("fork", f"{entity_id} {origin} {n}: {event} and {first}, unnoticed")
-
-    def _all_events(self, names: Sequence[str]) -> Iterator[tuple[tuple[str, str, int], Event]]:
-        for name in names:
-            yield from self.held[name].events.items()
+    def check_forks(self, links: Mapping[str, Sequence[str]]) -> None:
+        """Two events under one number at two replicas: somebody has noticed, where one shows it to
+        the other. What its origin lost before anybody read it was written again, and is no fork.
+        links: as in `differing`."""
+        pairs = [(one, peer) for one, peers in links.items() for peer in peers if peer in links]
+        for name, peer in pairs:
+            mine, theirs = self.held[name].events, self.held[peer].events
+            for (entity_id, origin, n), event in mine.items():
+                other = theirs.get((entity_id, origin, n), event)
+                if other.changed == event.changed or entity_id in self.forked:
+                    continue
+                if self._exchange(name, peer, entity_id, links):
+                    what = f"{entity_id} {origin} {n}: {event} at {name}, {other} at {peer}"
+                    self._breaks("fork", f"{what}, unnoticed")
 
     def check_states(self, looked: Iterable[Asked]) -> None:
         """What readers saw is the fold of what the replica has."""

@@ -72,26 +72,30 @@ class ReplicaClient(Process):
         return self.ask(entity_id, Look(), f"{self.name}-{self._count}", "")
 
     def write(self, entity_id: str) -> Asked:
-        """Change an entity."""
-        self._count += 1
-        nonce = f"{self.name}-{self.incarnation}-{self._count}"
+        """Count one more in an entity."""
+        nonce = self._nonce()
         return self.ask(entity_id, Change(nonce, REGIONS[0], "count", 1), nonce, "")
 
+    def change(self, entity_id: str) -> Asked:
+        """Change an entity in any way."""
+        rng, nonce = self.world.rng, self._nonce()
+        change = Change(
+            nonce, rng.choice(REGIONS), rng.choice(WHATS), rng.randint(-3, 9), rng.choice(WORDS)
+        )
+        return self.ask(entity_id, change, nonce, nonce if rng.random() < 0.5 else "")
+
+    def _nonce(self) -> str:
+        self._count += 1
+        return f"{self.name}-{self.incarnation}-{self._count}"
+
     def _next(self) -> None:
-        world = self.world
+        world, rng = self.world, self.world.rng
         if self.sending:
-            rng = world.rng
-            self._count += 1
-            nonce = f"{self.name}-{self.incarnation}-{self._count}"
             entity_id = rng.choice(self._entity_ids)
             if world.chance(LOOKS):
                 self.look(entity_id)
             else:
-                change = Change(
-                    nonce, rng.choice(REGIONS), rng.choice(WHATS), rng.randint(-3, 9),
-                    rng.choice(WORDS),
-                )  # fmt: skip
-                self.ask(entity_id, change, nonce, nonce if world.chance(0.5) else "")
+                self.change(entity_id)
         self.after(world.between(self._pause_us // 4, self._pause_us * 6), self._next)
 
     def on_answer(self, answer: Answer, member: str) -> None:

@@ -8,6 +8,7 @@ from thespian_dc.testkit.simulation.host import RESTART_US
 from thespian_dc.testkit.simulation.journal import JOURNAL
 from thespian_dc.testkit.simulation.network import Network
 from thespian_dc.testkit.simulation.process import Process
+from thespian_dc.testkit.simulation.replicas.host import ReplicaHost
 from thespian_dc.testkit.simulation.replicas.site import Site
 from thespian_dc.testkit.simulation.world import World
 
@@ -30,7 +31,18 @@ class ReplicaFaults:
         ]  # fmt: skip
 
     def begin(self) -> None:
+        """From now on. The first strike is a crash during an append, of whoever appends first."""
+        for host in self._hosts():
+            host.doom.in_append, host.on_crash_in_append = True, self._spare
         self._world.after(self._world.between(*EVERY_US), self._strike)
+
+    def _hosts(self) -> list[ReplicaHost]:
+        return [host for site in self._sites for host in site.hosts]
+
+    def _spare(self) -> None:
+        """The others."""
+        for host in self._hosts():
+            host.doom.in_append, host.on_crash_in_append = False, lambda: None
 
     def _strike(self) -> None:
         if self._world.faulty:

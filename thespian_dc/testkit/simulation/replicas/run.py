@@ -26,9 +26,13 @@ from thespian_dc.testkit.simulation.stream_law import StreamLaw
 from thespian_dc.testkit.simulation.stream_source import WINDOW
 from thespian_dc.testkit.simulation.world import World
 
-ENTITIES = tuple(f"l{n}" for n in range(8))
+OFTEN = [f"l{n}" for n in range(8)]
+"""Changed again and again, at all replicas at once."""
+ENTITIES = (*OFTEN, *(f"s{n}" for n in range(52)))
+"""The others are changed until one change is in a log, so that there are many."""
 CALM_US, FAULTY_US, LATEST_US, REST_US = 1_500_000, 8_000_000, 4_000_000, 60_000_000
 QUIET_US = LOOKED_US = 500_000
+CHANGED_US, AGAIN_US = CALM_US + FAULTY_US * 3 // 4, 600_000
 PAUSE_US = 90_000
 
 
@@ -79,7 +83,7 @@ class ReplicaSimulation:
             for n in range(self.plan.nodes)
         ]
         site.serves = self.producer_class(site, self.law)
-        site.client = ReplicaClient(site, list(ENTITIES), PAUSE_US, checker.on_told)
+        site.client = ReplicaClient(site, OFTEN, PAUSE_US, checker.on_told)
         site.sees_hosts.update({host.name: host for host in site.hosts})
         site.sees_clients.update({one.name: one for one in (site.client, *site.nodes)})
         site.deal()
@@ -101,6 +105,10 @@ class ReplicaSimulation:
             # The others ask it whether it knows more of their logs, and give up after a while.
             world.run(CHECK_US)
             world.after(CALM_US + FAULTY_US * 2 // 3, self._join, self.sites[plan.late])
+        # Later a group with one active replica may have none for long.
+        begun_us = CALM_US if plan.one_active else CHANGED_US
+        for entity_id in ENTITIES[len(OFTEN) :]:
+            world.after(world.rng.randrange(begun_us), self._change, entity_id)
         world.run(CALM_US)
         world.faulty = True
         self.faults.begin()
@@ -108,13 +116,24 @@ class ReplicaSimulation:
         world.run(FAULTY_US)
         self._come_to_rest()
         self.checker.check_scopes()
-        self.checker.check_forks([one.name for one in self._live()])
+        self.checker.check_forks({one.name: one.linked for one in self._live()})
         self.checker.check_epochs(self._live(), self.operators.is_forced)
         self.checker.check_listed(self._live())
 
     def _join(self, site: Site) -> None:
         self.world.hit("replica: joined late")
         site.start()
+
+    def _change(self, entity_id: str) -> None:
+        """At a replica that takes it; again as long as nothing comes of it."""
+        clients = [one.client for one in self.sites.values() if one.client.sending]
+        if not clients or entity_id in self.checker.entity_ids():
+            return
+        alive = [one for one in self.sites.values() if one.client.alive]
+        active = [one for one in alive if one.roles.active in ("", one.name)]
+        if alive:
+            self.world.rng.choice(active or alive).client.change(entity_id)
+        self.world.after(AGAIN_US, self._change, entity_id)
 
     # --- rest ---
 
@@ -256,6 +275,6 @@ class ReplicaSimulation:
         records = sum(sum(site.heads()) for site in self.sites.values())
         commands = sum(site.client.asked for site in self.sites.values())
         return Outcome(
-            world.seed, world.steps, commands, records, world.hits, self.history.broken,
-            list(world.trace), str(self.plan),
+            world.seed, world.steps, len(self.checker.entity_ids()), commands, records,
+            world.hits, self.history.broken, list(world.trace), str(self.plan),
         )  # fmt: skip
