@@ -59,6 +59,7 @@ def test_pipelined_commands_survive_a_conflict_in_the_middle(known: bool) -> Non
     numbers += send(range(700, 1000))
     host.until(lambda: len(host.answers) == 1000)
     assert host.core.counts["slices_lost"] == 1
+    assert host.core.status()["counts"]["conflicts"] == 1
     expected = prefix_sums(amounts[:500])
     expected += prefix_sums(amounts[500:], start=expected[-1].amount + 100)
     assert [host.answers[number] for number in numbers] == expected

@@ -46,7 +46,7 @@ from thespian_dc.entity.residents import Residents
 from thespian_dc.entity.routing import Routing
 from thespian_dc.entity.running import Running
 from thespian_dc.entity.timers import Timers
-from thespian_dc.journal.api import Appended, Owner
+from thespian_dc.journal.api import Appended, Outcome, Owner
 from thespian_dc.model.ids import SLICES_MAX, SliceKey
 from thespian_dc.model.replication import Role, StateMeta
 from thespian_dc.model.settings import Limits
@@ -251,6 +251,7 @@ class HostCore:
         now_us = self._hosted.now_us
         match result:
             case Appended():
+                self.counts["conflicts"] += result.outcome is Outcome.CONFLICT
                 slice_ = self._hosted.slice_of_key(result.commit.key)
                 self._ownership.take(slice_, slice_.writer.on_appended(result, now_us))
             case Recovered():
