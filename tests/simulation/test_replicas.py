@@ -11,7 +11,7 @@ from thespian_dc.testkit.simulation.replicas.__main__ import SEEDS
 from thespian_dc.testkit.simulation.replicas.bugs import retired_are_ignored
 from thespian_dc.testkit.simulation.replicas.plan import plan_of
 
-CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_REPLICA_SEEDS", "52"))
+CLEAN_SEEDS = int(os.environ.get("THESPIAN_DC_REPLICA_SEEDS", "44"))
 CLEAN_S = 75.0
 """Of one core, not of the wall; a quiet one takes half as long."""
 BUG_SEEDS, BUG_S = 200, 30.0
@@ -54,5 +54,5 @@ def test_a_seed_of_replicas_runs_the_same_way_again_in_another_process() -> None
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 def test_a_thousand_seeds_of_replicas_hold() -> None:
-    """What 52 seeds do not reach."""
+    """What 44 seeds do not reach."""
     check_clean(SEEDS, range(1_000), None)
