@@ -14,7 +14,6 @@ from tests.streams.material import (
     ENTITY_TYPE,
     SLICES,
     Added,
-    SlowCount,
     Writer,
     counted,
     projection,
@@ -122,35 +121,3 @@ def test_producer_killed_and_started_again(
     assert consumer.ask("status").restarts == 0, "a producer's end does not restart the projection"
     consumer.end()
     producer.end()
-
-
-@pytest.mark.timeout(120)
-def test_a_slow_consumer_does_not_fill_the_producer(
-    writer: Writer, journal_url: str, tmp_path: Path, children: list[Child]
-) -> None:
-    """10 events/s against a journal that is far ahead: the journal is the buffer, not the
-    process."""
-    producer = start_producer(settings(journal_url))
-    children.append(producer)
-    fast = start_consumer(
-        projection(tmp_path / "fast.db", Remote("carts", f"127.0.0.1:{producer.answer}"))
-    )
-    children.append(fast)
-    writer.add([(f"c-{i}", Added("warm up", 1)) for i in range(100)])
-    eventually(lambda: counted(tmp_path / "fast.db"), deadline_s=30)
-    fast.end()
-    before = producer.ask("memory")
-    slow = [
-        projection(
-            tmp_path / f"slow{nr}.db", Remote("carts", f"127.0.0.1:{producer.answer}"),
-            handler=SlowCount,
-        )
-        for nr in range(3)
-    ]  # fmt: skip
-    children.extend(start_consumer(one) for one in slow)
-    for _ in range(150):
-        writer.add([(f"c-{i}", Added("x" * 500, 1)) for i in range(400)])  # 30 MB in all
-    eventually(lambda: producer.ask("calls") == 3)
-    eventually(lambda: all(counted(tmp_path / f"slow{nr}.db") for nr in range(3)), deadline_s=30)
-    grown = max(producer.ask("memory") for _ in range(20)) - before
-    assert grown <= 3 * 8 * 1024, f"{grown} KiB for three streams"
