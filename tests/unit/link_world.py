@@ -17,7 +17,8 @@ from thespian_dc.entity.api import Absorbed, RemoteEvent, Replicated
 from thespian_dc.model.ids import slice_of
 from thespian_dc.model.position import START, Position
 from thespian_dc.projection.api import CommitView, Lookup, SourceBatch
-from thespian_dc.replication.link_core import Action, Handled, LinkCore, LookUp, Submit
+from thespian_dc.replication.link_actions import Action, Handled, LookUp, Submit
+from thespian_dc.replication.link_core import LinkCore
 
 NAMES, SLICES = "ABCD", 2
 ENTITIES = ("x", "y", "u")

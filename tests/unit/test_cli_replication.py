@@ -35,8 +35,8 @@ from thespian_dc.model.role_errors import (
 from thespian_dc.model.roles import Stage, staged
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
+from thespian_dc.replication.blocked import Blocked
 from thespian_dc.replication.keeper import Keeper
-from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.management import Replicas
 from thespian_dc.replication.status import store_status

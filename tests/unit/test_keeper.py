@@ -28,8 +28,8 @@ from thespian_dc.model.role_errors import (
 from thespian_dc.model.role_limits import ALWAYS, BEGAN_US, GENERATION_US
 from thespian_dc.model.roles import recovered
 from thespian_dc.replication import own_roles, wishes
+from thespian_dc.replication.blocked import Blocked
 from thespian_dc.replication.keeper import Keeper
-from thespian_dc.replication.link_core import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.replica import lacks_own
 from thespian_dc.testkit.eventually import eventually

@@ -13,18 +13,18 @@ from thespian_dc.model.ids import slice_of
 from thespian_dc.model.replication import Listed
 from thespian_dc.model.replication_errors import ReplicatedEntityFailedError
 from thespian_dc.projection.api import CommitView, Lookup, SourceBatch
-from thespian_dc.replication.link_core import (
-    BLOCKED_EVENTS_MAX,
+from thespian_dc.replication.blocked import BLOCKED_EVENTS_MAX
+from thespian_dc.replication.link_actions import (
     COMMAND_BYTES_MAX,
     COMMAND_EVENTS_MAX,
-    LOOK_UPS_MAX,
     Action,
     Handled,
-    LinkCore,
     LookUp,
     Submit,
 )
+from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.replication.pending import BATCHES_TIDIED, PAUSE_US
+from thespian_dc.replication.whole_entities import LOOK_UPS_MAX
 
 BUGS = (
     "own_origin_only", "skip_linked_origins", "no_wait", "position_before_apply",
@@ -389,7 +389,7 @@ def test_batches_that_are_done_behind_one_that_is_not_take_little() -> None:
     one.answer(waits())
     for _ in range(5 * BATCHES_TIDIED):
         one.batch(S0)
-    assert len(one.core._lanes[slice_of(S0, 2)].batches) <= 2 * BATCHES_TIDIED
+    assert len(one.core._batches._lanes[slice_of(S0, 2)].batches) <= 2 * BATCHES_TIDIED
     one.do(one.core.poke([S0], 0))
     one.answer(Absorbed(1))
     assert one.cursor(S0) == 5 * BATCHES_TIDIED + 1

@@ -13,7 +13,7 @@ from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.link_progress import LinkProgress
 from thespian_dc.model.position import Position
 from thespian_dc.model.replication import Listed
-from thespian_dc.replication.link_core import Blocked
+from thespian_dc.replication.blocked import Blocked
 from thespian_dc.replication.link_facts import LinkFacts
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.status import store_status, stored_status

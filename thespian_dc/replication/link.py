@@ -39,7 +39,8 @@ from thespian_dc.projection.api import (
     SourceDescription,
     SourceEvents,
 )
-from thespian_dc.replication.link_core import Action, GetState, Handled, LinkCore, LookUp, Submit
+from thespian_dc.replication.link_actions import Action, GetState, Handled, LookUp, Submit
+from thespian_dc.replication.link_core import LinkCore
 from thespian_dc.replication.link_facts import LENT, LinkFacts
 from thespian_dc.replication.reading import Claims, PeerLog
 from thespian_dc.replication.sources import ReplicaSource

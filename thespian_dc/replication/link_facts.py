@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from thespian_dc.model.replication import Listed
-from thespian_dc.replication.link_core import Blocked
+from thespian_dc.replication.blocked import Blocked
 
 LENT = "lent"
 
