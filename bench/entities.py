@@ -12,7 +12,7 @@ TEXT = "x" * 72
 """Makes the encoded event (field names, amount, text) 100 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Add:
     text: str
     amount: int
@@ -24,7 +24,7 @@ class Added:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Total:
     """Query: persists nothing."""
 

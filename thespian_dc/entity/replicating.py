@@ -93,11 +93,11 @@ class Replicating:
         """Why this replica does not handle a command of this type for this entity now; without a
         type: why it persists nothing."""
         assert isinstance(instance, ReplicatedInstance)
-        role, own = instance.slice.type.role, own_id(instance)
+        role = instance.slice.type.role
         if role.closed:
             closed = ReplicaRecoveringError if role.closed == "recovering" else ReplicaRetiredError
-            return closed(str(instance.ref), own)
-        if role.epoch and role.active != own:
+            return closed(str(instance.ref), own_id(instance))
+        if role.epoch and role.active != (own := own_id(instance)):
             replication = instance.type.replication
             if kind is None or (replication and kind not in replication.queries):
                 return StandbyError(str(instance.ref), own, role.active, role.epoch)
@@ -114,8 +114,8 @@ class Replicating:
         """As recording.move_on, and what each record says of its origin."""
         assert isinstance(instance, ReplicatedInstance)
         own, epoch, asked_us = own_id(instance), instance.slice.type.role.epoch, instance.asked_us
-        others = {replica: n for replica, n in instance.vector.items() if replica != own}
-        n = instance.vector.get(own, 0)
+        others = instance.vector.copy()
+        n = others.pop(own, 0)
         instance.origin, instance.concurrent = own, False
         try:
             moved = move_on(instance, recorded)
