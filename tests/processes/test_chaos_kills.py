@@ -34,7 +34,8 @@ def test_hosts_producers_consumers_and_coordinators_are_killed(tmp_path: Path, k
         kill_in_turn(run, victims, kills, between=lambda: None)
         evidence = run.judge(book)
     assert busy(evidence)
-    if kills >= 10:  # an append on SQLite takes so little time that three kills may miss it
+    if kills >= 10:  # an append on SQLite takes so little time that three may miss it; it is
+        # met for sure in test_killed_in_append.py
         assert sum(evidence.in_flight().values()) > 0, "no kill met an append on its way"
     assert prompt([evidence.pause_s(kill.us) for kill in run.kills], run.journal)
 
