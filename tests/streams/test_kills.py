@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.streams.material import (
     ENTITY_TYPE,
     SLICES,
@@ -121,3 +122,36 @@ def test_producer_killed_and_started_again(
     assert consumer.ask("status").restarts == 0, "a producer's end does not restart the projection"
     consumer.end()
     producer.end()
+
+
+@pytest.mark.timeout(180)
+def test_producers_of_one_journal_stand_in_for_each_other(
+    writer: Writer, journal_url: str, tmp_path: Path, children: list[Child]
+) -> None:
+    """Two serve a stream of one journal at two addresses of one target. Whichever serves is killed,
+    four times: the call goes on at the other, with nothing lost, doubled or out of order."""
+    read_model = tmp_path / "read.db"
+    producers = {
+        port: start_producer(settings(journal_url, port)) for port in (free_port(), free_port())
+    }
+    children += producers.values()
+    both = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in producers)
+    source = Remote("carts", both, plaintext_beyond_loopback=True)
+    consumer = start_consumer(projection(read_model, source))
+    children.append(consumer)
+    load = Load(writer, 2000)
+    for _ in range(4):
+        before = sum(counted(read_model).values())
+        eventually(lambda b=before: sum(counted(read_model).values()) > b, deadline_s=30)
+        eventually(lambda: any(one.ask("calls") for one in producers.values()), deadline_s=30)
+        serves = next(port for port, one in producers.items() if one.ask("calls"))
+        producers.pop(serves).kill()
+        (other,) = producers.values()
+        eventually(lambda one=other: one.ask("calls") == 1, deadline_s=30)
+        producers[serves] = start_producer(settings(journal_url, serves))
+        children.append(producers[serves])
+    expected = load.stop()
+    eventually(lambda: counted(read_model) == expected, deadline_s=60)
+    assert in_order(read_model)
+    assert consumer.ask("status").restarts == 0
+    consumer.end()

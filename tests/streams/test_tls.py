@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.streams.asking import asked
 from tests.streams.certificates import Authority
 from tests.streams.material import Added, Writer, counted, projection
@@ -29,6 +30,22 @@ def test_both_sides_with_certificates_of_one_authority(
     _, port = serve(tls=ours.tls("127.0.0.1"))
     remote = Remote("carts", f"127.0.0.1:{port}", tls=ours.tls("ranking"))
     consume(projection(read_model, remote))
+    eventually(lambda: counted(read_model) == {"apple": 1})
+
+
+def test_a_target_of_several_addresses_shows_one_name(
+    writer: Writer, serve: Any, consume: Any, tmp_path: Path, ours: Authority
+) -> None:
+    """Whichever of its nodes answers; here the first one does not."""
+    read_model = tmp_path / "read.db"
+    writer.add([("c-1", Added("apple", 1))])
+    _, port = serve(tls=ours.tls("shop.example.org"))
+    own = replace(ours.tls("ranking"), server_name="shop.example.org")
+    consume(
+        projection(
+            read_model, Remote("carts", f"ipv4:127.0.0.1:{free_port()},127.0.0.1:{port}", own)
+        )
+    )
     eventually(lambda: counted(read_model) == {"apple": 1})
 
 
