@@ -47,6 +47,25 @@ async def leaves_later(_: Any) -> Any:
     sys.exit("a secret")
 
 
+class Leaving:
+    """Public; it stores itself."""
+
+    def to_stored(self) -> Any:
+        sys.exit("a secret")
+
+    @classmethod
+    def from_stored(cls, _: Any) -> Leaving:
+        return cls()
+
+
+def to_leaving(_: Any) -> Leaving:
+    return Leaving()
+
+
+async def to_leaving_later(_: Any) -> Leaving:
+    return Leaving()
+
+
 def second_leaves(event: Envelope[Added]) -> Any:
     return event if event.payload.quantity == 1 else leaves(event)
 
@@ -120,6 +139,21 @@ def test_an_upcaster_that_exits_names_the_event_or_the_state() -> None:
     of_states = shower(entity=Upcasting, from_snapshot=added_of)
     with pytest.raises(TransformError, match="its state: SystemExit"):
         asyncio.run(of_states.show(1, 5, a_state()))
+
+
+@pytest.mark.parametrize("function", [to_leaving, to_leaving_later])
+def test_a_to_stored_that_exits_names_the_event(function: Any) -> None:
+    stream = Stream("carts", Cart, Transformation().payload(Added, function), [Leaving])
+    seeing: Any = view_for(stream)
+
+    async def seen() -> None:
+        view = seeing(a_commit())
+        if asyncio.iscoroutine(view):
+            await view
+
+    with pytest.raises(TransformError, match="SystemExit: a secret") as caught:
+        asyncio.run(seen())
+    assert (caught.value.entity_id, caught.value.offset) == ("c-1", 40)
 
 
 def test_a_destinations_transform_that_exits_names_its_event() -> None:

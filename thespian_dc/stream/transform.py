@@ -200,7 +200,7 @@ class Transforming(Originals):
                     if isinstance(answer, BaseException):
                         raise answer
                     packed = self._packed(record, event, answer)
-                except Exception as error:
+                except RAISED as error:
                     raise self.named(event, error) from error
                 if packed is not None:
                     shown.append((index, packed))
