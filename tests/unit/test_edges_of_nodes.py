@@ -14,6 +14,7 @@ from thespian_dc.model.position import Position
 from thespian_dc.model.replication_settings import Peer, Replication
 from thespian_dc.model.settings import Remote
 from thespian_dc.projection.api import JournalPositions
+from thespian_dc.replication.link_run import Place, Run
 from thespian_dc.replication.progress import KeptProgress
 from thespian_dc.replication.protocol import StartReplication
 from thespian_dc.replication.replica import RunningReplica
@@ -21,6 +22,10 @@ from thespian_dc.stream.client import RemoteSource
 
 EDGES = [Peer("shop", edge=True), Peer("van", edge=True)]
 FAR = {0: Position(9, b"w"), 1: Position(8, b"w")}
+
+
+def put(*_: object) -> None:
+    """Nothing comes."""
 
 
 class OnCall(RemoteSource):
@@ -47,7 +52,9 @@ def test_how_far_another_node_is_with_an_edge_counts(node: RunningReplica) -> No
 
 def test_an_edge_is_asked_where_its_call_is(node: RunningReplica) -> None:
     """By the source that has it: the registry may name another node by now."""
-    node.group.links["shop"]._source = OnCall(Remote("carts", "127.0.0.1:1"), "eu")
+    link = node.group.links["shop"]
+    source = OnCall(Remote("carts", "127.0.0.1:1"), "eu")
+    link.run = Run(1, link.peer, node._setting, Place(), source, put, put, set(), 0)
     assert node.heads("shop") == {0: 9, 1: 8}
 
 

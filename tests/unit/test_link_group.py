@@ -72,15 +72,16 @@ def test_a_batch_that_cannot_be_read_at_once_ends_the_run_later() -> None:
 
 
 def test_while_an_id_comes_in_nobody_leaves_out_what_it_may_lack() -> None:
-    """All begin a new call that says nothing of logs of which it is not read yet; each of them
-    reads it as a whole, and says where it is when that is done."""
+    """All begin a new call that says that nothing is here of logs of which it is not read yet; each
+    of them reads it as a whole, and says where it is when that is done."""
     group = Group()
     for source in group.now_open():
         group.open(source)
     group.group.change_filter(MORE)
     us, ap = group.now_open()
     assert [one.is_open for one in group.sources] == [False, False, True, True]
-    assert (us.said.known, us.positions, us.wanted) == ((), AT, MORE)
+    nothing = tuple(OriginPositions(one, 0, (0, 0)) for one in ("us", "ap"))
+    assert (us.said.known, us.positions, us.wanted) == (nothing, AT, MORE)
     for source in (us, ap):
         assert not source.lookups, "before the new filter is in force records may be left out"
         group.open(source)
@@ -130,13 +131,12 @@ def test_what_one_link_brings_is_what_another_one_waits_for() -> None:
 def test_a_peer_that_shows_more_is_read_anew_and_nobody_leaves_out_meanwhile() -> None:
     group = Group(UNFILTERED)
     us, _ = group.now_open()
-    group.group.links["us"]._progress = group.group.links["us"]._progress._replace(
-        shown=Exclude.entity_ids("hidden")
-    )
+    at = group.group.links["us"]._at
+    at.progress = at.progress._replace(shown=Exclude.entity_ids("hidden"))
     group.open(us)
     again = next(one for one in group.now_open() if one.peer == "us")
     assert (again is us, again.said.known, again.positions) == (
-        False, (OriginPositions("ap", 0, (5, 7)),), AT,
+        False, (OriginPositions("us", 0, (0, 0)), OriginPositions("ap", 0, (5, 7))), AT,
     )  # fmt: skip
     group.open(again)
     assert [lookup.entity_id for lookup, _ in again.lookups] == ["hidden"]

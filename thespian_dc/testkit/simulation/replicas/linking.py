@@ -184,7 +184,7 @@ class LinksProcess(Process):
     def reads(self, peer: str) -> bool:
         """Is a call to it open? A node that an edge's call is not lent to may have had one."""
         link = self.running.group.links[peer]
-        source = link._source
+        source = None if link.run is None else link.run.source
         is_lent = not isinstance(source, EdgeSource) or source.call is not None
         return link.core is not None and is_lent
 
