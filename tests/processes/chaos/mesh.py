@@ -17,7 +17,7 @@ from tests.processes.chaos import checker, history, replica_checker
 from tests.processes.chaos.child import Child
 from tests.processes.chaos.history import Attempt
 from tests.processes.chaos.ledger import ENTITY_TYPE
-from tests.processes.chaos.world import MEASURED, SERVICE, Evidence, World
+from tests.processes.chaos.world import SERVICE, Evidence, World
 from tests.processes.running import free_port
 from thespian_dc.model.ids import SLICES_DEFAULT
 from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
@@ -27,7 +27,7 @@ from thespian_dc.testkit.proxy import FROM, TO, FaultProxy
 ENTITIES = 60
 ROLES = ("hosts", "producers", "replication", "coordinator")
 CUTS = ("reset", "silent", "silent one way")
-EQUAL_WITHIN_S = 30.0 if MEASURED else 90.0
+EQUAL_WITHIN_S = 30.0
 Link = tuple[str, str]
 States = dict[str, Any]
 

@@ -152,7 +152,8 @@ class World:
         """Until each slice has acknowledged something that was sent after then."""
         for load, _ in self.loads:
             eventually(
-                lambda one=load: one.latest["all_answered_us"] > since_us, deadline_s=within_s
+                lambda one=load: one.latest.get("all_answered_us", 0) > since_us,  # it may begin
+                deadline_s=within_s,
             )
 
     def progress(self, load: Child, commands: int = 500, within_s: float = 60.0) -> None:
