@@ -99,9 +99,19 @@ class LinkGroup:
 
     def _what_to_say(self) -> ReplicaStart:
         roles, setting = self._roles, self.setting
-        known = tuple(self._known().values())
+        known = {**self._lives(), **self._known()}
         facts = told(roles, setting.entity_type, setting.replicas)
-        return ReplicaStart(**facts, known=known)
+        return ReplicaStart(**facts, known=tuple(known.values()))
+
+    def _lives(self) -> dict[str, OriginPositions]:
+        """Of which life of each peer's log its link's positions are, whatever is here of it: of
+        another one they prove nothing."""
+        found = {name: link.progress() for name, link in self.links.items()}
+        return {
+            name: OriginPositions(name, progress.generation, (0,) * len(progress.positions))
+            for name, progress in found.items()
+            if progress.positions
+        }
 
     def _known(self) -> dict[str, OriginPositions]:
         found = {name: link.known() for name, link in self.links.items()}
