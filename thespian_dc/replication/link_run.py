@@ -89,13 +89,12 @@ class Run:
         hand: Callable[[Any], None], submit: Callable[[LinkCore, Submit], None], origins: set[str],
         life: int,
     ) -> None:  # fmt: skip
-        self.number, self.source, self.peer, self._setting = number, source, peer, setting
+        self.number, self.source, self._peer, self._setting = number, source, peer, setting
         self._at, self._hand, self._submit = at, hand, submit
         self._origins, self._life = origins, life
         self.core: LinkCore | None = None
         self._log = PeerLog(peer.replica_id)
-        self.is_under = False
-        """The filter is in force."""
+        self._is_under = False  # the filter is in force
         self.heads: dict[int, int] = {}
         self._marks: dict[int, int | None] = {}  # where the peer's slices begin; None: asked for
         self._is_asking = False  # for the next ids of a slice that joins
@@ -111,12 +110,12 @@ class Run:
         core, progress = self.core, self._at.progress
         if core is None:
             return progress
-        coming_in = core.coming_in if self.is_under else progress.coming_in
+        coming_in = core.coming_in if self._is_under else progress.coming_in
         return progress._replace(positions=core.cursors(), coming_in=frozenset(coming_in))
 
     def change_filter(self) -> None:
         """Another one is wanted, which lets nothing in."""
-        self.is_under = False
+        self._is_under = False
         if self.core is not None:
             self.core.filtered = bool(self._at.wanted.filter)
             self.source.change_filter(self._at.wanted)
@@ -175,15 +174,15 @@ class Run:
         progress = self._at.progress
         if progress.journal_id != of.journal_id:
             self._at.progress = progress = progress.again(of.journal_id, progress.generation)
-        if self.peer.workers > 1 and not progress.positions:  # now there are slices to share
+        if self._peer.workers > 1 and not progress.positions:  # now there are slices to share
             at = dict.fromkeys(range(of.slices), START)
             return BeginAgain(progress._replace(positions=at))
         self._log = PeerLog(
-            self.peer.replica_id, progress.generation, self._setting.replica_id, self._origins,
+            self._peer.replica_id, progress.generation, self._setting.replica_id, self._origins,
             self._life, self._setting.entity_type, most_epochs(now_us),
         )  # fmt: skip
         self.core = LinkCore(
-            self.peer.replica_id, of.slices, progress.positions,
+            self._peer.replica_id, of.slices, progress.positions,
             int(self._setting.look_up_after_s * 1e6), bool(self._at.wanted.filter),
         )  # fmt: skip
         if not self._at.wanted.version:
@@ -191,8 +190,8 @@ class Run:
         return None
 
     def _come_in(self) -> None:
-        if self.core is not None and not self.is_under:
-            self.is_under = True
+        if self.core is not None and not self._is_under:
+            self._is_under = True
             self.perform(self.core.come_in(sorted(self._at.progress.coming_in)))
 
     def on_said(self, said: ReplicaStarted) -> End | None:
@@ -222,7 +221,7 @@ class Run:
             body = unpack_state(entity_id, found.body)
             said = body.replica  # None: stored before the type was replicated
             if said is None:
-                said = state_meta(StateMeta({self.peer.replica_id: found.seq_nr}, {}))
+                said = state_meta(StateMeta({self._peer.replica_id: found.seq_nr}, {}))
             state = self._log.state(entity_id, body.manifest, body.payload, said)
             self.perform(core.on_state(entity_id, state, found.seq_nr))
 
@@ -269,7 +268,7 @@ class Run:
         """Fetch the next entities of which all events may be trimmed, once the last ones are here.
         Those that have later events are found by these, too."""
         core, joining = self.core, self._at.progress.joining
-        if joining and core is not None and self.is_under and not core.coming_in:
+        if joining and core is not None and self._is_under and not core.coming_in:
             slice_, after = next(iter(sorted(joining.items())))
             if not self._is_asking:
                 self._is_asking = True
