@@ -23,7 +23,7 @@ from thespian_dc.node import Node
 from thespian_dc.testkit.eventually import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
-STEADY_S, WINDOW_S = 5.0, 8.0
+STEADY_S = WINDOW_S = 5.0
 STILL_S = 1.25
 """Others, who look every half a second, take a host for dead whose beat stands still for 1.75 s."""
 
