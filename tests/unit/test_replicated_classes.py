@@ -114,6 +114,24 @@ def test_events_of_others_are_transformed() -> None:
         b.restart()
 
 
+def test_an_event_that_is_transformed_in_place_is_stored_as_it_is_then() -> None:
+    """The object that was given comes back changed: what is applied is what is replayed."""
+
+    class Rewriting(Chronicle):
+        entity_type = "rewriting"
+
+        def replicated_event_transformed(self, event: Noted, origin: str) -> Noted:
+            object.__setattr__(event, "text", f"{event.text}, changed")
+            return event
+
+    a, b = group(Rewriting, "a", "b")
+    write(a, "one")
+    b.absorb(a.events())
+    for _ in range(2):
+        assert texts(b.state()) == ["one, changed"]
+        b.restart()
+
+
 def test_own_events_that_come_back_are_nobody_elses() -> None:
     """This replica lost them with its journal: no hook judges or changes what it wrote itself."""
 
@@ -204,6 +222,24 @@ def test_it_can_be_mixed_in() -> None:
         write(a, "one")
         settle(a, b)
         assert texts(b.state()) == ["one"]
+
+
+async def _late(self: Any, event: Any, origin: str) -> None:
+    """Called, it would return what nobody awaits: each event would be refused."""
+
+
+@pytest.mark.parametrize("hook", ["replicated_event_received", "replicated_event_transformed"])
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [(_late, "must be a plain function"), (lambda self, event: event, "self, event, origin")],
+)
+def test_a_hook_that_would_refuse_every_event_is_an_error_of_the_class(
+    hook: str, given: Any, why: str
+) -> None:
+    """What it raises refuses an event for good: that it cannot be called is said before."""
+    spoilt = type("Spoilt", (Chronicle,), {hook: given})
+    with pytest.raises(EntityClassError, match=rf"{hook}.*{why}"):
+        EntityType.of(spoilt, importable=False)
 
 
 @pytest.mark.parametrize("fact", ["replica_id", "concurrent", "time_us"])

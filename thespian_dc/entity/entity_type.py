@@ -20,6 +20,8 @@ UNRECOGNIZED = "receiveUnrecognizedMessage"
 _CALLED = {
     "empty_state": "self", "apply_event": "self, state, event", "tags_for": "self, state, event",
     "snapshot_when": "self, state, event, seq_nr", "recovery_completed": "self",
+    "replicated_event_received": "self, event, origin",
+    "replicated_event_transformed": "self, event, origin",
 }  # fmt: skip
 """What is called of a class beside its handlers, and with what."""
 

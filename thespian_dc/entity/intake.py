@@ -181,10 +181,11 @@ class Intake:
                     return max(1, int(delay_s * 1e6))
             if description.transformed is None:
                 return decoded, None
+            before = description.registry.encode(decoded)
             event = description.transformed(instance.actor, decoded, origin)
-            if event is decoded:
-                return decoded, None
-            return event, Encoded(*description.registry.encode(event))
+            after = description.registry.encode(event)
+            # The same object may have been changed in place.
+            return event, None if event is decoded and after == before else Encoded(*after)
         except ReplicatedEventRefused as refused:
             text = refused.reason
         except RAISED as error:  # user code
