@@ -12,7 +12,7 @@ import pytest
 from thespian_dc.journal.api import Found
 from thespian_dc.journal.sqlite.entities import RUNS_IN_TAIL
 from thespian_dc.journal.sqlite.open import SqliteJournal, open_sqlite
-from thespian_dc.model.errors import CorruptRecordError, JournalError, TrimmedError
+from thespian_dc.model.errors import CorruptRecordError, JournalError, SchemaError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.journal_cases.storage import TYPE, Writer
 
@@ -206,7 +206,9 @@ def test_a_file_of_the_first_schema_version_is_migrated(path: Path, trimmed: int
             [(key.slice, *rest) for key, *rest in entries],
         )
     connection.close()
-    journal = open_sqlite(f"sqlite:///{path}", create=False)
+    with pytest.raises(SchemaError, match="stop nodes of older versions"):
+        open_sqlite(f"sqlite:///{path}", create=False)  # a tool that only looks: they may still run
+    journal = open_sqlite(f"sqlite:///{path}")
     assert journal.verify() == []
     assert {name: journal.read_entity(KEY, name, 40) for name in NAMES[:2]} == before
     writer.journal = journal

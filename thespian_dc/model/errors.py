@@ -196,11 +196,12 @@ class SchemaError(JournalError):
 
     def __str__(self) -> str:
         state = "has no schema" if self.found == 0 else f"has schema {self.found}"
-        remedy = (
-            "upgrade thespian-dc"
-            if self.found > self.wanted
-            else f"run: thespian-dc schema apply --journal {self.where}"
-        )
+        if self.found > self.wanted:
+            remedy = "upgrade thespian-dc"
+        elif self.where.startswith("sqlite:"):
+            remedy = "stop nodes of older versions; the first one of this makes or migrates it"
+        else:
+            remedy = f"run: thespian-dc schema apply --journal {self.where}"
         return f"journal {self.where} {state}, this version needs {self.wanted}; {remedy}"
 
 

@@ -99,9 +99,10 @@ def open_sqlite(url: str, create: bool = True) -> SqliteJournal:
 
     Parameters: `?synchronous=full|normal` (default full) and `lock_timeout_s` (default 30).
 
-    A file of an older version is migrated, in one transaction. JournalUrlError: no such directory,
-    not an SQLite file, another program's file, an unknown parameter. SchemaError: the file's schema
-    is of a newer version, or there is none and `create` is False.
+    A file of an older version is migrated, in one transaction; with `create` False it is left as it
+    is: nodes of that version may work on it. JournalUrlError: no such directory, not an SQLite
+    file, another program's file, an unknown parameter. SchemaError: the file's schema is of a newer
+    version, or there is none or an older one and `create` is False.
     """
     path, synchronous, lock_timeout_s = _parse(url)
     where = Path(path)
@@ -151,7 +152,7 @@ def _prepare(database: Database, url: str, create: bool) -> None:
         if found == 0 and create:
             database.use_wal()
             found = database.write(_create_if_empty)
-        elif 0 < found < SCHEMA_VERSION:
+        elif create and 0 < found < SCHEMA_VERSION:
             found = database.write(_migrate_if_older)
     except CorruptJournalError as error:
         raise JournalUrlError(url, f"it is not an SQLite database ({error.reason})") from error
