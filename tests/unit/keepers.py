@@ -38,6 +38,7 @@ class Replica:
         self.head = 0
         self.read: dict[str, int] = {}
         self.down = False
+        self.lacks = ""
         self.asked = 0
         """So often it said where its log ends."""
         self.changes: list[RolesChanged] = []
@@ -48,6 +49,9 @@ class Replica:
     def reading(self) -> frozenset[str]:
         peers = {one.replica_id for one in self.setting.peers}
         return frozenset(peers - self.keeper.roles.fenced)
+
+    def left_out(self) -> str:
+        return self.lacks
 
     def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
         return {peer: {0: at} for peer, at in self.read.items()}

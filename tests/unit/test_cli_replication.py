@@ -55,6 +55,9 @@ class Links:
     def reading(self) -> frozenset[str]:
         return frozenset({"us"})
 
+    def left_out(self) -> str:
+        return ""
+
     def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
         return {}
 

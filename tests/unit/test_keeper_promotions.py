@@ -21,7 +21,7 @@ class AskNot:
     """Links of which one peer cannot be asked where its log ends."""
 
     def __init__(self, links: Replica, peer: str) -> None:
-        self.reading, self.cursors = links.reading, links.cursors
+        self.reading, self.cursors, self.left_out = links.reading, links.cursors, links.left_out
         self._heads, self._peer = links.heads, peer
 
     def heads(self, peer: str) -> Mapping[int, int]:
@@ -77,6 +77,39 @@ def test_a_forced_one_says_of_whom_it_knows_nothing(standby: World) -> None:
     former.down = False
     assert former.roles.is_active
     standby.until(lambda: not former.roles.is_active)
+
+
+def test_one_that_leaves_entities_out_waits_until_it_has_them_or_is_refused(standby: World) -> None:
+    """All logs were read, through a filter: what it withheld is not here, whatever they say."""
+    next_ = standby.replicas["b"]
+    next_.lacks = "its filter leaves entities out"
+    refused = promote(next_, timeout_us=2 * SECOND)
+    standby.until(lambda: ended(next_, refused))
+    wish = ended(next_, refused)
+    assert wish is not None
+    assert wish.state == wishes.REFUSED
+    assert "its filter leaves entities out" in wish.answer["reason"]
+    assert (next_.roles.epoch, next_.roles.active) == (1, "a")
+    taken = promote(next_)
+    for _ in range(4):
+        standby.round()
+    assert ended(next_, taken) is None
+    next_.lacks = ""
+    standby.until(lambda: ended(next_, taken))
+    wish = ended(next_, taken)
+    assert wish is not None
+    assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
+
+
+def test_a_forced_one_says_that_it_leaves_entities_out(standby: World) -> None:
+    next_ = standby.replicas["b"]
+    next_.lacks = "its filter leaves entities out"
+    nr = promote(next_, force=True)
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.state == wishes.DONE
+    assert wish.answer["behind"] == {"a": [None, next_.lacks], "c": [None, next_.lacks]}
 
 
 def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby: World) -> None:

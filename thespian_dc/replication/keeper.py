@@ -68,6 +68,10 @@ class Links(Protocol):
     def reading(self) -> frozenset[str]:
         """Peers from which something may still come."""
 
+    def left_out(self) -> str:
+        """Why entities may be lacking that lie below cursors which are asked for later; "": none
+        are."""
+
     def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
         """How far the links that began in this own generation are: by peer, by slice."""
 
@@ -183,10 +187,11 @@ class Keeper:
         self._own.look()
         if self._leaving.leaves(self.roles):
             self._own.change(fenced)
+        left_out = self._links.left_out()
         cursors = self._links.cursors(self.roles.generation)
         self._asking.take()
         self._restore(cursors, now)
-        self._performing.round(cursors, now)
+        self._performing.round(cursors, now, left_out)
         self._retire(cursors)
         if now - self._beat_us >= BEAT_US:
             self._beat_us = now

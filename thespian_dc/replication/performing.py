@@ -50,9 +50,9 @@ class Performing:
         if self.promotion is not None:
             self.promotion[1].on_epoch(peer, epoch, now)
 
-    def round(self, cursors: Mapping[str, Mapping[int, int]], now: int) -> None:
+    def round(self, cursors: Mapping[str, Mapping[int, int]], now: int, left_out: str = "") -> None:
         """Go on with the promotion that is under way, or begin what is wished next. cursors: of the
-        links, by peer, by slice."""
+        links, by peer, by slice. left_out: Links'."""
         if self.promotion is None:
             if self._own.roles.promoting:  # of a keeper that ended in the middle
                 self.promotion = self._settling(self._own.roles.wish, now)
@@ -61,6 +61,7 @@ class Performing:
                 return
         nr, core = self.promotion
         core.catch_up.on_cursors(cursors)
+        core.on_left_out(left_out)
         if core.phase is Phase.CATCHING_UP and self._own.roles.wish == nr:  # by another node
             core.go_on(self._own.roles.epoch, now)
         for step in core.on_tick(now):

@@ -55,6 +55,7 @@ class Promotion:
         self._epoch = 0
         self._has_epoch_us: dict[str, int] = {}
         self._passed_by: frozenset[str] = frozenset()
+        self._left_out = ""
         self.phase = Phase.CATCHING_UP
 
     @property
@@ -64,13 +65,25 @@ class Promotion:
     def report(self) -> dict[str, Behind]:
         """Per replica of the group, what is lacking."""
         unlinked = Behind(None, "there is no link to it; what it wrote comes by way of others")
-        return self.catch_up.behind() | dict.fromkeys(self._others, unlinked)
+        return self._behind() | dict.fromkeys(self._others, unlinked)
 
     def lacking(self) -> dict[str, Behind]:
         """Of the linked peers, those of which something is lacking."""
-        return self.catch_up.lacking()
+        return {peer: one for peer, one in self._behind().items() if one.events != 0}
+
+    def _behind(self) -> dict[str, Behind]:
+        found = self.catch_up.behind()
+        if not self._left_out:
+            return found
+        left_out = Behind(None, self._left_out)
+        return {peer: left_out if one.events == 0 else one for peer, one in found.items()}
 
     # --- inputs ---
+
+    def on_left_out(self, why: str) -> None:
+        """Entities are lacking though the links passed them, or none are (""): nobody knows how
+        much that is, and it holds what is not forced."""
+        self._left_out = why
 
     def on_epoch(self, peer: str, epoch: int, now_us: int) -> None:
         """The peer has said which epoch it knows."""
@@ -96,7 +109,8 @@ class Promotion:
         """What is to be done now; call it often."""
         if self.is_over:
             return []
-        if all(self._is_passed_by(peer) for peer in self.lacking()):
+        holds = self._left_out and self.phase is Phase.CATCHING_UP and not self._force
+        if not holds and all(map(self._is_passed_by, self.catch_up.lacking())):
             return [Step.OPEN if self.phase is Phase.SETTLING else Step.RAISE]
         if now_us >= self._until_us:
             return self._too_late()

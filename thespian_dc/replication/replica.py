@@ -90,7 +90,8 @@ class RunningReplica:
         self.group.failed = FailedEntities(stored_failed(journal, name))
         at_shown, shown = shown_name(name), begin_shown_filter(journal, setting)
         self.group.change_shown(shown)
-        self._snapshot = self.group.snapshot()
+        self._snapshot, self._left_out = self.group.snapshot(), ""
+        self._taken = self._wanted
         kept = {peer: KeptProgress(journal, name, peer) for peer in self.group.links}
         self._progress = {peer: one.load() for peer, one in kept.items()}
         self._storing = Storing(
@@ -103,6 +104,7 @@ class RunningReplica:
     def start(self) -> None:
         """Open the links and start the threads."""
         self.group.begin(self._progress, self._wanted)
+        self._look_left_out()
         self._storing.start()
         self._keeper.start()
         self._leasing.start()
@@ -127,6 +129,8 @@ class RunningReplica:
         for one in items:
             if isinstance(one, WantedChanged):
                 self.group.change_filter(one.wanted)
+                self._taken = one.wanted
+                self._look_left_out()
             elif isinstance(one, ShownChanged):
                 self.group.change_shown(one.to)
             elif isinstance(one, FailedStored):
@@ -144,6 +148,7 @@ class RunningReplica:
         self.group.on_tick()
         if now_us - self._store_us >= STORE_US:
             self._store_us = now_us
+            self._look_left_out()
             self._facts, self._snapshot = self.group.facts(), self.group.snapshot()
             self._leasing.on_links(self._links_now())
             for link in self.group.links.values():
@@ -153,6 +158,14 @@ class RunningReplica:
                 self._keeper.lacks_own()
             self._storing.offer(self.group.progress(), self._facts)
             self._storing.change_failed(self.group.failed.take_changes())
+
+    def _look_left_out(self) -> None:
+        why = ""
+        if self._taken.filter.exclude:
+            why = "the filter of what is taken leaves entities out: clear it first"
+        elif any(one.progress().coming_in for one in self.group.links.values()):
+            why = "entities that came into scope are still to be read"
+        self._left_out = why
 
     def _links_now(self) -> LinksNow:
         """An edge is read where its call came in: it has no target, and is not shared out."""
@@ -200,6 +213,10 @@ class RunningReplica:
     def reading(self) -> frozenset[str]:
         """See keeper.Links."""
         return self._snapshot.reading
+
+    def left_out(self) -> str:
+        """See keeper.Links."""
+        return self._left_out
 
     def cursors(self, generation: int) -> Mapping[str, Mapping[int, int]]:
         """See keeper.Links."""
