@@ -32,7 +32,7 @@ from thespian_dc.model.role_errors import (
     NotReplicatedError,
     ReplicationWishError,
 )
-from thespian_dc.model.roles import Stage, staged
+from thespian_dc.model.roles import Stage, fenced, staged
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
 from thespian_dc.replication.blocked import Blocked
@@ -208,6 +208,19 @@ def test_a_retirement_that_goes_on_says_for_whom_it_waits(
     change_roles(journal, "cart", lambda roles: staged(roles, "us", Stage(0, 0, (0,) * 4)))
     assert Replicas(url, "cart").retire("us", timeout_s=20.0) == {}
     assert row(run(url, "status", "--json"))["retired"] == ["us"]
+
+
+def test_a_replica_that_retires_does_not_say_for_whom_that_waits(
+    url: str, journal: Journal, keeper: Keeper
+) -> None:
+    """Nobody tells it any more: they refuse it."""
+    change_roles(journal, "cart", fenced)
+    said = run(url, "status").output
+    assert "takes no commands: retiring" in said
+    assert "was not told" not in said
+    refused = run(url, "promote", "--type", "cart", "--force")
+    assert refused.exit_code != 0
+    assert "'eu' was retired" in refused.output
 
 
 def test_the_filter_is_changed_from_anywhere(url: str, journal: Journal) -> None:

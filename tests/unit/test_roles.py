@@ -137,6 +137,9 @@ def test_a_retiring_replica_closes_when_it_hears_of_it() -> None:
     own = met(_first("c"), retire(_first("a"), "cart", "c", GROUP))
     assert own.closed == "retiring"
     assert retired(own, "c").role("cart").closed == "retired"
+    for gone in (own, retired(own, "c")):
+        with pytest.raises(RetiredReplicaError):  # it would take no commands
+            promoted(gone, "cart")
 
 
 # --- who may take part ---

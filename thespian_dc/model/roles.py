@@ -131,11 +131,13 @@ def begun(
 def promoted(before: Roles, entity_type: str, wish: int = 0) -> Roles:
     """This replica is the active one, under the next epoch, and the others learn it; it takes no
     commands before `opened`. wish: its number, 0 for none; one that raised the epoch before changes
-    nothing."""
+    nothing. RetiredReplicaError: it would take none after that either."""
     _check_mode(before, entity_type, "promote")
     if wish and wish == before.wish:
         return before
     me, epoch = before.replica_id, before.epoch + 1
+    if me in before.fenced:
+        raise RetiredReplicaError(entity_type, me)
     return replace(before, epoch=epoch, active=me, promoting=True, wish=wish)
 
 

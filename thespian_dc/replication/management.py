@@ -289,7 +289,9 @@ def view_of(journal: Journal, entity_type: str) -> ReplicaView:
     """What stands in a journal about one type's replica; NotReplicatedError."""
     roles = known_roles(journal, entity_type)
     said = wishes.last_beat(journal, entity_type)
-    retiring = {one: waits_for(roles, one, said.group) for one in sorted(roles.retiring)}
+    # Of its own retirement nobody tells it: they refuse it.
+    others = sorted(roles.retiring.keys() - {roles.replica_id})
+    retiring = {one: waits_for(roles, one, said.group) for one in others}
     return ReplicaView(
         entity_type, roles, said.lives(now_us()), said.group, stored_status(journal, entity_type),
         listing(journal, entity_type), retiring, said.lacks if roles.recovering else {}, said.step,
