@@ -317,15 +317,15 @@ class ReplicaChecker:
                     self._breaks("scope", f"{entity_id} is at {name}: {vector}")
 
     def check_forks(self, links: Mapping[str, Sequence[str]]) -> None:
-        """Two events under one number at two replicas: somebody has noticed, where one shows it to
-        the other. What its origin lost before anybody read it was written again, and is no fork.
-        links: as in `differing`."""
+        """Two events under one number at two replicas: somebody has noticed, where one is shown to
+        a reader that is not its origin, which is sent none of its own. What its origin lost before
+        anybody read it was written again, and is no fork. links: as in `differing`."""
         pairs = [(one, peer) for one, peers in links.items() for peer in peers if peer in links]
         for name, peer in pairs:
             mine, theirs = self.held[name].events, self.held[peer].events
             for (entity_id, origin, n), event in mine.items():
                 other = theirs.get((entity_id, origin, n), event)
-                if other.changed == event.changed or entity_id in self.forked:
+                if other.changed == event.changed or origin == name or entity_id in self.forked:
                     continue
                 if self._exchange(name, peer, entity_id, links):
                     what = f"{entity_id} {origin} {n}: {event} at {name}, {other} at {peer}"
