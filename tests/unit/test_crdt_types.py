@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from itertools import permutations
 from typing import Any
 
@@ -25,7 +27,7 @@ from thespian_dc.crdt.api import (
     PnCounter,
     SetAdded,
 )
-from thespian_dc.model.crdt_errors import RepeatedOperationError, WrongOperationError
+from thespian_dc.model.crdt_errors import NotWholeError, RepeatedOperationError, WrongOperationError
 from thespian_dc.model.errors import UnknownManifestError
 
 times = st.builds(LwwTime, st.integers(0, 3), st.sampled_from("abc"))
@@ -284,3 +286,19 @@ def test_operations_are_small() -> None:
     registry = Registry(CRDT_TYPES)
     for operation in (value.add("apple", replica="eu"), value.remove("77")):
         assert len(registry.encode(operation)[1]) < 60
+
+
+@pytest.mark.parametrize("delta", [0.1, math.nan, "1", None])
+def test_a_counter_counts_whole_numbers(delta: Any) -> None:
+    """A sum of others comes out differently in another order, so replicas would never agree."""
+    with pytest.raises(NotWholeError, match="delta must be a whole number"):
+        PnCounter().add(delta, "eu")
+
+
+@pytest.mark.parametrize("now", [time.time(), None])
+def test_times_are_whole_microseconds(now: Any) -> None:
+    """Seconds would lose against all that is written with self.time_us()."""
+    with pytest.raises(NotWholeError, match="now_us must be a whole number"):
+        LwwRegister("").assign("a", "eu", now)
+    with pytest.raises(NotWholeError, match="now_us must be a whole number"):
+        LwwMap[str, str]().put("k", "a", "eu", now)

@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 from thespian_dc.crdt.dots import repeated, wrong
 from thespian_dc.crdt.operations import LwwAssigned
+from thespian_dc.model.crdt_errors import NotWholeError
 
 T = TypeVar("T")
 
@@ -23,7 +24,9 @@ class LwwTime(NamedTuple):
     replica: str = ""
 
     def later(self, now_us: int, replica: str) -> LwwTime:
-        """The time of a write at `replica`: the clock's, or just after this one."""
+        """The time of a write at `replica`: the clock's, or just after this one. NotWholeError."""
+        if not isinstance(now_us, int):
+            raise NotWholeError("now_us", repr(now_us), "give microseconds, as self.time_us() does")
         return LwwTime(max(now_us, self.time_us + 1), replica)
 
 

@@ -12,6 +12,7 @@ from typing import Self
 
 from thespian_dc.crdt.dots import Dot, repeated, wrong
 from thespian_dc.crdt.operations import Counted
+from thespian_dc.model.crdt_errors import NotWholeError
 from thespian_dc.model.vector import ZERO, VersionVector
 
 
@@ -28,7 +29,9 @@ class PnCounter:
         return sum(total for _, total in self.shares.values())
 
     def add(self, delta: int, replica: str) -> Counted:
-        """The operation that adds `delta`, which may be negative."""
+        """The operation that adds `delta`, which may be negative. NotWholeError."""
+        if not isinstance(delta, int):
+            raise NotWholeError("delta", repr(delta), "count in the smallest unit")
         _, total = self.shares.get(replica, (0, 0))
         return Counted(delta, total + delta, replica, self.vector[replica] + 1)
 

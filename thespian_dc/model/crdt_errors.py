@@ -40,3 +40,15 @@ class RepeatedOperationError(CrdtError):
             "which is taken: two operations were prepared from one value, or one was delivered "
             "twice; prepare the second from value.apply(first), or make it one operation"
         )
+
+
+@with_fields
+class NotWholeError(CrdtError):
+    """A number is no whole one. Sums of others depend on their order, and times are compared."""
+
+    name: str
+    given: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.name} must be a whole number, not {self.given}; {self.instead}"
