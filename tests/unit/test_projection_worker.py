@@ -134,6 +134,24 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     worker.stop(5)
 
 
+def test_what_a_database_says_at_every_look_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It looks twenty times a second: the log would fill a disk that is nearly full."""
+    nowhere = f"sqlite:///{tmp_path}/no/such/folder/w.db"
+    looks: list[str] = []
+
+    def open_store() -> SqliteControl:
+        looks.append(nowhere)
+        return SqliteControl(SqliteDatabase(nowhere))
+
+    worker = Worker("p", "a", open_store, Activity, lambda: None)
+    worker.start()
+    eventually(lambda: len(looks) > 3)
+    worker.stop(5)
+    assert [one.msg for one in caplog.records] == ["worker_database"]
+
+
 def test_a_database_that_goes_away_gives_nobody_anything_else_to_serve(workers: Any) -> None:
     """Else the run would begin anew at once, thousands of times a second, for as long as that
     takes: it would not wait between its tries."""

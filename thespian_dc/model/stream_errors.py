@@ -85,7 +85,7 @@ class PositionStoreError(ProjectionError):
     reason: str
 
     def __str__(self) -> str:
-        return f"positions {self.url}: {self.reason}; nothing was kept, it will be tried again"
+        return f"positions {self.url}: {self.reason}; nothing was kept; the same may work later"
 
 
 # --- streams ---

@@ -192,9 +192,11 @@ class LocalSource:
                 self.trouble = ""
                 return value
             except JournalUnavailableError as error:
-                self.trouble = f"{type(error).__name__}: {error}"
-                facts = {"journal": self._url, "error": str(error)}
-                log.warning("journal_unavailable", extra=facts)
+                trouble = f"{type(error).__name__}: {error}"
+                if trouble != self.trouble:  # not ten times a second
+                    self.trouble = trouble
+                    facts = {"journal": self._url, "error": str(error)}
+                    log.warning("journal_unavailable", extra=facts)
                 self._wake.wait(POLL_MS[1] / 1000)
                 self._wake.clear()
         return None

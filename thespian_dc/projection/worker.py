@@ -50,7 +50,7 @@ class Worker:
         self._row_wanted, self._row_stored = threading.Event(), threading.Event()
         self._stopping = self._halted = False
         self._beat_due_us = 0
-        self._answered_us = now_us()
+        self._answered_us, self._logged = now_us(), ""
         self._stirred = -1
         self._slices_known = 0
         # Under `_changed`:
@@ -150,7 +150,7 @@ class Worker:
             try:
                 store = store or self._open_store()
                 self._round(store)
-                self._answered_us = now_us()
+                self._answered_us, self._logged = now_us(), ""
             except PositionStoreError as error:
                 self._tell_of(error)
                 if store is not None and error.reason == FILE_REMOVED:
@@ -170,7 +170,9 @@ class Worker:
         locked = "locked" in error.reason
         if locked and now_us() - self._answered_us < LOCKED_US:
             return
-        log.warning("worker_database", extra={"worker": self.name, "error": str(error)})
+        if self._logged != str(error):  # not at every look: a disk that is full holds the log, too
+            self._logged = str(error)
+            log.warning("worker_database", extra={"worker": self.name, "error": self._logged})
         self._tell(error)
 
     def _round(self, store: ControlStore) -> None:
