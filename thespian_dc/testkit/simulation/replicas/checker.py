@@ -318,8 +318,9 @@ class ReplicaChecker:
 
     def check_forks(self, links: Mapping[str, Sequence[str]]) -> None:
         """Two events under one number at two replicas: somebody has noticed, where one is shown to
-        a reader that is not its origin, which is sent none of its own. What its origin lost before
-        anybody read it was written again, and is no fork. links: as in `differing`."""
+        a reader that is not its origin, which is sent none of its own, and has no more of that
+        origin. What its origin lost before anybody read it was written again, and is no fork.
+        links: as in `differing`."""
         pairs = [(one, peer) for one, peers in links.items() for peer in peers if peer in links]
         for name, peer in pairs:
             mine, theirs = self.held[name].events, self.held[peer].events
@@ -327,7 +328,8 @@ class ReplicaChecker:
                 other = theirs.get((entity_id, origin, n), event)
                 if other.changed == event.changed or origin == name or entity_id in self.forked:
                     continue
-                if self._exchange(name, peer, entity_id, links):
+                last = [self.held[one].vectors[entity_id][origin] for one in (name, peer)]
+                if last[0] <= last[1] and self._exchange(name, peer, entity_id, links):
                     what = f"{entity_id} {origin} {n}: {event} at {name}, {other} at {peer}"
                     self._breaks("fork", f"{what}, unnoticed")
 
