@@ -12,6 +12,7 @@ from tests.unit.keepers import SECOND, Replica, World, ended, promote, worlds
 from thespian_dc.entity.role_registry import (
     change_roles,
 )
+from thespian_dc.model.criteria import Exclude, VersionedFilter
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
 from thespian_dc.replication.keeper import Keeper
@@ -110,6 +111,24 @@ def test_a_forced_one_says_that_it_leaves_entities_out(standby: World) -> None:
     assert wish is not None
     assert wish.state == wishes.DONE
     assert wish.answer["behind"] == {"a": [None, next_.lacks], "c": [None, next_.lacks]}
+
+
+def test_the_report_says_who_does_not_show_all(standby: World) -> None:
+    """What it withholds may come by others, or not at all; nobody knows."""
+    former, next_ = standby.replicas["a"], standby.replicas["b"]
+    hides = VersionedFilter(1, Exclude.entity_ids("c-1"))
+    nr = promote(next_)
+    next_.keeper.met(former.says(shown=hides))
+    while ended(next_, nr) is None:
+        standby.round(meet=False)
+        next_.keeper.met(former.says(shown=hides))
+        next_.keeper.met(standby.replicas["c"].says())
+        for one in "ac":
+            standby.replicas[one].keeper.met(next_.says())
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert wish.state == wishes.DONE
+    assert wish.answer["behind"] == {"a": [None, "it does not show all entities"], "c": [0, ""]}
 
 
 def test_a_keeper_that_ends_in_the_middle_is_followed_by_one_that_opens(standby: World) -> None:

@@ -219,6 +219,7 @@ class Keeper:
             add_listed(self._journal, self._type, listed, now)
             self._own.change(partial(heard, said=said, group=self._setting.replicas))
             self._performing.on_epoch(said.replica_id, said.epoch, now)
+            self._performing.on_shown(said.replica_id, bool(said.shown.filter.exclude))
 
     # --- a journal that was restored ---
 

@@ -39,6 +39,7 @@ class Performing:
         self._type = setting.entity_type
         self.promotion: tuple[int, Promotion] | None = None
         """The number of its wish, and how far it is."""
+        self._withholding: set[str] = set()
 
     @property
     def step(self) -> str:
@@ -49,6 +50,10 @@ class Performing:
         """This peer knows of this epoch."""
         if self.promotion is not None:
             self.promotion[1].on_epoch(peer, epoch, now)
+
+    def on_shown(self, peer: str, withholds: bool) -> None:
+        """Does this peer show only some entities?"""
+        (self._withholding.add if withholds else self._withholding.discard)(peer)
 
     def round(self, cursors: Mapping[str, Mapping[int, int]], now: int, left_out: str = "") -> None:
         """Go on with the promotion that is under way, or begin what is wished next. cursors: of the
@@ -137,6 +142,9 @@ class Performing:
     def _report(self, nr: int, core: Promotion) -> None:
         behind = {peer: list(one) for peer, one in core.report().items()}
         if core.phase is Phase.OPENED:
+            for peer in self._withholding:
+                if behind.get(peer) == [0, ""]:
+                    behind[peer] = [None, "it does not show all entities"]
             self._end(nr, wishes.DONE, {"epoch": self._own.roles.epoch, "behind": behind})
             return
         error = CatchUpRefusedError(self._type, self._own.roles.replica_id, text_of(core.lacking()))
