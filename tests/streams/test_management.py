@@ -324,7 +324,7 @@ def test_what_is_not_there_is_named(
         Projections(f"sqlite:///{nothing}").names()
     assert not nothing.exists()
     run()
-    eventually(lambda: read_model.exists() and manage.names() == [NAME])
+    eventually(lambda: offsets(read_model) and manage.names() == [NAME])
     with pytest.raises(UnknownProjectionError, match="there are: popularity"):
         manage.status("popular")
 

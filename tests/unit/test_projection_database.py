@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.projection_errors import NoPositionsError
 from thespian_dc.model.stream_errors import PositionStoreError
+from thespian_dc.projection.management import Projections
 from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
 from thespian_dc.testkit.eventually import never
 
@@ -39,6 +41,24 @@ def test_who_makes_a_table_meanwhile_is_waited_for(tmp_path: Path) -> None:
         other.execute("commit")
         assert mode.result(30) == "wal"
     other.close()
+
+
+def test_looking_for_positions_changes_no_other_file(tmp_path: Path) -> None:
+    """A journal's, another program's, an operator's notes: SQLite takes a short text for a database
+    that is empty yet."""
+    notes, customers = tmp_path / "notes?.txt", tmp_path / "customers.db"
+    notes.write_text("x")
+    other = sqlite3.connect(customers)
+    other.execute("create table customers(name text)")
+    other.close()
+    for path in (notes, customers):
+        before = path.read_bytes()
+        manage = Projections(f"sqlite:///{path}")
+        for look in (manage.names, lambda to=manage: to.pause("popularity")):
+            with pytest.raises(NoPositionsError):
+                look()
+        assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [customers, notes]
 
 
 @pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "ranking.db"])

@@ -23,14 +23,14 @@ class UnknownProjectionError(ProjectionError):
 
 @with_fields
 class NoPositionsError(ProjectionError):
-    """The database does not exist: looking at it does not make it."""
+    """No projection ever ran in this database, or there is none: looking makes nothing."""
 
     grpc_status = "NOT_FOUND"
 
     url: str
 
     def __str__(self) -> str:
-        return f"there is no database {self.url}; the first run of a projection makes it"
+        return f"there are no positions in {self.url}; the first run of a projection makes them"
 
 
 class ChangeUnknownError(PositionStoreError):

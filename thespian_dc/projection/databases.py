@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from thespian_dc.model.errors import SettingsError
@@ -96,11 +95,11 @@ def on_a_server(url: str) -> Any:
 
 
 def open_existing(url: str) -> Stores:
-    """As open_stores, but makes nothing: NoPositionsError where an embedded one is not there."""
+    """As open_stores, but makes nothing: NoPositionsError where no projection ran in a file."""
     if not url.startswith("cassandra:"):
-        from thespian_dc.projection.sqlite.database import sqlite_path
+        from thespian_dc.projection.sqlite.positions import are_there
 
-        if not Path(sqlite_path(url)).exists():
+        if not are_there(url):
             raise NoPositionsError(url)
     return open_stores(url)
 

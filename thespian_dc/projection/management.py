@@ -40,8 +40,8 @@ TIMEOUT_S = 10.0
 class Projections:
     """The projections of one consumer database. From any process and thread; holds nothing open.
 
-    url: as Projection.positions. Every method raises NoPositionsError where the database does not
-    exist, UnknownProjectionError for a name that never ran there, PositionStoreError where the
+    url: as Projection.positions. Every method raises NoPositionsError where no projection ever
+    ran, UnknownProjectionError for a name that never ran there, PositionStoreError where the
     database does not answer. timeout_s: how long to wait for the workers, in seconds; 0.0 does not
     wait for what stays (pause, resume, rescale).
     """

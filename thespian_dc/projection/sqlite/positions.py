@@ -6,14 +6,17 @@ transaction is rolled back and PositionConflictError tells the consumer to stop.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 
 from thespian_dc.model.errors import JournalDivergedError, PositionConflictError
 from thespian_dc.model.position import Position
 from thespian_dc.projection.api import StoredPosition, StoredPositions
 from thespian_dc.projection.committing import own_transaction
 from thespian_dc.projection.core import Move
-from thespian_dc.projection.sqlite.database import SqliteDatabase
+from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
 from thespian_dc.projection.sqlite.marks import SqliteMarks
 
 _SCHEMA = """
@@ -34,6 +37,19 @@ _PLACE = (
     "insert into thespian_dc_positions values (?, ?, ?, 1, ?, ?) on conflict (projection, slice) "
     "do update set epoch = epoch + 1, offset = excluded.offset, write_id = excluded.write_id"
 )
+
+
+def are_there(url: str) -> bool:
+    """Whether a projection ever ran in that file. It is only read: it may be another program's."""
+    path = Path(sqlite_path(url)).absolute()
+    if not path.exists():
+        return False
+    named = "select 1 from sqlite_master where name = 'thespian_dc_positions'"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(named).fetchone() is not None
+    except sqlite3.Error:
+        return True  # who opens it is told what is wrong
 
 
 class SqlitePositions:
