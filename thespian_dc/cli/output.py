@@ -11,6 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -58,8 +59,10 @@ def print_rows(columns: Sequence[str], rows: Iterable[dict[str, Any]], as_json: 
             click.echo(json_line(row))
         return
     if not is_terminal():
+        rows = iter(rows)
+        first = list(islice(rows, 1))  # who has none to give says so before anything is printed
         click.echo("\t".join(columns))
-        for row in rows:
+        for row in chain(first, rows):
             click.echo("\t".join(_cell(row[column]) for column in columns))
         return
     lines = [[_cell(row[column]) for column in columns] for row in rows]

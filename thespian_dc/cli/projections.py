@@ -28,8 +28,9 @@ TROUBLE = ("failing", "halted", "stuck")
 slice_option = click.option(
     "--slice", "slice_", metavar="N", type=click.IntRange(0), required=True, help="Which slice."
 )
+OFFSET = click.IntRange(0, 2**63 - 1)
 offset_option = click.option(
-    "--offset", metavar="N", type=click.IntRange(0), required=True, help="An offset in it."
+    "--offset", metavar="N", type=OFFSET, required=True, help="An offset in it."
 )
 follow_option = click.option(
     "--follow", "-f", is_flag=True, help="Go on showing progress: until nothing waits any more."
@@ -119,7 +120,7 @@ def get(projection: str, url: str, as_json: bool) -> None:
 @positions_option
 @slice_option
 @offset_option
-@click.option("--expected", metavar="N", type=click.IntRange(0),
+@click.option("--expected", metavar="N", type=OFFSET,
               help="Only if it stands there now.")  # fmt: skip
 @timeout_option(10.0)
 @json_option
