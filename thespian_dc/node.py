@@ -98,8 +98,8 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """Plain data: service, node_id, coordinator (its pid), and for each role ("hosts",
-        "producers", "consumers", "replication", "types") a list of its processes: name, state, pid,
-        address, restarts, and what it counts."""
+        "producers", "consumers", "replication", "types") a list of its processes: name, state
+        ("starting", "up", "failed", "silent"), pid, address, restarts, and what it counts."""
         if self._inline is not None:
             return self._inline.status()
         with Talk.of_system(self._system) as talk:

@@ -127,7 +127,8 @@ def test_what_is_left_out_has_its_default() -> None:
     [
         ("hosts = 2", "hosts = '2'", "hosts must be a whole number, not '2'"),
         ("hosts = 2", "hosts = true", "hosts must be a whole number, not True"),
-        ("hosts = 2", "hosts = 0", "hosts must be at least 1 where entities are served, not 0"),
+        ("hosts = 2", "hosts = 0", "hosts must be 1 to 64 where entities are served, not 0"),
+        ("hosts = 2", "hosts = 65", "hosts must be 1 to 64 where entities are served, not 65"),
         ("hosts = 2", "host = 2", "host is unknown; did you mean hosts?"),
         ("hosts = 2", "xyzzy = 2", "xyzzy is unknown; there are service, journal"),
         ('service = "shop"', "", "service is missing"),

@@ -37,6 +37,7 @@ from thespian_dc.model.topics import PREFIX, check_topic
 from thespian_dc.model.transformation import Transformation, importables
 
 MIB = 1 << 20
+HOSTS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,9 +333,9 @@ class Settings:
             destinations=Destination, replication=Replication,
         )  # fmt: skip
         check_slices(self.slices)
-        if self.hosts < 0 or (self.entities and self.hosts < 1):
+        if self.hosts < 0 or (self.entities and self.hosts < 1) or self.hosts > HOSTS_MAX:
             raise SettingsError(
-                f"hosts must be at least 1 where entities are served, not {self.hosts}"
+                f"hosts must be 1 to {HOSTS_MAX} where entities are served, not {self.hosts}"
             )
         if self.streams and not self.listen:
             raise SettingsError("streams need listen='host:port', where consumers connect")

@@ -17,6 +17,7 @@ from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
 
 from thespian_dc.shell.clock import now_us
 from thespian_dc.shell.facts import show_facts
+from thespian_dc.shell.processes import lives
 from thespian_dc.shell.protocol import (
     Begin,
     Drain,
@@ -39,7 +40,7 @@ from thespian_dc.shell.typed_actor import TypedActor
 log = logging.getLogger(__name__)
 
 TICK = timedelta(milliseconds=250)
-SILENT_US = 3_000_000  # a leaf that has not reported for so long is created again, by name
+SILENT_US = 3_000_000  # a leaf that has not reported for so long has ended, or stands still
 BACKOFF_US = (200_000, 10_000_000)
 STEADY_US = 30_000_000  # after so long without a restart the pause starts small again
 RETIRE_DRAIN_S = 5.0
@@ -58,6 +59,12 @@ class _Leaf:
     create_at_us: int = 0  # 0: nothing to do
     gone: bool = False
     retired: bool = False  # to be forgotten when it has ended
+    silent: bool = False  # its process lives and reports nothing: user code that never returns, say
+
+    @property
+    def heard(self) -> Report | None:
+        """What it says of itself, where it can be reached."""
+        return None if self.silent else self.report
 
 
 class CoordinatorActor(TypedActor):
@@ -148,6 +155,7 @@ class CoordinatorActor(TypedActor):
         if leaf.report is not None and leaf.report.pid != report.pid:
             log.info("leaf_came_back", extra={"leaf": report.name, "leaf_pid": report.pid})
         leaf.address, leaf.report, leaf.heard_us = sender, report, now_us()
+        leaf.silent = False
         self.send(sender, self._peers())
 
     def _exited(self, address: Any) -> None:
@@ -156,7 +164,7 @@ class CoordinatorActor(TypedActor):
                 self._lost(leaf)
 
     def _lost(self, leaf: _Leaf) -> None:
-        leaf.gone, leaf.report = True, None
+        leaf.gone, leaf.report, leaf.silent = True, None, False
         if leaf.retired:
             self._leaves.pop(leaf.spec.name, None)
             return
@@ -170,6 +178,15 @@ class CoordinatorActor(TypedActor):
         facts = {"leaf": leaf.spec.name, "again_in_ms": leaf.pause_us // 1000}
         log.warning("leaf_ended", extra=facts)
 
+    def _not_heard(self, leaf: _Leaf) -> None:
+        """Another one by its name would be the one that stands still."""
+        if leaf.report is None or not lives(leaf.report.pid):
+            self._lost(leaf)
+        elif not leaf.silent:
+            leaf.silent = True
+            facts = {"leaf": leaf.spec.name, "leaf_pid": leaf.report.pid}
+            log.warning("leaf_silent", extra=facts)
+
     def _tick(self) -> None:
         now = now_us()
         if self._node is not None and os.getppid() != self._parent:
@@ -182,7 +199,7 @@ class CoordinatorActor(TypedActor):
                 if leaf.create_at_us and now >= leaf.create_at_us:
                     self._create(leaf)
                 elif not leaf.create_at_us and now - leaf.heard_us > SILENT_US:
-                    self._lost(leaf)
+                    self._not_heard(leaf)
         self.wakeupAfter(TICK)
 
     # --- answering ---
@@ -190,14 +207,14 @@ class CoordinatorActor(TypedActor):
     def _peers(self) -> Peers:
         return Peers(
             tuple(
-                (leaf.spec.name, leaf.spec.role, leaf.report.address)
+                (leaf.spec.name, leaf.spec.role, leaf.heard.address)
                 for leaf in self._leaves.values()
-                if leaf.report is not None
+                if leaf.heard is not None
             )
         )
 
     def _routes(self) -> Routes:
-        reports = [leaf.report for leaf in self._leaves.values() if leaf.report is not None]
+        reports = [leaf.heard for leaf in self._leaves.values() if leaf.heard is not None]
         service = self._node.service if self._node else ""
         return Routes(service, tuple(r.routes for r in reports if r.routes is not None))
 
@@ -206,6 +223,7 @@ class CoordinatorActor(TypedActor):
         for name, leaf in self._leaves.items():
             report = leaf.report
             state = "starting" if report is None else "up" if report.begun else "failed"
+            state = "silent" if leaf.silent else state
             leaves[name] = {
                 "name": name,
                 "role": leaf.spec.role,
