@@ -182,11 +182,13 @@ def test_what_another_node_reads_anew_is_not_claimed_any_more() -> None:
 
 
 def test_what_another_node_reached_under_another_filter_is_not_claimed() -> None:
+    """Only of which life of its log the positions are is said."""
     of = Group()
     lent_ap(of)
     narrower = FURTHER._replace(filter=SOME.filter.spelled_out(), coming_in=frozenset({"a"}))
     of.group.share({"us"}, {"ap": narrower}, {"ap": "n2"}, {})
-    assert {one.replica for one in of.group._what_to_say().known} == {"us"}
+    known = {one.replica: one for one in of.group._what_to_say().known}
+    assert (known["ap"].generation, known["ap"].offsets) == (narrower.generation, (0, 0))
 
 
 def test_the_keeper_meets_whom_another_node_met() -> None:

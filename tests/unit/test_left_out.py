@@ -32,6 +32,7 @@ def replica(tmp_path: Path) -> Iterator[RunningReplica]:
     running.group.router = Router()  # type: ignore[assignment] # it sends nothing
     with closing(running._journal):
         yield running
+        running.group.end()  # what comes into scope is asked for at its peer
 
 
 def test_what_a_filter_leaves_out_is_lacking_until_it_was_read(replica: RunningReplica) -> None:

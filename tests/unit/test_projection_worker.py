@@ -149,7 +149,8 @@ def test_what_a_database_says_at_every_look_is_logged_once(
     worker.start()
     eventually(lambda: len(looks) > 3)
     worker.stop(5)
-    assert [one.msg for one in caplog.records] == ["worker_database"]
+    said = [one.msg for one in caplog.records if one.name == "thespian_dc.projection.worker"]
+    assert said == ["worker_database"]
 
 
 def test_a_database_that_goes_away_gives_nobody_anything_else_to_serve(workers: Any) -> None:
