@@ -126,7 +126,7 @@ def test_only_the_last_known_commands_are_kept() -> None:
     [older] = host.send(host.command(Account, "b", Deposit(1), "28"))
     host.run()
     assert [host.answers[number] for number in last] == [Balance(n + 1) for n in range(32, 40)]
-    assert host.answers[older] == Balance(41), "a quarter more than that, and one, is the bound"
+    assert host.answers[older] == Balance(41), "half as many more, and one, is the bound"
 
 
 @dataclass(frozen=True)

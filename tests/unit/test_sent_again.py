@@ -24,8 +24,8 @@ def replies(host: Host, numbers: list[int]) -> list[Any]:
     return [host.answers[number] for number in numbers]
 
 
-FIRST = [f"one-{n}" for n in range(KNOWN - 8)]
-SECOND_CLIENT = [f"two-{n}" for n in range(KNOWN - 8)]
+FIRST = [f"one-{n}" for n in range(KNOWN - 4)]
+SECOND_CLIENT = [f"two-{n}" for n in range(KNOWN - 4)]
 
 
 def test_several_clients_send_again_more_than_an_entity_remembers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from thespian_dc.entity.protocol import EntityRef
@@ -99,22 +100,23 @@ class Instance:
 
     def remember(self, command_id: str, seq_nr: int, reply: bytes | None, limit: int) -> None:
         """A command with this id is persisted up to seq_nr. The last `limit` ids are remembered; up
-        to a quarter more, so that not every one makes a new table."""
+        to half as many more, so that not every one makes a new table."""
         known = self.known
         if known is None:
             known = self.known = {}
-        elif command_id in known or len(known) > limit + limit // 4 + len(self.asking or ()):
+        elif command_id in known or len(known) > limit + limit // 2 + len(self.asking or ()):
             known = self.known = self._without(command_id, len(known) - limit)
         known[command_id] = (seq_nr, reply)
 
     def _without(self, command_id: str, oldest: int) -> Known:
         """A table like the one there is, without this id and so many of the oldest."""
-        asking = self.asking or ()
-        return {
-            id_: outcome
-            for at, (id_, outcome) in enumerate((self.known or {}).items())
-            if (at >= oldest or id_ in asking) and id_ != command_id
-        }
+        known = self.known or {}
+        kept = dict(islice(known.items(), max(oldest, 0), None))
+        if self.asking:
+            old = {id_: known[id_] for id_ in known if id_ in self.asking and id_ not in kept}
+            kept = old | kept
+        kept.pop(command_id, None)
+        return kept
 
     def asks(self, command_id: str, questions: int) -> None:
         """A command puts so many questions more; negative: they are answered, or never will be."""

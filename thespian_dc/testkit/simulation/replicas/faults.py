@@ -32,9 +32,13 @@ class ReplicaFaults:
 
     def begin(self) -> None:
         """From now on. The first strike is a crash during an append, of whoever appends first."""
+        self.doom_appends()
+        self._world.after(self._world.between(*EVERY_US), self._strike)
+
+    def doom_appends(self) -> None:
+        """Whoever appends first crashes meanwhile."""
         for host in self._hosts():
             host.doom.in_append, host.on_crash_in_append = True, self._spare
-        self._world.after(self._world.between(*EVERY_US), self._strike)
 
     def _hosts(self) -> list[ReplicaHost]:
         return [host for site in self._sites for host in site.hosts]

@@ -10,7 +10,7 @@ from thespian_dc.model.replication_settings import Replication
 from thespian_dc.replication.restoring import CHECK_US
 from thespian_dc.testkit.simulation.history import History
 from thespian_dc.testkit.simulation.network import Network, NetworkFaults
-from thespian_dc.testkit.simulation.outcome import Outcome
+from thespian_dc.testkit.simulation.outcome import LEAST, Outcome
 from thespian_dc.testkit.simulation.replicas.checker import ReplicaChecker
 from thespian_dc.testkit.simulation.replicas.client import Asked, ReplicaClient
 from thespian_dc.testkit.simulation.replicas.faults import ReplicaFaults
@@ -114,6 +114,7 @@ class ReplicaSimulation:
         self.faults.begin()
         self.operators.begin()
         world.run(FAULTY_US)
+        self._go_on_while_small()
         self._come_to_rest()
         self.checker.check_scopes()
         self.checker.check_forks({one.name: one.linked for one in self._live()})
@@ -134,6 +135,20 @@ class ReplicaSimulation:
         if alive:
             self.world.rng.choice(active or alive).client.change(entity_id)
         self.world.after(AGAIN_US, self._change, entity_id)
+
+    def _go_on_while_small(self) -> None:
+        """Rarely nobody takes commands for long, or each host ends before its first append."""
+        world, until_us = self.world, self.world.now_us + FAULTY_US
+        if len(self.checker.entity_ids()) < LEAST["entities"]:
+            for entity_id in ENTITIES:
+                self._change(entity_id)
+        while world.now_us < until_us:
+            crashes = self.world.hits["fault: crash during an append"]
+            if crashes and len(self.checker.entity_ids()) >= LEAST["entities"]:
+                return
+            if not crashes:
+                self.faults.doom_appends()
+            world.run(QUIET_US)
 
     # --- rest ---
 
