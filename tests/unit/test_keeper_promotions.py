@@ -13,6 +13,7 @@ from thespian_dc.entity.role_registry import (
     change_roles,
 )
 from thespian_dc.model.criteria import Exclude, VersionedFilter
+from thespian_dc.model.roles import fenced
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.replication import wishes
 from thespian_dc.replication.keeper import Keeper
@@ -240,6 +241,22 @@ def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> No
     assert wish is not None
     assert (wish.state, next_.roles.active) == (wishes.REFUSED, "c")
     assert "c became active meanwhile, under epoch 9" in wish.answer["reason"]
+
+
+def test_a_promotion_of_one_that_hears_meanwhile_that_it_retires_is_refused(standby: World) -> None:
+    """Its keeper goes on."""
+    next_ = standby.replicas["b"]
+    standby.replicas["a"].down = True
+    nr = promote(next_)
+    standby.round(meet=False)
+    assert (ended(next_, nr), next_.roles.promoting) == (None, False)
+    change_roles(next_.journal, "cart", fenced)
+    standby.replicas["a"].down = False
+    standby.until(lambda: ended(next_, nr))
+    wish = ended(next_, nr)
+    assert wish is not None
+    assert (wish.state, next_.roles.epoch) == (wishes.REFUSED, 1)
+    assert "'b' was retired" in wish.answer["reason"]
 
 
 def test_a_demotion_leaves_nobody_active(standby: World) -> None:

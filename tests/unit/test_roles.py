@@ -275,7 +275,9 @@ def test_a_damaged_entry_is_named(plain: object) -> None:
 
 
 STEPS: Mapping[str, Callable[[Roles], Roles]] = {
-    "promote": lambda roles: promoted(roles, "cart"),
+    "promote": lambda roles: (
+        promoted(roles, "cart") if roles.replica_id not in roles.fenced else roles
+    ),
     "demote": lambda roles: demoted(roles, "cart") if roles.active == roles.replica_id else roles,
     "open": opened,
     "restore": restored,

@@ -13,7 +13,7 @@ from typing import Any
 from thespian_dc.journal.api import Journal
 from thespian_dc.model.errors import ThespianDcError
 from thespian_dc.model.replication_settings import Replication
-from thespian_dc.model.role_errors import CatchUpRefusedError
+from thespian_dc.model.role_errors import CatchUpRefusedError, RetiredReplicaError
 from thespian_dc.model.roles import demoted, opened, promoted, retire
 from thespian_dc.replication import promotion, wishes
 from thespian_dc.replication.catch_up import AskHeads, CatchUp, text_of
@@ -78,7 +78,12 @@ class Performing:
                     return
                 case promotion.Step.RAISE:
                     change = partial(promoted, entity_type=self._type, wish=nr)
-                    self._own.change_once(change, "epoch")
+                    try:
+                        self._own.change_once(change, "epoch")
+                    except RetiredReplicaError as refused:  # heard since it began
+                        self.promotion = None
+                        self._end(nr, wishes.REFUSED, {"reason": str(refused)})
+                        return
                     core.on_raised(self._own.roles.epoch, now)
                 case promotion.Step.OPEN:
                     self._own.change(partial(opened, wish=nr))
