@@ -103,6 +103,13 @@ class World:
 
         eventually(comes_true, deadline_s=20)
 
+    def outcome(self, replica: Replica, nr: int) -> wishes.Wish:
+        """Go on until this wish has ended: what became of it."""
+        self.until(lambda: ended(replica, nr))
+        wish = ended(replica, nr)
+        assert wish is not None
+        return wish
+
 
 def worlds(folder: Path, active: str) -> Iterator[World]:
     world = World(folder, "abc", active)

@@ -45,9 +45,7 @@ def three(tmp_path: Path) -> Iterator[World]:
 def test_a_promotion_reaches_all_and_demotes_the_former(standby: World) -> None:
     former, next_ = standby.replicas["a"], standby.replicas["b"]
     nr = promote(next_)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
     assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
     assert next_.roles.is_active
@@ -59,9 +57,7 @@ def test_a_promotion_without_the_former_is_refused_and_changes_nothing(standby: 
     standby.replicas["a"].down = True
     next_ = standby.replicas["b"]
     nr = promote(next_, timeout_us=2 * SECOND)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert wish.state == wishes.REFUSED
     assert "'a'" in wish.answer["reason"]
     assert (next_.roles.epoch, next_.roles.active) == (1, "a")
@@ -71,9 +67,7 @@ def test_a_forced_one_says_of_whom_it_knows_nothing(standby: World) -> None:
     former, next_ = standby.replicas["a"], standby.replicas["b"]
     former.down = True
     nr = promote(next_, force=True)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert wish.answer["behind"]["a"][0] is None
     assert wish.answer["behind"]["c"] == [0, ""]
     former.down = False
@@ -86,9 +80,7 @@ def test_one_that_leaves_entities_out_waits_until_it_has_them_or_is_refused(stan
     next_ = standby.replicas["b"]
     next_.lacks = "its filter leaves entities out"
     refused = promote(next_, timeout_us=2 * SECOND)
-    standby.until(lambda: ended(next_, refused))
-    wish = ended(next_, refused)
-    assert wish is not None
+    wish = standby.outcome(next_, refused)
     assert wish.state == wishes.REFUSED
     assert "its filter leaves entities out" in wish.answer["reason"]
     assert (next_.roles.epoch, next_.roles.active) == (1, "a")
@@ -97,9 +89,7 @@ def test_one_that_leaves_entities_out_waits_until_it_has_them_or_is_refused(stan
         standby.round()
     assert ended(next_, taken) is None
     next_.lacks = ""
-    standby.until(lambda: ended(next_, taken))
-    wish = ended(next_, taken)
-    assert wish is not None
+    wish = standby.outcome(next_, taken)
     assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
 
 
@@ -107,9 +97,7 @@ def test_a_forced_one_says_that_it_leaves_entities_out(standby: World) -> None:
     next_ = standby.replicas["b"]
     next_.lacks = "its filter leaves entities out"
     nr = promote(next_, force=True)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert wish.state == wishes.DONE
     assert wish.answer["behind"] == {"a": [None, next_.lacks], "c": [None, next_.lacks]}
 
@@ -153,9 +141,7 @@ def test_a_wish_raises_the_epoch_once_whoever_settles_it(standby: World) -> None
     standby.until(lambda: next_.roles.promoting)
     next_.keeper.stop(0)
     next_.keeper = Keeper(next_.journal, next_.setting, "node", next_, next_.changes.append)
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert (wish.state, wish.answer["epoch"]) == (wishes.DONE, 2)
     assert wish.answer["behind"] == {"a": [0, ""], "c": [0, ""]}
     for _ in range(10):
@@ -176,9 +162,7 @@ def test_a_keeper_that_ends_before_it_answers_is_followed_by_one_that_answers(
         one.keeper.stop(0)
         assert ended(one, nr) is None
     one.keeper = Keeper(one.journal, one.setting, "node", one, one.changes.append)
-    standby.until(lambda: ended(one, nr))
-    wish = ended(one, nr)
-    assert wish is not None
+    wish = standby.outcome(one, nr)
     assert (wish.state, wish.answer["epoch"], one.roles.epoch) == (wishes.DONE, 2, 2)
     assert one.roles.is_active == (kind == wishes.PROMOTE)
 
@@ -204,9 +188,7 @@ def test_a_node_that_cannot_ask_a_peer_follows_the_one_that_can(standby: World) 
     second.round(standby.now_us + 4 * SECOND)
     second.round(standby.now_us + 5 * SECOND)
     assert ended(next_, nr) is None
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert (wish.state, wish.answer["behind"]) == (wishes.DONE, {"a": [0, ""], "c": [0, ""]})
     second.stop(0)
 
@@ -236,9 +218,7 @@ def test_a_promotion_that_another_one_overtakes_is_refused(standby: World) -> No
     change_roles(
         next_.journal, "cart", lambda roles: replace(roles, epoch=9, active="c", promoting=False)
     )
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert (wish.state, next_.roles.active) == (wishes.REFUSED, "c")
     assert "c became active meanwhile, under epoch 9" in wish.answer["reason"]
 
@@ -252,9 +232,7 @@ def test_a_promotion_of_one_that_hears_meanwhile_that_it_retires_is_refused(stan
     assert (ended(next_, nr), next_.roles.promoting) == (None, False)
     change_roles(next_.journal, "cart", fenced)
     standby.replicas["a"].down = False
-    standby.until(lambda: ended(next_, nr))
-    wish = ended(next_, nr)
-    assert wish is not None
+    wish = standby.outcome(next_, nr)
     assert (wish.state, next_.roles.epoch) == (wishes.REFUSED, 1)
     assert "'b' was retired" in wish.answer["reason"]
 
