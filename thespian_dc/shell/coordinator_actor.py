@@ -66,6 +66,13 @@ class _Leaf:
         """What it says of itself, where it can be reached."""
         return None if self.silent else self.report
 
+    @property
+    def state(self) -> str:
+        """For the status."""
+        if self.silent:
+            return "silent"
+        return "starting" if self.report is None else "up" if self.report.begun else "failed"
+
 
 class CoordinatorActor(TypedActor):
     """See the module. Never raises out of receiveMessage."""
@@ -222,12 +229,10 @@ class CoordinatorActor(TypedActor):
         leaves, errors = {}, {}
         for name, leaf in self._leaves.items():
             report = leaf.report
-            state = "starting" if report is None else "up" if report.begun else "failed"
-            state = "silent" if leaf.silent else state
             leaves[name] = {
                 "name": name,
                 "role": leaf.spec.role,
-                "state": state,
+                "state": leaf.state,
                 "pid": report.pid if report else None,
                 "address": report.address if report else "",
                 "restarts": leaf.restarts,

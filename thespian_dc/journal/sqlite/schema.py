@@ -1,8 +1,8 @@
 """The tables, their version (the file's `user_version`), and how they come to be.
 
 Every table's rows are guarded: `cell`, `slice` and `state` by a seal, `commits` by the commit's own
-checksum, `entity` and `chunk` by each other (the last seq_nr of a row is that of its last run) and
-by the log itself.
+checksum, `entity` and `chunk` by a CRC of each run, by each other (the last seq_nr of a row is that
+of its last run) and by the log itself.
 """
 
 from __future__ import annotations
