@@ -77,11 +77,8 @@ class Replicating:
             self._keep_state(instance, turn)
             return True
         instance.asked_us = 0
-        known = instance.known
-        if known is not None and turn.command.command_id in known:
-            return False
         refused = self.refusal(instance, kind)
-        if refused is None:
+        if refused is None or turn.command.command_id in (instance.known or ()):
             return False
         self._hosted.counts["not_taken"] += 1
         if turn.reply_to is None:
