@@ -310,14 +310,6 @@ def test_a_list_of_what_is_not_there_shows_no_heading(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("verb", ["position set", "skip"])
-def test_an_offset_that_no_slice_can_reach_is_refused_by_name(verb: str, tmp_path: Path) -> None:
-    """It was an OverflowError that "is not expected"."""
-    where = ("--slice", "0", "--positions", sqlite_url(tmp_path))
-    result = run("projections", *verb.split(), "ranking", "--offset", str(2**63), *where)
-    assert (result.exit_code, "is not in the range" in result.stderr) == (2, True)
-
-
 def test_version_and_bare_call() -> None:
     """The first two things anybody types."""
     assert __version__ in run("--version").stdout

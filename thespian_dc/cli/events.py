@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from thespian_dc.cli.journals import journal_option, json_option, opened, slice_keys, trimmed_to
+from thespian_dc.cli.numbers import COUNT, FROM_ONE
 from thespian_dc.cli.output import json_line, safe, styled
 from thespian_dc.cli.verify import DAMAGE, damage_line
 from thespian_dc.codec.api import readable
@@ -28,12 +29,12 @@ Line = tuple[SliceKey, Found]
 @click.argument("entity_type", metavar="TYPE")
 @click.argument("entity_id", metavar="[ENTITY_ID]", required=False)
 @journal_option()
-@click.option("--from", "from_seq_nr", metavar="SEQ", type=click.IntRange(1),
+@click.option("--from", "from_seq_nr", metavar="SEQ", type=FROM_ONE,
               help="With ENTITY_ID: from this seq_nr on, inclusive.")  # fmt: skip
-@click.option("--slice", "slice_", metavar="N", type=click.IntRange(0), help="Only this slice.")
-@click.option("--offset", metavar="N", type=click.IntRange(0),
+@click.option("--slice", "slice_", metavar="N", type=COUNT, help="Only this slice.")
+@click.option("--offset", metavar="N", type=COUNT,
               help="With --slice: from this offset on, inclusive.")  # fmt: skip
-@click.option("--limit", metavar="N", type=click.IntRange(0), help="At most this many.")
+@click.option("--limit", metavar="N", type=COUNT, help="At most this many.")
 @json_option
 @click.pass_context
 def events(

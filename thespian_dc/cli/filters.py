@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from thespian_dc.cli.journals import json_option
+from thespian_dc.cli.numbers import COUNT, FROM_ONE
 from thespian_dc.cli.output import json_line, safe
 from thespian_dc.cli.positions import name_argument, positions_option
 from thespian_dc.model.criteria import Criteria, Exclude, Filter, VersionedFilter, plain_of
@@ -19,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ONE = {"entity_ids": "id", "regexes": "regex", "tags": "tag", "topics": "topic"}
 
 expected_option = click.option(
-    "--expected", metavar="VERSION", type=click.IntRange(0),
+    "--expected", metavar="VERSION", type=COUNT,
     help="Only if this is the filter's version now.",
 )  # fmt: skip
 events_only_option = click.option(
@@ -59,7 +60,7 @@ def show(projection: str, url: str, as_json: bool) -> None:
 @name_argument
 @positions_option
 @criteria_options
-@click.option("--from-seq-nr", metavar="N", type=click.IntRange(1),
+@click.option("--from-seq-nr", metavar="N", type=FROM_ONE,
               help="Replay the ids given from this seq_nr on.")  # fmt: skip
 @events_only_option
 @expected_option

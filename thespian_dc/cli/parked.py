@@ -10,6 +10,7 @@ import msgpack
 
 from thespian_dc.cli.events import time_of
 from thespian_dc.cli.journals import json_option
+from thespian_dc.cli.numbers import FROM_ONE
 from thespian_dc.cli.output import json_line, print_rows, safe
 from thespian_dc.cli.positions import name_argument, positions_option
 from thespian_dc.codec.api import readable
@@ -23,7 +24,7 @@ PAGE = 100
 
 id_argument = click.argument("entity_id", metavar="ENTITY_ID")
 seq_nr_option = click.option(
-    "--seq-nr", metavar="N", type=click.IntRange(1), help="Only if this is its first event."
+    "--seq-nr", metavar="N", type=FROM_ONE, help="Only if this is its first event."
 )
 
 

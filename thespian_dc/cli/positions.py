@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from thespian_dc.cli.numbers import AMOUNT
 from thespian_dc.cli.output import safe, styled
 from thespian_dc.projection.api import Progress, ProjectionView
 
@@ -27,7 +28,7 @@ def positions_option(function: F) -> F:
 def timeout_option(default: float) -> Callable[[F], F]:
     """`--timeout SECONDS`: how long to wait for the workers."""
     return click.option(
-        "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(0), default=default,
+        "--timeout", "timeout_s", metavar="SECONDS", type=AMOUNT, default=default,
         show_default=True, help="How long to wait for the workers.",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from thespian_dc.cli.journals import json_option
+from thespian_dc.cli.numbers import COUNT
 from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe
 from thespian_dc.cli.positions import (
     fields_of,
@@ -26,11 +27,10 @@ LOOK_S, LINE_S = 0.5, 2.0
 TROUBLE = ("failing", "halted", "stuck")
 
 slice_option = click.option(
-    "--slice", "slice_", metavar="N", type=click.IntRange(0), required=True, help="Which slice."
+    "--slice", "slice_", metavar="N", type=COUNT, required=True, help="Which slice."
 )
-OFFSET = click.IntRange(0, 2**63 - 1)
 offset_option = click.option(
-    "--offset", metavar="N", type=OFFSET, required=True, help="An offset in it."
+    "--offset", metavar="N", type=COUNT, required=True, help="An offset in it."
 )
 follow_option = click.option(
     "--follow", "-f", is_flag=True, help="Go on showing progress: until nothing waits any more."
@@ -120,7 +120,7 @@ def get(projection: str, url: str, as_json: bool) -> None:
 @positions_option
 @slice_option
 @offset_option
-@click.option("--expected", metavar="N", type=OFFSET,
+@click.option("--expected", metavar="N", type=COUNT,
               help="Only if it stands there now.")  # fmt: skip
 @timeout_option(10.0)
 @json_option

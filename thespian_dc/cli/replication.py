@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from thespian_dc.cli.journals import journal_option, json_option, opened
+from thespian_dc.cli.numbers import AMOUNT
 from thespian_dc.cli.output import is_terminal, json_line, print_rows, safe, styled
 from thespian_dc.cli.replication_filter import filter_, type_option
 from thespian_dc.cli.trimming import print_trimmed, urls_of, waiting_options
@@ -29,7 +30,7 @@ TROUBLE = ("failed", "down")
 def timeout_option(default: float) -> Callable[[F], F]:
     """`--timeout SECONDS`."""
     return click.option(
-        "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(0), default=default,
+        "--timeout", "timeout_s", metavar="SECONDS", type=AMOUNT, default=default,
         show_default=True, help="How long to wait for it.",
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ import msgpack
 from thespian_dc.cli.events import time_of
 from thespian_dc.cli.filters import criteria_options, events_only_option
 from thespian_dc.cli.journals import json_option
+from thespian_dc.cli.numbers import FROM_ONE
 from thespian_dc.cli.output import json_line, safe, styled
 from thespian_dc.codec.api import readable
 from thespian_dc.model.criteria import UNFILTERED, Criteria, Filter, VersionedFilter
@@ -39,7 +40,7 @@ def stream() -> None:
               help="Begin at the first event written then or later: ISO 8601, UTC.")  # fmt: skip
 @criteria_options
 @events_only_option
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="End after so many events.")
+@click.option("--limit", metavar="N", type=FROM_ONE, help="End after so many events.")
 @click.option("--tls-certificate", metavar="FILE", help="Ours, PEM; with the next two.")
 @click.option("--tls-key", metavar="FILE", help="Its key.")
 @click.option("--tls-authority", metavar="FILE", help="The CA of the producer's certificate.")

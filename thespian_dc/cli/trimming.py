@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from thespian_dc.cli.numbers import AMOUNT
 from thespian_dc.cli.output import json_line, print_rows
 from thespian_dc.projection.api import CONSUMER_DAYS, Trimmed
 
@@ -24,7 +25,7 @@ _OPTIONS = (
         help="Where a projection keeps its positions, which then count.",
     ),
     click.option(
-        "--consumer-days", metavar="DAYS", type=click.FloatRange(0), default=CONSUMER_DAYS,
+        "--consumer-days", metavar="DAYS", type=AMOUNT, default=CONSUMER_DAYS,
         show_default=True, help="Who did not begin to read for so long counts no more.",
     ),
     click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be."),
