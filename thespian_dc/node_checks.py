@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from thespian_dc.codec.api import Registered
 from thespian_dc.entity.api import EntityType
@@ -13,7 +14,8 @@ from thespian_dc.entity.probe_actor import PROBE_ACTOR, locate
 from thespian_dc.model.delivery_settings import ToActor
 from thespian_dc.model.errors import NotSupportedError, SettingsError
 from thespian_dc.model.node_errors import NodeStartError, NotImportableError
-from thespian_dc.model.settings import Local, Settings, Stream
+from thespian_dc.model.setting_checks import OF_ITS_OWN
+from thespian_dc.model.settings import Local, Projection, Settings, Stream
 from thespian_dc.model.transformation import importables
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk
@@ -47,6 +49,8 @@ def check_settings(settings: Settings, simple: bool) -> Settings:
         )
     if simple:
         _check_simple(settings)
+    for projection in settings.projections:
+        _check_positions(projection, settings.journal)
     return dataclasses.replace(
         settings,
         journal=absolute(settings.journal),
@@ -66,6 +70,22 @@ def check_settings(settings: Settings, simple: bool) -> Settings:
         destinations=tuple(settings.destinations),
         replication=tuple(settings.replication),
     )
+
+
+def _check_positions(projection: Projection, journal: str) -> None:
+    """SettingsError where they are to be kept in the file of a journal, of the node or the
+    source."""
+    journals = [journal, projection.source.journal if isinstance(projection.source, Local) else ""]
+    files = [unquote(one.partition("?")[0]) for one in journals if one.startswith(SQLITE)]
+    kept = projection.positions
+    if kept.startswith(SQLITE) and _path(kept) in map(_path, files):
+        raise SettingsError(
+            f"projection {projection.name}: positions {kept!r} is a journal's file; {OF_ITS_OWN}"
+        )
+
+
+def _path(url: str) -> Path:
+    return Path(url.removeprefix(SQLITE)).resolve()
 
 
 def entity_types(settings: Settings) -> list[str]:

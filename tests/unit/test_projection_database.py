@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from thespian_dc import ProjectionHandler
+from thespian_dc.journal.api import open_journal
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.projection_errors import NoPositionsError
+from thespian_dc.model.settings import Local, Projection, Settings
 from thespian_dc.model.stream_errors import PositionStoreError
+from thespian_dc.node_checks import check_settings
 from thespian_dc.projection.management import Projections
 from thespian_dc.projection.sqlite.database import SqliteDatabase, sqlite_path
 from thespian_dc.testkit.eventually import never
@@ -66,3 +70,34 @@ def test_positions_are_kept_in_a_file(url: str) -> None:
     """In memory each of a worker's threads would have a database of its own."""
     with pytest.raises(SettingsError, match="the path of a file"):
         sqlite_path(url)
+
+
+class Noting(ProjectionHandler):
+    def handle(self, event: object) -> None:
+        """Nothing to do."""
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the node's", "the source's"])
+def test_a_journals_file_is_none_for_positions(tmp_path: Path, own: bool) -> None:
+    """A handler's table `state` would be the journal's, its rows damage there. Found before there
+    is a file, under whatever name it goes."""
+    (tmp_path / "same").symlink_to(tmp_path)
+    journal = f"sqlite:///{tmp_path}/the%20shop.db?synchronous=normal"
+    source = Local("cart", "" if own else journal)
+    positions = f"sqlite:///{tmp_path}/same/the shop.db"
+    settings = Settings(
+        "shop", journal=journal if own else "memory:",
+        projections=[Projection("ranking", source, Noting, positions, delivery="at-least-once")],
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match=r"ranking: positions .* file of its own"):
+        check_settings(settings, simple=True)
+
+
+def test_who_opens_a_journals_file_for_positions_writes_nothing_to_it(tmp_path: Path) -> None:
+    """Any journal's, also of a node that is not asked."""
+    path = tmp_path / "shop.db"
+    open_journal(f"sqlite:///{path}").close()
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"a journal's .* file of its own"):
+        SqliteDatabase(f"sqlite:///{path}")
+    assert path.read_bytes() == before

@@ -26,6 +26,8 @@ from thespian_dc.model.position import NO_WRITE_ID, Position
 from thespian_dc.model.record import Commit, Record
 
 _Result = TypeVar("_Result")
+SQLITE_ID = 0x7464636A
+"""`application_id` of a journal's SQLite file, "tdcj": says to `file` and to us whose it is."""
 
 
 class Head(NamedTuple):

@@ -12,6 +12,9 @@ from thespian_dc.model.errors import SettingsError
 
 STARTS = ("stored", "beginning", "now")
 WORKERS_MAX = 64
+OF_ITS_OWN = (
+    "a handler's tables could be the journal's there: give the projections a file of its own"
+)
 CALLED = (
     "start", "handle", "flush", "stop", "rebuild",
     "started", "stopped", "failed", "positions", "before_batch", "before_event", "after_event",

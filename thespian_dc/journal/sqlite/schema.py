@@ -10,10 +10,10 @@ from __future__ import annotations
 import sqlite3
 from itertools import groupby, islice
 
+from thespian_dc.journal.api import SQLITE_ID
 from thespian_dc.journal.sqlite.entities import RUNS_IN_TAIL, packed_run
 
 SCHEMA_VERSION = 2
-APPLICATION_ID = 0x7464636A  # "tdcj": says to `file` and to us whose file this is
 
 # The entity index (entities.py). `last_seq_nr` is the second fence: an append only raises it.
 _INDEX = (
@@ -58,7 +58,7 @@ def found_version(connection: sqlite3.Connection) -> int:
     """The schema's version in this file; 0: none yet, -1: the file is another program's."""
     (version,) = connection.execute("pragma user_version").fetchone()
     (application,) = connection.execute("pragma application_id").fetchone()
-    if application == APPLICATION_ID:
+    if application == SQLITE_ID:
         return int(version)
     (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
     return -1 if tables or version else 0
@@ -68,7 +68,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Make all tables; inside the caller's transaction, so that a file has all of them or none."""
     for statement in TABLES:
         connection.execute(statement)
-    connection.execute(f"pragma application_id = {APPLICATION_ID}")
+    connection.execute(f"pragma application_id = {SQLITE_ID}")
     connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
 
 

@@ -23,7 +23,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from thespian_dc.journal.api import SQLITE_ID
 from thespian_dc.model.errors import SettingsError
+from thespian_dc.model.setting_checks import OF_ITS_OWN
 from thespian_dc.model.stream_errors import PositionStoreError, TransactionRefusedError
 from thespian_dc.projection.store import FILE_REMOVED
 
@@ -125,6 +127,9 @@ class SqliteDatabase:
             )  # fmt: skip
             self.execute = self._connection.execute
             self.executemany = self._connection.executemany
+            if self.execute("pragma application_id").fetchone() == (SQLITE_ID,):
+                self.close()
+                raise SettingsError(f"{url} is a journal's file; {OF_ITS_OWN}")
             self._patiently("pragma journal_mode = wal")
             self.execute("pragma synchronous = normal")
             self.execute("pragma temp_store = memory")
