@@ -17,6 +17,7 @@ from thespian_dc.model.node_errors import NodeStartError, NotImportableError
 from thespian_dc.model.setting_checks import OF_ITS_OWN
 from thespian_dc.model.settings import Local, Projection, Settings, Stream
 from thespian_dc.model.transformation import importables
+from thespian_dc.projection.api import check_handler
 from thespian_dc.shell.systems import create_probe
 from thespian_dc.shell.talk import Talk
 
@@ -51,6 +52,7 @@ def check_settings(settings: Settings, simple: bool) -> Settings:
         _check_simple(settings)
     for projection in settings.projections:
         _check_positions(projection, settings.journal)
+        check_handler(projection)
     return dataclasses.replace(
         settings,
         journal=absolute(settings.journal),

@@ -21,7 +21,8 @@ from thespian_dc.model.criteria import Exclude
 from thespian_dc.model.errors import SettingsError
 from thespian_dc.model.handler_errors import HandlerNotStartedError
 from thespian_dc.model.projection_errors import RebuildUnsupportedError
-from thespian_dc.model.settings import Destination, Local, Projection, Stream
+from thespian_dc.model.settings import Destination, Local, Projection, Settings, Stream
+from thespian_dc.node_checks import check_settings
 from thespian_dc.projection.kinds import kind_of
 from thespian_dc.projection.sqlite.database import SqliteDatabase
 from thespian_dc.projection.wishes import rebuilt
@@ -71,6 +72,10 @@ class WithUrl(SqlProjectionHandler):
         """Nothing to do."""
 
 
+def three(event: Any, tx: Any, other: Any) -> None:
+    """Nobody gives it three."""
+
+
 async def later(event: Any, tx: Any) -> None:
     """Nobody awaits it."""
 
@@ -95,6 +100,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "stream's": (lambda: Stream("s", "cart", events=ONE), A_LIST),
     "destination's": (lambda: Destination("s", "cart", {"a": "a"}, events=ONE), A_LIST),
     "a topic": (lambda: count(filter="public/#"), r"filter must be criteria, .*not 'public/#'"),
+    "an object": (lambda: count(handler=Count()), "handler must be a class or function at the top"),
     "a path": (lambda: count(positions="c.db"), "positions must be 'sqlite:///path' or"),
     "a journal": (lambda: count(positions="memory:"), "positions must be 'sqlite:///path' or"),
 }
@@ -112,10 +118,22 @@ def test_what_is_allowed() -> None:
     assert allowed.events == [Added]
 
 
-def test_a_handler_without_handle_is_refused() -> None:
-    """When a run builds it, as every other misfit of handler and delivery."""
-    with pytest.raises(SettingsError, match="Silent defines no handle"):
-        kind_of(count(handler=Silent, delivery="at-least-once"))
+MISFITS: dict[str, tuple[Any, str, str]] = {
+    "without handle": (Silent, "at-least-once", "Silent defines no handle"),
+    "of no kind": (Added, "exactly-once", "Added must be a subclass of SqlProjectionHandler"),
+    "at least once in SQL": (Count, "at-least-once", "Count can be delivered 'exactly-once', not"),
+    "a function of three": (three, "exactly-once", r"three must take .* not 3 arguments"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_a_handler_that_does_not_fit_is_refused_by_who_starts_the_node(case: str) -> None:
+    """Not by a worker alone, whose node is up by then; nothing is built for it."""
+    handler, delivery, text = MISFITS[case]
+    misfit = count(handler=handler, delivery=delivery)
+    for refuse in (kind_of, lambda one: check_settings(Settings("shop", projections=[one]), True)):
+        with pytest.raises(SettingsError, match=text):
+            refuse(misfit)
 
 
 REBUILDS = {

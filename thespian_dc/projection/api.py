@@ -64,6 +64,7 @@ from thespian_dc.projection.views import SourceBatch as SourceBatch
 if TYPE_CHECKING:
     from thespian_dc.projection.core import Move
     from thespian_dc.projection.handling import records_in as records_in
+    from thespian_dc.projection.kinds import check_handler as check_handler
     from thespian_dc.projection.local import LocalSource as LocalSource
     from thespian_dc.projection.management import Projections as Projections
     from thespian_dc.projection.management import positions_in as positions_in
@@ -294,6 +295,7 @@ _WHERE = {
     "Progress": "projection.observe",
     "ProjectionView": "projection.observe",
     "Projections": "projection.management",
+    "check_handler": "projection.kinds",
     "positions_in": "projection.management",
     "progress": "projection.observe",
     "records_in": "projection.handling",

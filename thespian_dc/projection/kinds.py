@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,17 @@ EXACTLY, AT_LEAST, AT_MOST = "exactly-once", "at-least-once", "at-most-once"
 SQL, PARTITION, UPSERTS, NOTHING = "SQL", "partition", "upserts", "nothing"
 """What a handler writes to, `Kind.sink`: a transaction, or nothing that we know of."""
 
-UNDEFINED = (
-    SqlProjectionHandler.handle, ProjectionHandler.handle, GroupedSqlHandler.handle,
-    GroupedHandler.handle, CassandraProjectionHandler.handle, CassandraUpsertHandler.handle,
-)  # fmt: skip
-"""`handle` of the bases, which a handler has to define itself."""
+OF_CLASSES: Mapping[Any, Sequence[str]] = {
+    SqlProjectionHandler: (EXACTLY,),
+    GroupedSqlHandler: (EXACTLY,),
+    GroupedHandler: (AT_LEAST,),
+    ProjectionHandler: (AT_LEAST, AT_MOST),
+    CassandraProjectionHandler: (EXACTLY,),
+    CassandraUpsertHandler: (AT_LEAST,),
+}
+"""The bases of handlers, whose `handle` each defines itself, and the deliveries it can have."""
+OF_FUNCTIONS: Mapping[int, Sequence[str]] = {1: (AT_LEAST, AT_MOST), 2: (EXACTLY,)}
+"""By how many arguments they take."""
 
 Handle = Callable[[Envelope[Any], Any], Any]
 
@@ -53,7 +59,6 @@ class Kind:
     """
 
     what: str
-    deliveries: Sequence[str]
     sink: str
     handle: Handle
     alone: Handle
@@ -65,21 +70,48 @@ class Kind:
     abort: Callable[[], None] = lambda: None
 
 
-def kind_of(projection: Projection, courier: Courier | None = None) -> Kind:
-    """Build the projection's handler. SettingsError where it cannot be one, or does not fit its
-    delivery. courier: how messages reach actors; None outside of an actor system."""
-    kind = _kind(projection, courier)
-    if projection.delivery not in kind.deliveries:
-        allowed = " or ".join(map(repr, kind.deliveries))
-        outside = "" if EXACTLY in kind.deliveries else " has effects outside its transaction and"
+def check_handler(projection: Projection) -> None:
+    """SettingsError where the handler cannot be one, or does not fit its delivery. It is not
+    built."""
+    what, deliveries = _deliveries(projection.name, projection.handler)
+    if projection.delivery not in deliveries:
+        allowed = " or ".join(map(repr, deliveries))
+        outside = "" if EXACTLY in deliveries else " has effects outside its transaction and"
         raise SettingsError(
-            f"projection {projection.name}: {kind.what}{outside} can be delivered {allowed}, not "
+            f"projection {projection.name}: {what}{outside} can be delivered {allowed}, not "
             f"{projection.delivery!r}"
         )
-    return kind
 
 
-def _kind(projection: Projection, courier: Courier | None) -> Kind:
+def _deliveries(name: str, given: Any) -> tuple[str, Sequence[str]]:
+    """What it is called, and the deliveries it can have."""
+    if isinstance(given, ToActor):
+        return "an actor", (AT_LEAST,)
+    what = given.__qualname__
+    if not isinstance(given, type):
+        taken = _arguments_of(given)
+        if taken not in OF_FUNCTIONS:
+            raise SettingsError(
+                f"projection {name}: {what} must take (envelope) or (envelope, tx), not {taken} "
+                "arguments"
+            )
+        return what, OF_FUNCTIONS[taken]
+    for base, deliveries in OF_CLASSES.items():
+        if issubclass(given, base):
+            if getattr(given, "handle", None) is base.handle:
+                raise SettingsError(f"projection {name}: {what} defines no handle")
+            return what, deliveries
+    *known, last = (base.__name__ for base in OF_CLASSES)
+    raise SettingsError(
+        f"projection {name}: {what} must be a subclass of {', '.join(known)} or {last}, or a "
+        "function of (envelope) or (envelope, tx)"
+    )
+
+
+def kind_of(projection: Projection, courier: Courier | None = None) -> Kind:
+    """Build the projection's handler. SettingsError as `check_handler`. courier: how messages reach
+    actors; None outside of an actor system."""
+    check_handler(projection)
     name, given = projection.name, projection.handler
     if isinstance(given, ToActor):
         if courier is None:
@@ -90,12 +122,10 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
         group = Group(given.events_max, 0)
         return _grouped(name, "an actor", actor, group, abort=actor.abort)
     if not isinstance(given, type):
-        return _function(name, given)
+        return _function(given)
     what = given.__qualname__
     with before_events(name, f"{what}(), built without arguments,"):
         handler = given()
-    if getattr(given, "handle", None) in UNDEFINED:
-        raise SettingsError(f"projection {name}: {what} defines no handle")
     if isinstance(handler, SqlProjectionHandler):
         return _sql(name, what, handler)
     if isinstance(handler, GroupedSqlHandler):
@@ -106,13 +136,8 @@ def _kind(projection: Projection, courier: Courier | None) -> Kind:
         return _plain(name, what, handler)
     if isinstance(handler, CassandraProjectionHandler):
         return _partition(name, what, handler)
-    if isinstance(handler, CassandraUpsertHandler):
-        return _upserts(name, what, handler)
-    raise SettingsError(
-        f"projection {name}: {what} must be a subclass of SqlProjectionHandler, ProjectionHandler, "
-        "GroupedSqlHandler, GroupedHandler, CassandraProjectionHandler or CassandraUpsertHandler, "
-        "or a function of (envelope) or (envelope, tx)"
-    )
+    assert isinstance(handler, CassandraUpsertHandler)
+    return _upserts(name, what, handler)
 
 
 @contextlib.contextmanager
@@ -131,7 +156,7 @@ def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:
     flush = _flushing(name, handler.flush)
     alone = _alone(handler.handle, flush)
     return Kind(
-        what, (EXACTLY,), SQL, handler.handle, alone, handler.start, flush, handler.stop,
+        what, SQL, handler.handle, alone, handler.start, flush, handler.stop,
         handler.tables,
     )  # fmt: skip
 
@@ -144,7 +169,7 @@ def _plain(name: str, what: str, handler: ProjectionHandler) -> Kind:
 
     flush = _flushing(name, lambda _: handler.flush())
     return Kind(
-        what, (AT_LEAST, AT_MOST), NOTHING, handle, _alone(handle, flush),
+        what, NOTHING, handle, _alone(handle, flush),
         lambda _: handler.start(), flush, handler.stop,
     )  # fmt: skip
 
@@ -153,7 +178,7 @@ def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kin
     flush = _flushing(name, handler.flush)
     handle = _placed(name, handler.handle)
     return Kind(
-        what, (EXACTLY,), PARTITION, handle, _alone(handle, flush), lambda _: handler.start(),
+        what, PARTITION, handle, _alone(handle, flush), lambda _: handler.start(),
         flush, handler.stop,
     )  # fmt: skip
 
@@ -161,7 +186,7 @@ def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kin
 def _upserts(name: str, what: str, handler: CassandraUpsertHandler) -> Kind:
     handle = _placed(name, handler.handle)
     return Kind(
-        what, (AT_LEAST,), UPSERTS, handle, handle, lambda _: handler.start(), _nothing,
+        what, UPSERTS, handle, handle, lambda _: handler.start(), _nothing,
         handler.stop,
     )  # fmt: skip
 
@@ -178,23 +203,15 @@ def _placed(name: str, take: Handle) -> Handle:
     return handle
 
 
-def _function(name: str, function: Callable[..., Any]) -> Kind:
+def _function(function: Callable[..., Any]) -> Kind:
     what = function.__qualname__
-    taken = _arguments_of(function)
-    if taken == 2:
-        return Kind(what, (EXACTLY,), SQL, function, function, _nothing, _nothing, lambda: None)
-    if taken != 1:
-        raise SettingsError(
-            f"projection {name}: {what} must take (envelope) or (envelope, tx), not {taken} "
-            "arguments"
-        )
+    if _arguments_of(function) == 2:
+        return Kind(what, SQL, function, function, _nothing, _nothing, lambda: None)
 
     def handle(event: Envelope[Any], _: Any) -> None:
         function(event)
 
-    return Kind(
-        what, (AT_LEAST, AT_MOST), NOTHING, handle, handle, _nothing, _nothing, lambda: None
-    )
+    return Kind(what, NOTHING, handle, handle, _nothing, _nothing, lambda: None)
 
 
 def _grouped(
@@ -227,7 +244,7 @@ def _grouped(
             raise TransactionFull
 
     return Kind(
-        what, (EXACTLY,) if with_tx else (AT_LEAST,), SQL if with_tx else NOTHING, handle,
+        what, SQL if with_tx else NOTHING, handle,
         lambda event, tx: take([event], tx),
         handler.start if with_tx else lambda _: handler.start(), flush, handler.stop,
         getattr(handler, "tables", ""), group.within_ms / 1000, abort,
