@@ -18,6 +18,7 @@ from thespian_dc.entity.role_watch import RoleWatch
 from thespian_dc.journal.api import Journal, Member
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.outages import RegistryLog
 from thespian_dc.slices.allocation import (
     Action,
     AllocationCore,
@@ -51,6 +52,7 @@ class Membership:
         self._leaving, self._news = False, Event()
         self._stopped = False
         self._members: list[Member] = []
+        self._registry = RegistryLog(log)
         self._owners_us = 0
         self._thread = Thread(target=self._run, name="membership", daemon=True)
 
@@ -82,6 +84,7 @@ class Membership:
             self._perform(self._core.on_tick(now_us()))
             self._see_roles()
             self._see_owners()
+            self._registry.turn()
             due_us = self._core.wakeup_us() or now_us()
             self._news.wait(max(0.01, (due_us - now_us()) / 1e6))
             self._news.clear()
@@ -92,7 +95,7 @@ class Membership:
             try:
                 self._perform_one(action)
             except JournalUnavailableError as failed:
-                log.warning("registry_unavailable", extra={"reason": str(failed)})
+                self._registry.failed(failed)
                 return
             except Exception:
                 log.exception("registry_failed")
@@ -119,7 +122,7 @@ class Membership:
                 self._put(news)
             roles.store_failed()
         except JournalUnavailableError as failed:
-            log.warning("registry_unavailable", extra={"reason": str(failed)})
+            self._registry.failed(failed)
         except Exception:  # an entry that cannot be read: the role stays
             log.exception("roles_failed")
 
@@ -142,6 +145,6 @@ class Membership:
                     ),
                 )
         except JournalUnavailableError as failed:
-            log.warning("registry_unavailable", extra={"reason": str(failed)})
+            self._registry.failed(failed)
             return
         self._put(Seen(routes))

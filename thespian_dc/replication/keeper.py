@@ -53,6 +53,7 @@ from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
 from thespian_dc.replication.wishes import Beat, beat
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.outages import RegistryLog
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Keeper:
         self._news, self._stopped = Event(), False
         self._asking = Asking(links.heads, self._news.set)
         self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
+        self._registry = RegistryLog(log)
         self._beat_us = 0
         self._lacks_own = self._fetched_own = False
         self._known = 0  # the latest generation of this replica that a peer knows
@@ -176,9 +178,10 @@ class Keeper:
             try:
                 self.round(now_us())
             except JournalUnavailableError as failed:
-                log.warning("registry_unavailable", extra={"reason": str(failed)})
+                self._registry.failed(failed)
             except Exception:
                 log.exception("keeper_failed", extra={"entity_type": self._type})
+            self._registry.turn()
             self._news.wait(self._look_s)
 
     def round(self, now: int) -> None:
