@@ -163,7 +163,12 @@ def check_in_system(system: Any, talk: Talk, settings: Settings) -> None:
     question = ("probe", located, journal, slices)
     answer: Any = talk.ask(probe, question, tuple, PROBE_WITHIN_S)
     if answer is None:
-        raise NodeStartError(settings.service, "a probe in the actor system did not answer")
+        raise NodeStartError(
+            settings.service,
+            f"a probe in the actor system did not answer within {PROBE_WITHIN_S:.0f} s; if it "
+            "migrates a large journal it goes on: start again later, or let `thespian-dc schema "
+            "apply --journal URL` do that beforehand",
+        )
     _, missing, error = answer
     for name, remedy in missing:
         raise NotImportableError(name, {n: p for n, p, _ in located}[name], remedy)

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from thespian_dc.cli.main import main
 from thespian_dc.journal.api import Found
 from thespian_dc.journal.sqlite.entities import RUNS_IN_TAIL
 from thespian_dc.journal.sqlite.open import SqliteJournal, open_sqlite
+from thespian_dc.journal.sqlite.schema import migrate
 from thespian_dc.model.errors import CorruptRecordError, JournalError, SchemaError, TrimmedError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.testkit.journal_cases.storage import TYPE, Writer
@@ -217,3 +221,22 @@ def test_a_file_of_the_first_schema_version_is_migrated(path: Path, trimmed: int
     assert len(journal.read_entity(KEY, "e-1", 40)) == len(before["e-1"]) + 2 * RUNS_IN_TAIL
     assert journal.verify() == []
     journal.close()
+
+
+def test_schema_apply_migrates_a_file_before_a_node_does(path: Path) -> None:
+    """A large one takes longer than Node.start waits. A migration that was cut off left nothing."""
+    url = f"sqlite:///{path}"
+    opened(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(FIRST_VERSION)
+        connection.execute("begin immediate")
+        migrate(connection, 1)
+
+    def schema(verb: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["schema", verb, "--journal", url])
+        return result.exit_code, result.output.partition(":")[0]
+
+    assert [schema("check"), schema("apply"), schema("check"), schema("apply")] == [
+        (1, "differs"), (0, "migrated"), (0, "nothing to do"), (0, "nothing to do")
+    ]  # fmt: skip
+    open_sqlite(url, create=False).close()

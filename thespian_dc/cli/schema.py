@@ -1,4 +1,5 @@
-"""`thespian-dc schema apply|check`: a server's tables are made here and by no running actor."""
+"""`thespian-dc schema apply|check`: a server's tables are made here and by no running actor; an
+embedded journal's are migrated here without a time limit."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import click
 
 from thespian_dc.cli.journals import journal_option, json_option
 from thespian_dc.cli.output import json_line, safe
-from thespian_dc.journal.api import Schema, apply_schema, check_schema
+from thespian_dc.journal.api import Schema, apply_schema, check_schema, open_journal
 from thespian_dc.model.errors import HomeDataCentreError, SchemaError
 from thespian_dc.model.handler_errors import ConsumerSchemaError
 from thespian_dc.projection.api import apply_positions_schema, check_positions_schema
@@ -34,6 +35,7 @@ def apply(url: str | None, positions: str | None, as_json: bool) -> None:
     """Make what is missing and change nothing that is there; one at a time.
 
     The first time it records the home data centre, and a journal's id and segment size, for ever.
+    An embedded journal of an older version is migrated, however long it takes.
     """
     if positions is not None:
         found, centre = apply_positions_schema(positions)
@@ -42,11 +44,14 @@ def apply(url: str | None, positions: str | None, as_json: bool) -> None:
         return
     url = _given(url)
     applied = apply_schema(url)
-    if applied is None:
-        _print_nothing(url, as_json)
-    else:
+    if applied is not None:
         done = "unchanged" if applied.found == applied.version else "made"
         _print(url, done, applied, as_json)
+    elif (differs := _differs(url)) is None:
+        _print_nothing(url, as_json)
+    else:
+        open_journal(url).close()
+        _print_migrated(differs, as_json)
 
 
 @schema.command()
@@ -63,6 +68,8 @@ def check(context: click.Context, url: str | None, positions: str | None, as_jso
             return
         url = _given(url)
         found = check_schema(url)
+        if found is None and (differs := _differs(url)) is not None:
+            raise differs
     except (SchemaError, ConsumerSchemaError, HomeDataCentreError) as error:
         if as_json:
             where = {"positions": positions} if positions else {"journal": url}
@@ -74,6 +81,16 @@ def check(context: click.Context, url: str | None, positions: str | None, as_jso
         _print_nothing(url, as_json)
     else:
         _print(url, "fits", found, as_json)
+
+
+def _differs(url: str) -> SchemaError | None:
+    """Of an embedded journal: what is wrong with a schema that is there. Nothing is changed."""
+    try:
+        open_journal(url, create=False).close()
+    except SchemaError as error:
+        if error.found:
+            return error
+    return None
 
 
 def _given(url: str | None) -> str:
@@ -99,6 +116,14 @@ def _print(url: str, result: str, found: Schema, as_json: bool) -> None:
             f"centre {found.home_dc}, {found.segment_records} records to a segment"
         )
     )
+
+
+def _print_migrated(from_: SchemaError, as_json: bool) -> None:
+    if as_json:
+        fields = {"result": "migrated", "found": from_.found, "version": from_.wanted}
+        click.echo(json_line({"journal": from_.where, **fields}))
+        return
+    click.echo(safe(f"migrated: schema {from_.found} of {from_.where} is {from_.wanted} now"))
 
 
 def _print_nothing(url: str, as_json: bool) -> None:

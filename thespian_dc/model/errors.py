@@ -199,7 +199,10 @@ class SchemaError(JournalError):
         if self.found > self.wanted:
             remedy = "upgrade thespian-dc"
         elif self.where.startswith("sqlite:"):
-            remedy = "stop nodes of older versions; the first one of this makes or migrates it"
+            remedy = (
+                "stop nodes of older versions; the first one of this makes or migrates it, a large "
+                f"one is migrated before: thespian-dc schema apply --journal {self.where}"
+            )
         else:
             remedy = f"run: thespian-dc schema apply --journal {self.where}"
         return f"journal {self.where} {state}, this version needs {self.wanted}; {remedy}"
