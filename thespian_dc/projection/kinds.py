@@ -156,8 +156,7 @@ def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:
     flush = _flushing(name, handler.flush)
     alone = _alone(handler.handle, flush)
     return Kind(
-        what, SQL, handler.handle, alone, handler.start, flush, handler.stop,
-        handler.tables,
+        what, SQL, handler.handle, alone, handler.start, flush, handler.stop, handler.tables,
     )  # fmt: skip
 
 
@@ -169,8 +168,8 @@ def _plain(name: str, what: str, handler: ProjectionHandler) -> Kind:
 
     flush = _flushing(name, lambda _: handler.flush())
     return Kind(
-        what, NOTHING, handle, _alone(handle, flush),
-        lambda _: handler.start(), flush, handler.stop,
+        what, NOTHING, handle, _alone(handle, flush), lambda _: handler.start(), flush,
+        handler.stop,
     )  # fmt: skip
 
 
@@ -178,16 +177,15 @@ def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kin
     flush = _flushing(name, handler.flush)
     handle = _placed(name, handler.handle)
     return Kind(
-        what, PARTITION, handle, _alone(handle, flush), lambda _: handler.start(),
-        flush, handler.stop,
+        what, PARTITION, handle, _alone(handle, flush), lambda _: handler.start(), flush,
+        handler.stop,
     )  # fmt: skip
 
 
 def _upserts(name: str, what: str, handler: CassandraUpsertHandler) -> Kind:
     handle = _placed(name, handler.handle)
     return Kind(
-        what, UPSERTS, handle, handle, lambda _: handler.start(), _nothing,
-        handler.stop,
+        what, UPSERTS, handle, handle, lambda _: handler.start(), _nothing, handler.stop,
     )  # fmt: skip
 
 
@@ -244,8 +242,7 @@ def _grouped(
             raise TransactionFull
 
     return Kind(
-        what, SQL if with_tx else NOTHING, handle,
-        lambda event, tx: take([event], tx),
+        what, SQL if with_tx else NOTHING, handle, lambda event, tx: take([event], tx),
         handler.start if with_tx else lambda _: handler.start(), flush, handler.stop,
         getattr(handler, "tables", ""), group.within_ms / 1000, abort,
     )  # fmt: skip
