@@ -123,6 +123,7 @@ MISFITS: dict[str, tuple[Any, str, str]] = {
     "of no kind": (Added, "exactly-once", "Added must be a subclass of SqlProjectionHandler"),
     "at least once in SQL": (Count, "at-least-once", "Count can be delivered 'exactly-once', not"),
     "a function of three": (three, "exactly-once", r"three must take .* not 3 arguments"),
+    "a builtin": (min, "at-least-once", r"min must take \(envelope\) or .* no signature of it"),
 }
 
 

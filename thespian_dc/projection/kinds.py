@@ -89,13 +89,17 @@ def _deliveries(name: str, given: Any) -> tuple[str, Sequence[str]]:
         return "an actor", (AT_LEAST,)
     what = given.__qualname__
     if not isinstance(given, type):
-        taken = _arguments_of(given)
-        if taken not in OF_FUNCTIONS:
-            raise SettingsError(
-                f"projection {name}: {what} must take (envelope) or (envelope, tx), not {taken} "
-                "arguments"
-            )
-        return what, OF_FUNCTIONS[taken]
+        try:
+            taken = _arguments_of(given)
+        except ValueError:  # of some builtins
+            found = "and Python knows no signature of it"
+        else:
+            if taken in OF_FUNCTIONS:
+                return what, OF_FUNCTIONS[taken]
+            found = f"not {taken} arguments"
+        raise SettingsError(
+            f"projection {name}: {what} must take (envelope) or (envelope, tx), {found}"
+        )
     for base, deliveries in OF_CLASSES.items():
         if issubclass(given, base):
             if getattr(given, "handle", None) is base.handle:
