@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from thespian_dc.journal.api import Appended, Outcome
 from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
 from thespian_dc.model.criteria import Filter
@@ -50,3 +52,28 @@ def test_what_breaks_an_input_does_not_take_the_next_one_along() -> None:
     finally:
         writer.stop(10)
         journal.close()
+
+
+def test_a_journal_that_does_not_answer_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it was looked at for owners, twice a second, or for a call that came."""
+    journal = MemoryJournal("memory:gone", MemoryStorage(8))
+    journal.slices("cart", 1)
+    begin_destination_filter(journal, "carts", Filter())
+    writer = DestinationWriter(journal, "cart", 1, {}, lambda _: None)
+    first, *later = [Call(f"shop {n}") for n in range(4)]
+    writer.start()
+    try:
+        writer.open(first)
+        eventually(lambda: first.said)
+        journal.close()
+        for call in later:
+            writer.open(call)
+        eventually(lambda: all(call.said for call in later))
+    finally:
+        writer.stop(10)
+    assert {said for call in later for said in call.said} == {"JournalUnavailableError"}
+    assert [one.message for one in caplog.records] == ["destination_journal_unavailable"]
+    for _ in range(3):
+        writer._step(lambda: writer._slices.look_for_owners(0))
+    [said] = caplog.records
+    assert "was closed" in said.__dict__["reason"]

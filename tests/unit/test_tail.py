@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from thespian_dc.journal.memory import MemoryJournal, MemoryStorage
+from thespian_dc.model import outage
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit
 from thespian_dc.projection.api import CommitView
@@ -206,3 +207,31 @@ def test_what_stands_before_an_asynchronous_failure_is_shown(
     _, (call,) = run(lambda: Tail(journal, TYPE, SLICES, pool, view), 1, lambda _: None)
     assert [str(error) for error in call.errors] == ["unlucky"]
     assert call.offsets[2] == 90
+
+
+def test_a_journal_that_does_not_answer_is_one_line_and_one_when_it_does_again(
+    journal: MemoryJournal, pool: ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It was one at each read: of each slice, ten times a second."""
+    monkeypatch.setattr(outage, "CALM_US", 0)
+
+    async def main() -> None:
+        tail = Tail(journal, TYPE, SLICES, pool)
+        call = Reader(tail, dict.fromkeys(range(SLICES), 1))
+        journal._closed = True
+        for slice_ in range(SLICES):
+            tail.want(slice_, 0, call)
+        following = asyncio.create_task(tail.follow())
+        async with asyncio.timeout(WITHIN_S):
+            while tail.reads < 3 * SLICES:
+                await asyncio.sleep(0)
+            journal._closed = False
+            await call.ready.wait()
+        following.cancel()
+        assert not call.errors
+
+    asyncio.run(main())
+    first, again = [one for one in caplog.records if one.name == "thespian_dc.stream.tail"]
+    assert (first.message, again.message) == ("journal_unavailable", "journal_answers_again")
+    assert "was closed" in first.__dict__["reason"]

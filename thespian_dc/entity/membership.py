@@ -18,7 +18,7 @@ from thespian_dc.entity.role_watch import RoleWatch
 from thespian_dc.journal.api import Journal, Member
 from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.outages import RegistryLog
+from thespian_dc.shell.outages import OutageLog
 from thespian_dc.slices.allocation import (
     Action,
     AllocationCore,
@@ -52,7 +52,7 @@ class Membership:
         self._leaving, self._news = False, Event()
         self._stopped = False
         self._members: list[Member] = []
-        self._registry = RegistryLog(log)
+        self._registry = OutageLog(log, "registry")
         self._owners_us = 0
         self._thread = Thread(target=self._run, name="membership", daemon=True)
 

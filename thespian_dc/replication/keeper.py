@@ -53,7 +53,7 @@ from thespian_dc.replication.restoring import Restoring, SeenOfUs, is_older_copy
 from thespian_dc.replication.retirement import is_complete, next_stage
 from thespian_dc.replication.wishes import Beat, beat
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.outages import RegistryLog
+from thespian_dc.shell.outages import OutageLog
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Keeper:
         self._news, self._stopped = Event(), False
         self._asking = Asking(links.heads, self._news.set)
         self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
-        self._registry = RegistryLog(log)
+        self._registry = OutageLog(log, "registry")
         self._beat_us = 0
         self._lacks_own = self._fetched_own = False
         self._known = 0  # the latest generation of this replica that a peer knows

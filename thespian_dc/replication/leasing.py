@@ -31,7 +31,7 @@ from thespian_dc.replication.lease_core import (
 )
 from thespian_dc.replication.progress import KeptProgress, joined
 from thespian_dc.shell.clock import now_us
-from thespian_dc.shell.outages import RegistryLog
+from thespian_dc.shell.outages import OutageLog
 from thespian_dc.shell.processes import lives, machine
 from thespian_dc.wire import streams_pb2 as pb
 from thespian_dc.wire.replicas import replica_started_of, write_replica_started
@@ -95,7 +95,7 @@ class Leasing:
         self._told: dict[str, Heard] = {}  # as stored
         self._stop = Event()
         self._look_s = LOOK_AT_SERVER_S if journal.derived_index else LOOK_S
-        self._registry = RegistryLog(log)
+        self._registry = OutageLog(log, "registry")
         self._thread = Thread(target=self._run, name=f"leases of {entity_type}", daemon=True)
 
     def start(self) -> None:

@@ -27,6 +27,7 @@ from thespian_dc.model.record import Commit
 from thespian_dc.model.stream_errors import PeerUnavailableError
 from thespian_dc.projection.api import SourceBatch
 from thespian_dc.shell.clock import now_us
+from thespian_dc.shell.outages import OutageLog
 from thespian_dc.slices.actions import Submission
 from thespian_dc.stream.batches import cost_of
 from thespian_dc.stream.destination_baselines import Remembered, remembered
@@ -86,6 +87,7 @@ class DestinationWriter:
         self._serving: dict[PushedCall, Serving] = {}
         self._fresh: list[Commit] = []
         self._filters_every_us = LOOK_US if journal.derived_index else FILTERS_US
+        self._outage = OutageLog(log, "destination_journal")
         self._look_us = self._filters_us = self._store_us = 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="destination reader")
         self._thread = Thread(target=self._main, name=f"writes {entity_type}", daemon=True)
@@ -133,13 +135,15 @@ class DestinationWriter:
                 self._step(partial(self._on, one))
             self._step(self._flush)
             self._step(partial(self._on_time, now_us(), stopped))
+            if self._serving:  # else nothing is read
+                self._outage.turn()
 
     def _step(self, work: Callable[[], None]) -> None:
         """What goes wrong ends the calls there are, and keeps nothing from the next step."""
         try:
             work()
         except JournalUnavailableError as error:  # what is under way finds out by itself
-            log.warning("destination_journal", extra={"reason": str(error)})
+            self._outage.failed(error)
         except Exception as error:
             log.exception("destination_failed", extra={"entity_type": self._entity_type})
             self._end_all(f"{type(error).__name__}: {error}")
@@ -224,6 +228,8 @@ class DestinationWriter:
         try:
             work()
         except ThespianDcError as error:
+            if isinstance(error, JournalUnavailableError):
+                self._outage.failed(error)
             self._end(call, error)
         except Exception as error:
             log.exception("pushed_call_failed", extra={"stream_id": call.offer.stream_id})

@@ -24,6 +24,7 @@ from thespian_dc.model.errors import JournalUnavailableError
 from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import Commit, checksum_of, records_of
 from thespian_dc.projection.api import CommitView
+from thespian_dc.shell.outages import OutageLog
 from thespian_dc.stream.transform import AsyncView, View, whole_commit
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Tail:
         self._cached_bytes = 0  # of all views, with COMMIT_BYTES each
         self._awake = asyncio.Event()
         self._poll_ms = POLL_MS[0]
+        self._outage = OutageLog(log, "journal")
         self.reads = 0
         """Reads of the journal so far."""
         self.commits_read = 0
@@ -270,11 +272,13 @@ class Tail:
             self._put(read.slice, view)
         self._make_room()
         if isinstance(read.error, JournalUnavailableError):
-            log.warning("journal_unavailable", extra={"error": str(read.error)})
-        elif read.error is not None and not read.views:
-            for waiter in [w for w, offset in log_.waiters.items() if offset == read.offset]:
-                del log_.waiters[waiter]
-                waiter.on_read_error(read.slice, read.error)
+            self._outage.failed(read.error)
+        else:
+            self._outage.turn()
+            if read.error is not None and not read.views:
+                for waiter in [w for w, offset in log_.waiters.items() if offset == read.offset]:
+                    del log_.waiters[waiter]
+                    waiter.on_read_error(read.slice, read.error)
         if read.views:
             found = sum(len(view.body) for view in read.views) / len(read.views)
             log_.body_bytes = (log_.body_bytes + found) / 2
