@@ -27,7 +27,10 @@ from thespian_dc.testkit.embedded_cassandra import EmbeddedCassandra
 MARK = "THESPIAN_DC_TEST_SESSION"
 
 # How long one example takes says nothing on a machine that does other things too.
-hypothesis.settings.register_profile("thespian_dc", deadline=None)
+# A layer that runs beside another may be slow: that is no fault of a test.
+hypothesis.settings.register_profile(
+    "thespian_dc", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("thespian_dc")
 
 _recorded: dict[int, str] = {}
