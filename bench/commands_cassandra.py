@@ -18,8 +18,7 @@ from bench.ceiling import BareAppender
 from bench.cpu import cpu_of
 from bench.entities import TEXT, Account
 from bench.harness import ROUNDS, Result, interleaved, median
-from bench.residents import host_of
-from bench.world import Load, actor_system, cassandra, check, node_of, serving
+from bench.world import CORES, Load, actor_system, cassandra, check, node_of, serving
 from thespian_dc import Settings
 
 ENTITIES, SECONDS = 1000, 4.0
@@ -32,7 +31,7 @@ first, 4 us after 40 s, on two cores."""
 class MeasuredLoad:
     """Rates, with what each process spent on a command."""
 
-    def __init__(self, load: Load, pids: dict[str, int]) -> None:
+    def __init__(self, load: Load, pids: dict[str, list[int]]) -> None:
         self._load, self._pids = load, pids
         self._spent_us: defaultdict[int, list[dict[str, float]]] = defaultdict(list)
 
@@ -55,13 +54,14 @@ def run() -> list[Result]:
     with cassandra() as (server, url), actor_system() as system:
         baseline = PlainRows(server.session, "bench", ENTITIES, TEXT.encode().ljust(100, b"x"))
         bare = BareAppender(url)
-        settings = Settings("bench", journal=url, entities=[Account])
+        settings = Settings("bench", journal=url, entities=[Account], hosts=CORES)
         with serving(system, settings) as client:
             load = Load(client, ENTITIES)
-            host = host_of(node_of(system, settings))["pid"]
-            measured = MeasuredLoad(
-                load, {"host": host, "client": os.getpid(), "server": server.pid}
-            )
+            hosts = node_of(system, settings).status()["hosts"]
+            measured = MeasuredLoad(load, {
+                "hosts": [one["pid"] for one in hosts], "client": [os.getpid()],
+                "server": [server.pid],
+            })  # fmt: skip
             sides = {"plain rows": lambda: baseline.best_rate(2.0)}
             for n in ASKED:
                 sides[f"{n} in flight"] = lambda n=n: measured.rate(n)  # type: ignore[misc]
@@ -79,8 +79,9 @@ def run() -> list[Result]:
             "plain_rows_per_s": round(plain),
             "ceiling_per_s": round(median(figures[f"ceiling at {in_flight}"])),
             "cpu_us_per_command": cpu_us,
-            "all_cores_per_s": round((os.cpu_count() or 1) * 1e6 / sum(cpu_us.values())),
+            "all_cores_per_s": round(CORES * 1e6 / sum(cpu_us.values())),
             "latency": load.latency(in_flight),
+            "hosts": CORES,
             "commitlog_sync": server.commitlog_sync,
         }
         name = f"commands_cassandra_{in_flight}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -15,6 +15,6 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def cpu_of(pids: Mapping[str, int]) -> dict[str, float]:
-    """The same of several, by name."""
-    return {name: cpu_s(pid) for name, pid in pids.items()}
+def cpu_of(pids: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """The same of several, by name: of all that have it."""
+    return {name: sum(map(cpu_s, of_name)) for name, of_name in pids.items()}

@@ -31,12 +31,12 @@ class Replica:
     does not dial."""
 
     def __init__(
-        self, path: Path, name: str, peers: Sequence[tuple[str, str]], port: int = 0
+        self, path: Path, name: str, peers: Sequence[tuple[str, str]], port: int = 0, hosts: int = 1
     ) -> None:
         self.name, self.port = name, port or free_port()
         self.settings = Settings(
             f"bench-{name}", journal=f"sqlite:///{path / name}.db", entities=[ReplicatedAccount],
-            listen=f"127.0.0.1:{self.port}",
+            listen=f"127.0.0.1:{self.port}", hosts=hosts,
             replication=[
                 Replication(ReplicatedAccount, name, [Peer(*one) for one in peers])
             ],
@@ -77,7 +77,7 @@ class Replica:
         """CPU seconds so far of what it consists of, by role."""
         roles = ("hosts", "producers", "replication")
         status = self.node.status()
-        return cpu_of({role: status[role][0]["pid"] for role in roles})
+        return cpu_of({role: [one["pid"] for one in status[role]] for role in roles})
 
 
 def wait_for(fact: Callable[[], bool], what: str) -> float:

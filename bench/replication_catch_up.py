@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.harness import ROUNDS, Result, median
 from bench.replicated import Replica, us_per_event, wait_for
-from bench.world import Load, actor_system, check, folder, serving
+from bench.world import CORES, Load, actor_system, check, folder, serving
 from thespian_dc.testkit.proxy import FaultProxy
 
 ENTITIES, IN_FLIGHT, SECONDS = 1000, 5000, 3.0
@@ -28,7 +28,7 @@ class Pair:
     def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
         names = [f"b{n}" for n in range(ROUNDS + 1)]
         self.systems = [stack.enter_context(actor_system()) for _ in range(2)]
-        self.a = Replica(path, "a", [(name, "") for name in names])
+        self.a = Replica(path, "a", [(name, "") for name in names], hosts=CORES)
         self.proxy = stack.enter_context(FaultProxy("127.0.0.1", self.a.port))
         self.late = []
         for name in names:
@@ -90,7 +90,7 @@ def run() -> list[Result]:
     per_s, local_per_s = median(applied), median(local)
     against = {
         "local_per_s": round(local_per_s), "guide_local_per_s": LOCAL_PER_S,
-        "applied_per_s": round(per_s), "backlog": BACKLOG, **pair.facts[-1],
+        "applied_per_s": round(per_s), "backlog": BACKLOG, "hosts_of_a": CORES, **pair.facts[-1],
     }  # fmt: skip
     ratio = per_s / local_per_s
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import socket
 import tempfile
@@ -24,6 +25,8 @@ from thespian_dc.model.ids import SliceKey
 from thespian_dc.model.record import records_of
 
 SAMPLE_EVERY = 50
+CORES = os.cpu_count() or 1
+"""A host keeps one core busy: where a bench asks what a node can do, it has one for each core."""
 
 
 def free_port() -> int:

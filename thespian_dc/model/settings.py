@@ -298,12 +298,12 @@ class Settings:
     """A node: what it serves, consumes, and where.
 
     service: this service's name; clients connect by it. journal: URL (see
-    journal.api.open_journal). hosts: entity host processes of this node. slices: per entity type, a
-    power of two, fixed for ever in the journal. listen: host:port for streams and destinations;
-    plaintext only on loopback unless plaintext_beyond_loopback. pushes: streams that this node
-    brings elsewhere. destinations: what others may push to it. See docs/push.md.
-    access: what calls of others must pass; see docs/security.md. replication: entity types that
-    other nodes hold too; see docs/replication.md.
+    journal.api.open_journal). hosts: entity host processes of this node; each keeps one core busy.
+    slices: per entity type, a power of two, fixed for ever in the journal. listen: host:port for
+    streams and destinations; plaintext only on loopback unless plaintext_beyond_loopback. pushes:
+    streams that this node brings elsewhere. destinations: what others may push to it. See
+    docs/push.md. access: what calls of others must pass; see docs/security.md. replication: entity
+    types that other nodes hold too; see docs/replication.md.
     """
 
     service: str
