@@ -113,11 +113,12 @@ def replicas(
     own: Mapping[str, Mapping[str, Any]] = {},
     workers: int = 1,
     entity: type = Tally,
+    hosts: int = 1,
     **more: Any,
 ) -> Iterator[dict[str, Replica]]:
     """links: "ab" for a that dials b; none: all dial all. edges: "ab" for a that alone can dial, b
-    and nobody else. workers: of each Peer. more: of each Replication; own: of the one of this
-    name."""
+    and nobody else. workers: of each Peer. hosts: of each node. more: of each Replication; own: of
+    the one of this name."""
     ports = {name: free_port() for name in names}
     mesh = [one + other for one in names for other in names if one != other]
     dials = links or ([] if edges else mesh)
@@ -136,7 +137,7 @@ def replicas(
             ]
             settings = Settings(
                 service=f"tallies-{name}", journal=f"sqlite:///{folder}/{name}.db",
-                entities=[entity], listen=f"127.0.0.1:{ports[name]}", slices=4,
+                entities=[entity], listen=f"127.0.0.1:{ports[name]}", slices=4, hosts=hosts,
                 replication=[Replication(entity, name, peers, **{**more, **own.get(name, {})})],
             )  # fmt: skip
             system = stack.enter_context(running())

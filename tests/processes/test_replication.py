@@ -95,6 +95,22 @@ def test_a_node_says_how_far_its_links_are(pair: Two) -> None:
     assert eventually(at_rest, WITHIN_S)
 
 
+def test_nodes_of_several_hosts_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Each host has a part of the slices, and takes over those of one that is killed."""
+    ids = tuple(f"of-several-{n}" for n in range(8))  # in all four slices
+    with replicas(tmp_path, "ab", hosts=2) as found:
+        among = list(found.values())
+        eventually(lambda: all(len(one.node.status()["hosts"]) == 2 for one in among), WITHIN_S)
+        writers = Writers(among, ids)
+        for one in among:
+            before = writers.written()
+            one.kill("hosts")
+            eventually(lambda: writers.written() > before + 40, WITHIN_S)  # noqa: B023
+        writers.stop()
+        for entity_id in ids:
+            agree(among, entity_id, writers.expected(entity_id))
+
+
 @pytest.mark.parametrize("role", ["replication", "hosts", "producers"])
 def test_a_killed_process_loses_and_doubles_nothing(pair: Two, role: str) -> None:
     """While both write, at either end of the links."""
