@@ -10,7 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from thespian_dc.model.delivery_settings import Group, ToActor
 from thespian_dc.model.envelope import Envelope
@@ -33,15 +33,6 @@ EXACTLY, AT_LEAST, AT_MOST = "exactly-once", "at-least-once", "at-most-once"
 SQL, PARTITION, UPSERTS, NOTHING = "SQL", "partition", "upserts", "nothing"
 """What a handler writes to, `Kind.sink`: a transaction, or nothing that we know of."""
 
-OF_CLASSES: Mapping[Any, Sequence[str]] = {
-    SqlProjectionHandler: (EXACTLY,),
-    GroupedSqlHandler: (EXACTLY,),
-    GroupedHandler: (AT_LEAST,),
-    ProjectionHandler: (AT_LEAST, AT_MOST),
-    CassandraProjectionHandler: (EXACTLY,),
-    CassandraUpsertHandler: (AT_LEAST,),
-}
-"""The bases of handlers, whose `handle` each defines itself, and the deliveries it can have."""
 OF_FUNCTIONS: Mapping[int, Sequence[str]] = {1: (AT_LEAST, AT_MOST), 2: (EXACTLY,)}
 """By how many arguments they take."""
 
@@ -100,16 +91,21 @@ def _deliveries(name: str, given: Any) -> tuple[str, Sequence[str]]:
         raise SettingsError(
             f"projection {name}: {what} must take (envelope) or (envelope, tx), {found}"
         )
-    for base, deliveries in OF_CLASSES.items():
-        if issubclass(given, base):
-            if getattr(given, "handle", None) is base.handle:
-                raise SettingsError(f"projection {name}: {what} defines no handle")
-            return what, deliveries
+    base = _base_of(given)
+    if base is not None:
+        if getattr(given, "handle", None) is base.handle:
+            raise SettingsError(f"projection {name}: {what} defines no handle")
+        return what, OF_CLASSES[base].deliveries
     *known, last = (base.__name__ for base in OF_CLASSES)
     raise SettingsError(
         f"projection {name}: {what} must be a subclass of {', '.join(known)} or {last}, or a "
         "function of (envelope) or (envelope, tx)"
     )
+
+
+def _base_of(given: type) -> Any:
+    """Which of OF_CLASSES it derives from, if any."""
+    return next((base for base in OF_CLASSES if issubclass(given, base)), None)
 
 
 def kind_of(projection: Projection, courier: Courier | None = None) -> Kind:
@@ -127,21 +123,9 @@ def kind_of(projection: Projection, courier: Courier | None = None) -> Kind:
         return _grouped(name, "an actor", actor, group, abort=actor.abort)
     if not isinstance(given, type):
         return _function(given)
-    what = given.__qualname__
-    with before_events(name, f"{what}(), built without arguments,"):
+    with before_events(name, f"{given.__qualname__}(), built without arguments,"):
         handler = given()
-    if isinstance(handler, SqlProjectionHandler):
-        return _sql(name, what, handler)
-    if isinstance(handler, GroupedSqlHandler):
-        return _grouped(name, what, handler, projection.group, with_tx=True)
-    if isinstance(handler, GroupedHandler):
-        return _grouped(name, what, handler, projection.group)
-    if isinstance(handler, ProjectionHandler):
-        return _plain(name, what, handler)
-    if isinstance(handler, CassandraProjectionHandler):
-        return _partition(name, what, handler)
-    assert isinstance(handler, CassandraUpsertHandler)
-    return _upserts(name, what, handler)
+    return OF_CLASSES[_base_of(given)].build(projection, given.__qualname__, handler)
 
 
 @contextlib.contextmanager
@@ -156,38 +140,38 @@ def before_events(projection: str, what: str) -> Iterator[None]:
         raise HandlerNotStartedError(projection, what, raised) from error
 
 
-def _sql(name: str, what: str, handler: SqlProjectionHandler) -> Kind:
-    flush = _flushing(name, handler.flush)
+def _sql(of: Projection, what: str, handler: SqlProjectionHandler) -> Kind:
+    flush = _flushing(of.name, handler.flush)
     alone = _alone(handler.handle, flush)
     return Kind(
         what, SQL, handler.handle, alone, handler.start, flush, handler.stop, handler.tables,
     )  # fmt: skip
 
 
-def _plain(name: str, what: str, handler: ProjectionHandler) -> Kind:
+def _plain(of: Projection, what: str, handler: ProjectionHandler) -> Kind:
     take = handler.handle
 
     def handle(event: Envelope[Any], _: Any) -> None:
         take(event)
 
-    flush = _flushing(name, lambda _: handler.flush())
+    flush = _flushing(of.name, lambda _: handler.flush())
     return Kind(
         what, NOTHING, handle, _alone(handle, flush), lambda _: handler.start(), flush,
         handler.stop,
     )  # fmt: skip
 
 
-def _partition(name: str, what: str, handler: CassandraProjectionHandler) -> Kind:
-    flush = _flushing(name, handler.flush)
-    handle = _placed(name, handler.handle)
+def _partition(of: Projection, what: str, handler: CassandraProjectionHandler) -> Kind:
+    flush = _flushing(of.name, handler.flush)
+    handle = _placed(of.name, handler.handle)
     return Kind(
         what, PARTITION, handle, _alone(handle, flush), lambda _: handler.start(), flush,
         handler.stop,
     )  # fmt: skip
 
 
-def _upserts(name: str, what: str, handler: CassandraUpsertHandler) -> Kind:
-    handle = _placed(name, handler.handle)
+def _upserts(of: Projection, what: str, handler: CassandraUpsertHandler) -> Kind:
+    handle = _placed(of.name, handler.handle)
     return Kind(
         what, UPSERTS, handle, handle, lambda _: handler.start(), _nothing, handler.stop,
     )  # fmt: skip
@@ -284,3 +268,30 @@ def _arguments_of(function: Callable[..., Any]) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     return sum(1 for one in parameters if one.kind in kinds and one.default is one.empty)
+
+
+class OfClass(NamedTuple):
+    """What is known of the handlers that derive from a base: the deliveries they can have, and how
+    one is used, by (projection, what it is called, the handler)."""
+
+    deliveries: Sequence[str]
+    build: Callable[[Projection, str, Any], Kind]
+
+
+def _group_in_sql(of: Projection, what: str, handler: GroupedSqlHandler) -> Kind:
+    return _grouped(of.name, what, handler, of.group, with_tx=True)
+
+
+def _group(of: Projection, what: str, handler: GroupedHandler) -> Kind:
+    return _grouped(of.name, what, handler, of.group)
+
+
+OF_CLASSES: Mapping[Any, OfClass] = {
+    SqlProjectionHandler: OfClass((EXACTLY,), _sql),
+    GroupedSqlHandler: OfClass((EXACTLY,), _group_in_sql),
+    GroupedHandler: OfClass((AT_LEAST,), _group),
+    ProjectionHandler: OfClass((AT_LEAST, AT_MOST), _plain),
+    CassandraProjectionHandler: OfClass((EXACTLY,), _partition),
+    CassandraUpsertHandler: OfClass((AT_LEAST,), _upserts),
+}
+"""The bases of handlers, whose `handle` each defines itself."""
