@@ -47,11 +47,14 @@ def apply(url: str | None, positions: str | None, as_json: bool) -> None:
     if applied is not None:
         done = "unchanged" if applied.found == applied.version else "made"
         _print(url, done, applied, as_json)
-    elif (differs := _differs(url)) is None:
-        _print_nothing(url, as_json)
-    else:
+        return
+    try:
+        check_schema(url)
+    except SchemaError as differs:
         open_journal(url).close()
         _print_migrated(differs, as_json)
+    else:
+        _print_nothing(url, as_json)
 
 
 @schema.command()
@@ -68,8 +71,6 @@ def check(context: click.Context, url: str | None, positions: str | None, as_jso
             return
         url = _given(url)
         found = check_schema(url)
-        if found is None and (differs := _differs(url)) is not None:
-            raise differs
     except (SchemaError, ConsumerSchemaError, HomeDataCentreError) as error:
         if as_json:
             where = {"positions": positions} if positions else {"journal": url}
@@ -81,16 +82,6 @@ def check(context: click.Context, url: str | None, positions: str | None, as_jso
         _print_nothing(url, as_json)
     else:
         _print(url, "fits", found, as_json)
-
-
-def _differs(url: str) -> SchemaError | None:
-    """Of an embedded journal: what is wrong with a schema that is there. Nothing is changed."""
-    try:
-        open_journal(url, create=False).close()
-    except SchemaError as error:
-        if error.found:
-            return error
-    return None
 
 
 def _given(url: str | None) -> str:

@@ -389,12 +389,24 @@ def apply_schema(url: str) -> Schema | None:
 
 
 def check_schema(url: str) -> Schema | None:
-    """SchemaError or HomeDataCentreError where it does not fit; None: an embedded journal."""
+    """SchemaError or HomeDataCentreError where it does not fit; None: an embedded journal that
+    fits, or is not there yet."""
     if not _on_a_server(url):
+        _check_embedded(url)
         return None
     from thespian_dc.journal.cassandra.facts import schema_checked
 
     return schema_checked(url)
+
+
+def _check_embedded(url: str) -> None:
+    from thespian_dc.model.errors import SchemaError
+
+    try:
+        open_journal(url, create=False).close()
+    except SchemaError as error:
+        if error.found:
+            raise
 
 
 def server_facts(url: str) -> ServerFacts | None:
